@@ -1,0 +1,58 @@
+/**
+ * Who signs. An authority turns a public key and names that the server built into a certificate.
+ *
+ * It never decides which names: those come from `identity`. Its answer is checked by the caller all the same.
+ */
+import type { CertificateNames } from '../x509/names.ts'
+
+export interface LeafRequest {
+  /** DER, SubjectPublicKeyInfo. */
+  publicKey: Uint8Array
+  /** DER, the whole PKCS#10 request, for authorities that forward it. */
+  csr: Uint8Array
+  names: CertificateNames
+  /** What the setting asks for; the authority shortens it to the end of its own chain. */
+  lifetimeSeconds: number
+}
+
+export interface IssuedCertificate {
+  /** PEM, leaf first; only the leaf where the trust anchor signed it. */
+  certificate: string
+  /** PEM of the lowest issuing CA, never of one above it. */
+  trustAnchors: string
+  /** Lower-case hexadecimal. */
+  serialNumber: string
+  notBefore: Date
+  notAfter: Date
+}
+
+export interface AuthorityDescription {
+  kind: string
+  subject: string
+  /** The earliest end in the whole chain. */
+  notAfter: Date
+  /** SHA-256 of the trust anchor's DER, lower-case hexadecimal. */
+  anchorSha256: string
+}
+
+export interface Authority {
+  /** `request`: the CSR must ask for exactly the names, and the pod is told so (409 NamesRequired). */
+  readonly namesFrom: 'server' | 'request'
+  /** Throws {@link AuthorityError}. */
+  issue(request: LeafRequest): Promise<IssuedCertificate>
+  describe(): AuthorityDescription
+  close(): Promise<void>
+}
+
+/** `Unavailable`: again later. `Refused`: the authority says no to this request. `Invalid`: the CA cannot be used as it is. */
+export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Invalid'
+
+export class AuthorityError extends Error {
+  readonly code: AuthorityErrorCode
+
+  constructor(code: AuthorityErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'AuthorityError'
+    this.code = code
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * The parts of Kubernetes' objects that Rayguard reads, as they are on the wire.
+ *
+ * Types only, and the one file of this room that every other room may import: it is vocabulary, not behaviour.
+ * Wire spelling is kept. An optional list, map or object may also be `null`, because clients may send that
+ * (https://kubernetes.io/docs/reference/kubernetes-api/).
+ */
+
+export interface OwnerReference {
+  apiVersion: string
+  kind: string
+  name: string
+  uid: string
+  controller?: boolean | null
+  blockOwnerDeletion?: boolean | null
+}
+
+export interface ObjectMeta {
+  name?: string
+  generateName?: string
+  namespace?: string
+  uid?: string
+  resourceVersion?: string
+  creationTimestamp?: string | null
+  deletionTimestamp?: string | null
+  labels?: Record<string, string> | null
+  annotations?: Record<string, string> | null
+  ownerReferences?: OwnerReference[] | null
+}
+
+export interface KubernetesObject {
+  apiVersion?: string
+  kind?: string
+  metadata: ObjectMeta
+}
+
+export interface EnvVar {
+  name: string
+  value?: string | null
+  valueFrom?: {
+    fieldRef?: { apiVersion?: string; fieldPath: string } | null
+    resourceFieldRef?: object | null
+    configMapKeyRef?: object | null
+    secretKeyRef?: object | null
+  } | null
+}
+
+export interface VolumeMount {
+  name: string
+  mountPath: string
+  readOnly?: boolean | null
+  recursiveReadOnly?: string | null
+  subPath?: string | null
+  subPathExpr?: string | null
+  mountPropagation?: string | null
+}
+
+export interface Capabilities {
+  add?: string[] | null
+  drop?: string[] | null
+}
+
+export interface SeccompProfile {
+  type: string
+  localhostProfile?: string | null
+}
+
+export interface SecurityContext {
+  runAsUser?: number | null
+  runAsGroup?: number | null
+  runAsNonRoot?: boolean | null
+  privileged?: boolean | null
+  allowPrivilegeEscalation?: boolean | null
+  readOnlyRootFilesystem?: boolean | null
+  capabilities?: Capabilities | null
+  seccompProfile?: SeccompProfile | null
+  procMount?: string | null
+}
+
+export interface PodSecurityContext {
+  runAsUser?: number | null
+  runAsGroup?: number | null
+  runAsNonRoot?: boolean | null
+  fsGroup?: number | null
+  fsGroupChangePolicy?: string | null
+  supplementalGroups?: number[] | null
+  supplementalGroupsPolicy?: string | null
+  seccompProfile?: SeccompProfile | null
+}
+
+export interface ResourceRequirements {
+  limits?: Record<string, string> | null
+  requests?: Record<string, string> | null
+}
+
+export interface Container {
+  name: string
+  image?: string
+  imagePullPolicy?: string
+  command?: string[] | null
+  args?: string[] | null
+  workingDir?: string
+  env?: EnvVar[] | null
+  envFrom?: object[] | null
+  resources?: ResourceRequirements | null
+  volumeMounts?: VolumeMount[] | null
+  securityContext?: SecurityContext | null
+  restartPolicy?: string
+  terminationMessagePath?: string
+  terminationMessagePolicy?: string
+}
+
+export interface VolumeProjection {
+  serviceAccountToken?: {
+    audience?: string
+    expirationSeconds?: number | null
+    path: string
+  } | null
+  configMap?: object | null
+  downwardAPI?: object | null
+  secret?: object | null
+  clusterTrustBundle?: object | null
+}
+
+/** Exactly one source is set; a volume without a source becomes an `emptyDir` in the API server. */
+export interface Volume {
+  name: string
+  emptyDir?: { medium?: string; sizeLimit?: string | null } | null
+  projected?: { sources?: VolumeProjection[] | null; defaultMode?: number | null } | null
+  secret?: { secretName?: string; optional?: boolean | null; defaultMode?: number | null } | null
+  [source: string]: unknown
+}
+
+export interface PodSpec {
+  containers: Container[]
+  initContainers?: Container[] | null
+  ephemeralContainers?: (Container & { targetContainerName?: string })[] | null
+  volumes?: Volume[] | null
+  securityContext?: PodSecurityContext | null
+  imagePullSecrets?: { name?: string }[] | null
+  serviceAccountName?: string
+  automountServiceAccountToken?: boolean | null
+  nodeName?: string
+  hostname?: string
+  subdomain?: string
+  hostNetwork?: boolean | null
+  hostPID?: boolean | null
+  hostIPC?: boolean | null
+  hostUsers?: boolean | null
+  shareProcessNamespace?: boolean | null
+  restartPolicy?: string
+  nodeSelector?: Record<string, string> | null
+  os?: { name: string } | null
+}
+
+export interface ContainerStatus {
+  name: string
+  image?: string
+  restartCount?: number
+  state?: {
+    waiting?: { reason?: string; message?: string } | null
+    running?: { startedAt?: string | null } | null
+    terminated?: { exitCode: number; reason?: string; message?: string } | null
+  } | null
+}
+
+export interface PodStatus {
+  phase?: string
+  podIP?: string
+  podIPs?: { ip: string }[] | null
+  initContainerStatuses?: ContainerStatus[] | null
+  containerStatuses?: ContainerStatus[] | null
+}
+
+export interface Pod extends KubernetesObject {
+  spec: PodSpec
+  status?: PodStatus | null
+}
+
+export interface RayCluster extends KubernetesObject {
+  spec?: {
+    headGroupSpec?: { headService?: { metadata?: ObjectMeta | null } | null } | null
+  } | null
+  status?: {
+    head?: { podName?: string; podIP?: string; serviceName?: string; serviceIP?: string } | null
+  } | null
+}
+
+export interface Service extends KubernetesObject {
+  spec?: { clusterIP?: string; selector?: Record<string, string> | null } | null
+}
+
+export interface Namespace extends KubernetesObject {}
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/ */
+export interface TokenReviewStatus {
+  authenticated?: boolean
+  error?: string
+  audiences?: string[] | null
+  user?: {
+    username?: string
+    uid?: string
+    groups?: string[] | null
+    extra?: Record<string, string[]> | null
+  } | null
+}

@@ -1,0 +1,27 @@
+// Bundles the program into dist/: rayguard.js (a few lines that look at argv) and one chunk a command, so that the agent
+// in a pod loads only what it needs. Prints nothing unless something is wrong.
+import { chmod, readFile, rm } from 'node:fs/promises'
+import { build } from 'esbuild'
+
+const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+
+await rm('dist', { recursive: true, force: true })
+await build({
+  entryPoints: { rayguard: 'src/main.ts' },
+  outdir: 'dist',
+  bundle: true,
+  splitting: true,
+  minify: true,
+  keepNames: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  chunkNames: 'chunks/[name]-[hash]',
+  define: { RAYGUARD_VERSION: JSON.stringify(version) },
+  banner: {
+    // Packages that are CommonJS inside still call require().
+    js: "import { createRequire as bannerCreateRequire } from 'node:module';const require = bannerCreateRequire(import.meta.url);"
+  },
+  logLevel: 'warning'
+})
+await chmod('dist/rayguard.js', 0o755)
