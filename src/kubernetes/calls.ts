@@ -1,0 +1,93 @@
+/**
+ * The few calls that Rayguard makes, by name. Reads and reviews only: nothing here changes the cluster.
+ */
+import type { Client } from './client.ts'
+import { KubernetesError } from './error.ts'
+import type { KubernetesObject, Pod, Service, TokenReviewStatus } from './objects.ts'
+import { path } from './path.ts'
+
+export interface Calls {
+  reviewToken(token: string, audience: string): Promise<TokenReviewStatus>
+  pod(namespace: string, name: string): Promise<Pod | undefined>
+  service(namespace: string, name: string): Promise<Service | undefined>
+  /** An object of KubeRay's, in the version given or in any other that the cluster serves. */
+  rayObject<T extends KubernetesObject>(
+    namespace: string,
+    reference: RayReference
+  ): Promise<T | undefined>
+  /** Whether this program itself has a right, in all namespaces. */
+  may(right: Right): Promise<boolean>
+}
+
+export interface RayReference {
+  apiVersion: RayVersion
+  kind: RayKind
+  name: string
+}
+
+/** KubeRay has served both since 1.0; older ones only the second. */
+export const rayVersions = ['ray.io/v1', 'ray.io/v1alpha1'] as const
+export type RayVersion = (typeof rayVersions)[number]
+
+export const rayResources = {
+  RayCluster: 'rayclusters',
+  RayService: 'rayservices',
+  RayJob: 'rayjobs'
+} as const
+export type RayKind = keyof typeof rayResources
+
+export interface Right {
+  verb: string
+  /** Empty for the core group. */
+  group: string
+  resource: string
+}
+
+export function createCalls(client: Client): Calls {
+  return {
+    async reviewToken(token, audience) {
+      const review = await client.create<{ status?: TokenReviewStatus | null } | null>(
+        '/apis/authentication.k8s.io/v1/tokenreviews',
+        {
+          apiVersion: 'authentication.k8s.io/v1',
+          kind: 'TokenReview',
+          spec: { token, audiences: [audience] }
+        },
+        { repeatable: true }
+      )
+      return review?.status ?? {}
+    },
+    async pod(namespace, name) {
+      const found = await client.get<Pod>(path`/api/v1/namespaces/${namespace}/pods/${name}`)
+      if (found && (typeof found.spec !== 'object' || !Array.isArray(found.spec?.containers)))
+        throw new KubernetesError('Invalid', `The API answered a pod without a specification.`)
+      return found
+    },
+    service: (namespace, name) =>
+      client.get<Service>(path`/api/v1/namespaces/${namespace}/services/${name}`),
+    async rayObject<T extends KubernetesObject>(namespace: string, reference: RayReference) {
+      const resource = rayResources[reference.kind]
+      const others = rayVersions.filter(version => version !== reference.apiVersion)
+      for (const version of [reference.apiVersion, ...others]) {
+        const group = `/apis/${version}`
+        const found = await client.get<T>(
+          group + path`/namespaces/${namespace}/${resource}/${reference.name}`
+        )
+        if (found) return found
+      }
+      return undefined
+    },
+    async may(right) {
+      const review = await client.create<{ status?: { allowed?: boolean } | null } | null>(
+        '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+        {
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SelfSubjectAccessReview',
+          spec: { resourceAttributes: right }
+        },
+        { repeatable: true }
+      )
+      return review?.status?.allowed === true
+    }
+  }
+}
