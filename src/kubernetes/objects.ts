@@ -102,6 +102,7 @@ export interface Container {
   workingDir?: string
   env?: EnvVar[] | null
   envFrom?: object[] | null
+  ports?: { containerPort?: number; hostPort?: number | null }[] | null
   resources?: ResourceRequirements | null
   volumeMounts?: VolumeMount[] | null
   securityContext?: SecurityContext | null
