@@ -1,0 +1,102 @@
+/**
+ * Which public keys may be in a certificate: P-256, P-384, RSA with 2048 to 4096 bits and the exponent 65537.
+ *
+ * The shape is checked byte by byte before OpenSSL sees the key, so that a key of an odd size costs nothing. Ed25519 is
+ * refused because gRPC's TLS cannot use it.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import {
+  DerError,
+  nullValue,
+  objectIdentifier,
+  readElement,
+  readElements,
+  sequence,
+  tags
+} from './der.ts'
+
+export type PublicKeyAlgorithm = 'P-256' | 'P-384' | 'RSA'
+
+export type PublicKeyReading =
+  | { allowed: true; algorithm: PublicKeyAlgorithm; key: KeyObject }
+  | { allowed: false; reason: string }
+
+// AlgorithmIdentifiers (RFC 5480 §2.1.1, RFC 3279 §2.3.1): one spelling each, so they are compared as bytes.
+const ecPublicKey = objectIdentifier('1.2.840.10045.2.1')
+const curves = [
+  {
+    algorithm: 'P-256',
+    identifier: sequence(ecPublicKey, objectIdentifier('1.2.840.10045.3.1.7')),
+    pointBytes: 65
+  },
+  {
+    algorithm: 'P-384',
+    identifier: sequence(ecPublicKey, objectIdentifier('1.3.132.0.34')),
+    pointBytes: 97
+  }
+] as const
+const rsaEncryption = sequence(objectIdentifier('1.2.840.113549.1.1.1'), nullValue())
+
+/** Reads DER, SubjectPublicKeyInfo. Throws DerError when the bytes are not that at all. */
+export function readPublicKey(spki: Uint8Array): PublicKeyReading {
+  const { identifier, bits } = keyParts(spki)
+  if (equalBytes(identifier, rsaEncryption)) {
+    const reason = rsaProblem(bits)
+    return reason === undefined ? opened(spki, 'RSA') : { allowed: false, reason }
+  }
+  const curve = curves.find(known => equalBytes(identifier, known.identifier))
+  if (curve === undefined) return { allowed: false, reason: 'The key algorithm is not known here.' }
+  // 4 = uncompressed (SEC 1 §2.3.3); a compressed point is another spelling of the same key.
+  if (bits.length !== curve.pointBytes || bits[0] !== 4) {
+    return { allowed: false, reason: 'The point of the key is not an uncompressed one.' }
+  }
+  return opened(spki, curve.algorithm)
+}
+
+/** The content of subjectPublicKey, which key identifiers are made of. Throws DerError. */
+export function publicKeyBits(spki: Uint8Array): Uint8Array {
+  return keyParts(spki).bits
+}
+
+export function equalBytes(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && Buffer.compare(one, other) === 0
+}
+
+function keyParts(spki: Uint8Array): { identifier: Uint8Array; bits: Uint8Array } {
+  const [identifier, bits, ...others] = readElements(readElement(spki, tags.sequence).content)
+  if (identifier?.tag !== tags.sequence || bits?.tag !== tags.bitString || others.length > 0) {
+    throw new DerError('A public key is an algorithm and a bit string.')
+  }
+  if (bits.content[0] !== 0) throw new DerError('A public key fills whole bytes.')
+  return { identifier: identifier.whole, bits: bits.content.subarray(1) }
+}
+
+function rsaProblem(bits: Uint8Array): string | undefined {
+  const [modulus, exponent, ...others] = readElements(readElement(bits, tags.sequence).content)
+  if (modulus?.tag !== tags.integer || exponent?.tag !== tags.integer || others.length > 0) {
+    throw new DerError('An RSA key is a modulus and an exponent.')
+  }
+  const [first, second] = modulus.content
+  const padded = first === 0
+  if (first === undefined || first > 0x7f || (padded && (second ?? 0) < 0x80)) {
+    throw new DerError('The modulus is not a positive number in its shortest form.')
+  }
+  const length = modulus.content.length - (padded ? 1 : 0)
+  const size = length * 8 - (Math.clz32((padded ? second : first) ?? 0) - 24)
+  if (size < 2048 || size > 4096) return `The RSA key has ${size} bits.`
+  if (((modulus.content.at(-1) ?? 0) & 1) === 0) return 'The modulus of the RSA key is even.'
+  if (!equalBytes(exponent.content, Uint8Array.of(1, 0, 1))) {
+    return 'The exponent of the RSA key is not 65537.'
+  }
+  return undefined
+}
+
+/** OpenSSL refuses a point that is not on its curve here (invalid-curve attacks). */
+function opened(spki: Uint8Array, algorithm: PublicKeyAlgorithm): PublicKeyReading {
+  try {
+    const key = createPublicKey({ key: Buffer.from(spki), type: 'spki', format: 'der' })
+    return { allowed: true, algorithm, key }
+  } catch {
+    return { allowed: false, reason: 'The key is not a valid one of its kind.' }
+  }
+}
