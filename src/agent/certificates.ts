@@ -50,10 +50,13 @@ export function checkPair(input: CheckInput): Check {
   }
   const fault =
     checkKey(leaf, input.privateKey) ??
-    checkChain(chain, anchors, input.now) ??
-    checkNames(leaf, input.podIPs) ??
+    checkChain(chain, anchors) ??
+    checkDates(
+      [...chain, ...anchors.filter(anchor => chain.some(isIssuedBy(anchor)))],
+      input.now
+    ) ??
     checkUsage(leaf) ??
-    checkDates(chain, input.now)
+    checkNames(leaf, input.podIPs)
   if (fault !== undefined) return fault
   return {
     usable: true,
@@ -116,50 +119,23 @@ function checkKey(leaf: X509Certificate, privateKey: KeyObject): Fault {
 /** gRPC cuts every connection whose client chain is longer than about 8.4 KB, after a handshake that looks fine. */
 const longestChainBytes = 8_000
 
-/** In order, each signed by the next, the last by a trust anchor: gRPC binds no port with a chain in another order. */
-function checkChain(chain: X509Certificate[], anchors: X509Certificate[], now: number): Fault {
-  for (const [at, certificate] of chain.entries()) {
-    const issuer = chain[at + 1] ?? anchors.find(anchor => isIssuedBy(certificate, anchor))
-    if (issuer === undefined || !isIssuedBy(certificate, issuer)) {
-      return no(
-        'CertificateChain',
-        `Certificate ${at + 1} of ${chain.length} in the chain is not signed by the next one or by a trust anchor.`
-      )
-    }
-    if (!chain.includes(issuer) && !isInForce(issuer, now)) {
-      return no('CertificateDates', `The trust anchor is valid ${period(issuer)}, not now.`)
-    }
+/** In order, each signed by the next, down from a trust anchor: gRPC binds no port with a chain in another order. */
+function checkChain(chain: X509Certificate[], anchors: X509Certificate[]): Fault {
+  const inOrder = chain.every((certificate, at) => {
+    const next = chain[at + 1]
+    return next === undefined || isIssuedBy(next)(certificate)
+  })
+  if (!inOrder || !anchors.some(anchor => chain.some(isIssuedBy(anchor)))) {
+    return no('CertificateChain', 'The chain does not lead from the certificate to a trust anchor.')
   }
   const size = chain.reduce((sum, { raw }) => sum + raw.length, 0)
   if (size <= longestChainBytes) return undefined
   return no('CertificateChain', `The chain has ${size} bytes; gRPC can use ${longestChainBytes}.`)
 }
 
-function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
-  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)
-}
-
-/** Ray connects to its own node by the pod's address, by 127.0.0.1 and by localhost, and to others by their address. */
-function checkNames(leaf: X509Certificate, podIPs: string[]): Fault {
-  const missing = [...podIPs, '127.0.0.1'].filter(address => leaf.checkIP(address) === undefined)
-  if (leaf.checkHost('localhost', { subject: 'never' }) === undefined) missing.push('localhost')
-  if (missing.length === 0) return undefined
-  return no(
-    'CertificateNames',
-    `The certificate lacks ${missing.join(', ')}; it holds ${leaf.subjectAltName ?? 'no name'}.`
-  )
-}
-
-const serverAuthentication = '1.3.6.1.5.5.7.3.1'
-const clientAuthentication = '1.3.6.1.5.5.7.3.2'
-
-/** One pair is a node's server and client identity at once; with one usage missing it joins and its tasks hang. */
-function checkUsage(leaf: X509Certificate): Fault {
-  const usages = leaf.keyUsage ?? []
-  if (leaf.ca) return no('CertificateUsage', 'The certificate is that of a CA.')
-  if (usages.includes(serverAuthentication) && usages.includes(clientAuthentication))
-    return undefined
-  return no('CertificateUsage', 'The certificate is not for server and client authentication both.')
+function isIssuedBy(issuer: X509Certificate): (certificate: X509Certificate) => boolean {
+  return certificate =>
+    issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)
 }
 
 function checkDates(chain: X509Certificate[], now: number): Fault {
@@ -177,6 +153,29 @@ function isInForce(certificate: X509Certificate, now: number): boolean {
 
 function period(certificate: X509Certificate): string {
   return `from ${certificate.validFrom} to ${certificate.validTo}`
+}
+
+const serverAuthentication = '1.3.6.1.5.5.7.3.1'
+const clientAuthentication = '1.3.6.1.5.5.7.3.2'
+
+/** One pair is a node's server and client identity at once; with one usage missing it joins and its tasks hang. */
+function checkUsage(leaf: X509Certificate): Fault {
+  const usages = leaf.keyUsage ?? []
+  if (leaf.ca) return no('CertificateUsage', 'The certificate is that of a CA.')
+  if (usages.includes(serverAuthentication) && usages.includes(clientAuthentication))
+    return undefined
+  return no('CertificateUsage', 'The certificate is not for server and client authentication both.')
+}
+
+/** Ray connects to its own node by the pod's address, by 127.0.0.1 and by localhost, and to others by their address. */
+function checkNames(leaf: X509Certificate, podIPs: string[]): Fault {
+  const missing = [...podIPs, '127.0.0.1'].filter(address => leaf.checkIP(address) === undefined)
+  if (leaf.checkHost('localhost', { subject: 'never' }) === undefined) missing.push('localhost')
+  if (missing.length === 0) return undefined
+  return no(
+    'CertificateNames',
+    `The certificate lacks ${missing.join(', ')}; it holds ${leaf.subjectAltName ?? 'no name'}.`
+  )
 }
 
 function encodeCertificates(certificates: X509Certificate[]): string {
