@@ -1,0 +1,144 @@
+/**
+ * The steps from a token to a pod and its names, each a question to the Kubernetes API.
+ *
+ * Decides who asks and which names they may hold. Knows neither keys nor certificates. Fails closed: what the API does not
+ * answer is a refusal, never an assumption.
+ */
+import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { Calls } from '../kubernetes/calls.ts'
+import { KubernetesError } from '../kubernetes/error.ts'
+import type { Pod, RayCluster } from '../kubernetes/objects.ts'
+import type { CertificateNames } from '../x509/names.ts'
+import { type Addresses, visibleAddresses } from './addresses.ts'
+import {
+  headServiceOf,
+  owningCluster,
+  type Role,
+  roleOf,
+  stableServiceOf,
+  subdomainOf
+} from './cluster.ts'
+import type { ImagePolicy } from './injected.ts'
+import { certificateNames, type NamingOptions } from './names.ts'
+import { missingRights } from './permissions.ts'
+import { podFault } from './pod.ts'
+import type { PodIndex } from './pods.ts'
+import { type Proof, type Refusal, refuse } from './refusal.ts'
+import { type Holder, holderOf, type LikelyToken, likelyToken } from './token.ts'
+
+export interface IdentityOptions extends NamingOptions {
+  calls: Calls
+  pods: PodIndex
+  /** Of the tokens that are accepted. */
+  audience: string
+  images: ImagePolicy
+  /** Milliseconds since the epoch. */
+  clock: () => number
+}
+
+export interface Identity {
+  /** Drops what cannot be a token for this service; proves nothing. */
+  likelyToken(authorization: string | undefined): Proof<LikelyToken>
+  /** TokenReview. Refused tokens are remembered for a few seconds by their SHA-256. */
+  holder(token: LikelyToken): Promise<Proof<Holder>>
+  /** The live pod of the token, read fresh. */
+  pod(holder: Holder): Promise<Proof<{ pod: Pod }>>
+  /** The pod's addresses: those that it claims and that no other pod holds. */
+  addresses(pod: Pod, claimed: readonly string[]): Proof<Addresses>
+  owner(pod: Pod): Promise<Proof<{ rayCluster: RayCluster }>>
+  role(pod: Pod, rayCluster: RayCluster, addresses: readonly string[]): Proof<{ role: Role }>
+  names(facts: NameFacts): Promise<Proof<{ names: CertificateNames }>>
+  /** Rights that are missing, as `get pods`. */
+  checkPermissions(): Promise<string[]>
+  readonly pods: PodIndex
+}
+
+export interface NameFacts {
+  pod: Pod
+  rayCluster: RayCluster
+  role: Role
+  addresses: readonly string[]
+}
+
+const refusedTokens = { max: 10_000, ttl: 5_000 }
+/** A token so close to its end may just have passed it by the API server's clock. */
+const clockToleranceMs = 60_000
+
+export function createIdentity(options: IdentityOptions): Identity {
+  const { calls, pods, audience, clock } = options
+  const refused = new LRUCache<string, Refusal>({ ...refusedTokens, perf: { now: clock } })
+
+  return {
+    pods,
+    likelyToken: authorization => likelyToken(authorization, audience, clock()),
+    holder: token => answered(() => reviewed(token)),
+    pod: holder => answered(() => livePod(holder)),
+    addresses(pod, claimed) {
+      if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
+      const visible = visibleAddresses(pod, claimed)
+      if (!visible.allowed) return visible
+      const other = pods.otherHolder(pod.metadata.uid ?? '', visible.addresses)
+      return other === undefined
+        ? visible
+        : refuse('IPConflict', `${other} holds one of ${visible.addresses}`)
+    },
+    owner: pod => answered(() => owningCluster(calls, pod)),
+    role: roleOf,
+    names: facts => answered(() => provenNames(facts)),
+    checkPermissions: () => missingRights(calls)
+  }
+
+  async function reviewed(token: LikelyToken): Promise<Proof<Holder>> {
+    const key = createHash('sha256').update(token.text).digest('base64')
+    const known = refused.get(key)
+    if (known) return known
+    const proof = holderOf(await calls.reviewToken(token.text, audience), audience)
+    if (proof.allowed) return proof
+    if (proof.code === 'TokenNotAuthenticated' && token.expiresAt - clock() < clockToleranceMs)
+      return refuse('TokenExpired', proof.reason)
+    refused.set(key, proof)
+    return proof
+  }
+
+  async function livePod(holder: Holder): Promise<Proof<{ pod: Pod }>> {
+    const pod = await calls.pod(holder.namespace, holder.podName)
+    if (!pod) return refuse('PodNotFound', `there is no pod ${holder.namespace}/${holder.podName}`)
+    return podFault(pod, holder, audience, options.images) ?? { allowed: true, pod }
+  }
+
+  async function provenNames(facts: NameFacts): Promise<Proof<{ names: CertificateNames }>> {
+    const { pod, rayCluster, role, addresses } = facts
+    const headServices: string[] = []
+    if (role === 'head') {
+      const head = await headServiceOf(calls, rayCluster)
+      if (!head.allowed) return head
+      const stable = await stableServiceOf(calls, rayCluster)
+      headServices.push(head.headService, ...(stable === undefined ? [] : [stable]))
+    }
+    const subdomain = await subdomainOf(calls, pod, rayCluster)
+    const names = certificateNames(
+      {
+        namespace: pod.metadata.namespace ?? '',
+        addresses,
+        headServices,
+        hostname: subdomain ? { hostname: pod.spec.hostname ?? '', subdomain } : undefined
+      },
+      options
+    )
+    return names
+      ? { allowed: true, names }
+      : refuse('HeadServiceNotKnown', 'a name of the pod is not well-formed')
+  }
+}
+
+/** Faults of the API are "again later". The message has the path and the status, never the token. */
+async function answered<T>(step: () => Promise<Proof<T>>): Promise<Proof<T>> {
+  try {
+    return await step()
+  } catch (error) {
+    if (error instanceof KubernetesError)
+      return refuse('ApiUnavailable', `${error.code}: ${error.message}`)
+    throw error
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Does a pod carry our init container as it was injected? Whoever enrolls must be that container: nothing else in the pod
+ * gets the token, and its image is ours.
+ *
+ * Looks only at the fields that we set: the API server, LimitRanger and other webhooks add theirs.
+ */
+import {
+  enrollCommand,
+  enrollContainer,
+  tokenDirectory,
+  tokenFile,
+  tokenVolume
+} from '../contract/pod.ts'
+import type { Container, Pod, Volume } from '../kubernetes/objects.ts'
+
+export interface ImagePolicy {
+  /** The current image and former ones that running pods may still have. */
+  images: readonly string[]
+  /** Registries, with or without a path, that hold copies of them under the same repository name. */
+  mirrors?: readonly string[]
+}
+
+/** What is not as it was injected, or `undefined`. */
+export function injectionFault(
+  pod: Pod,
+  audience: string,
+  policy: ImagePolicy
+): string | undefined {
+  const ours = (pod.spec.initContainers ?? []).filter(({ name }) => name === enrollContainer)
+  const [container] = ours
+  if (container === undefined || ours.length > 1)
+    return `${ours.length} init containers are called ${enrollContainer}; one was expected`
+  if (!equalLists(container.command, enrollCommand) || (container.args ?? []).length > 0)
+    return `${enrollContainer} runs another command`
+  if (container.restartPolicy) return `${enrollContainer} is a sidecar`
+  if (!acceptsImage(container.image ?? '', policy))
+    return `${enrollContainer} has the image ${container.image ?? '(none)'}, which is not among ours`
+  return tokenFault(pod, container, audience)
+}
+
+/** Attack: another container of the pod (added by its author, a sidecar, an ephemeral one) mounts our token. */
+function tokenFault(pod: Pod, ours: Container, audience: string): string | undefined {
+  const volumes = (pod.spec.volumes ?? []).filter(({ name }) => name === tokenVolume)
+  if (volumes.length !== 1 || !isOurToken(volumes[0], audience))
+    return `the volume ${tokenVolume} is not the projected token that was injected`
+  const mounts = mountsOf(ours)
+  if (mounts.length !== 1 || mounts[0]?.mountPath !== tokenDirectory || mounts[0].subPath)
+    return `${enrollContainer} does not mount ${tokenVolume} as it was injected`
+  const { initContainers, containers, ephemeralContainers } = pod.spec
+  const other = [...(initContainers ?? []), ...containers, ...(ephemeralContainers ?? [])].find(
+    container => container !== ours && mountsOf(container).length > 0
+  )
+  return other && `the container ${other.name} mounts ${tokenVolume} too`
+}
+
+function mountsOf(container: Container) {
+  return (container.volumeMounts ?? []).filter(({ name }) => name === tokenVolume)
+}
+
+function isOurToken(volume: Volume | undefined, audience: string): boolean {
+  const sources = volume?.projected?.sources ?? []
+  const token = sources[0]?.serviceAccountToken
+  return sources.length === 1 && token?.audience === audience && token.path === tokenFile
+}
+
+/** A mirror holds `registry.example/team/rayguard:1` as `mirror.example/team/rayguard:1`. */
+export function acceptsImage(image: string, { images, mirrors = [] }: ImagePolicy): boolean {
+  return images.some(
+    accepted =>
+      image === accepted ||
+      mirrors.some(mirror => image === `${mirror.replace(/\/+$/, '')}/${withoutRegistry(accepted)}`)
+  )
+}
+
+/** The first component is a registry if it could not be a repository (distribution/reference). */
+function withoutRegistry(image: string): string {
+  const [first = '', ...rest] = image.split('/')
+  return rest.length > 0 && /[.:]|^localhost$/.test(first) ? rest.join('/') : image
+}
+
+function equalLists(one: readonly string[] | null | undefined, other: readonly string[]): boolean {
+  return one?.length === other.length && other.every((item, at) => item === one[at])
+}
