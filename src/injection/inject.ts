@@ -1,0 +1,165 @@
+/**
+ * Decides what becomes of one pod: the parts that it gets, or why it is refused.
+ *
+ * Pure: the same pod, request and settings give the same answer. Never reads `status` or an annotation of ours to decide,
+ * never takes away or overwrites what the pod's author wrote, and never lets a pod opt out.
+ */
+import type { Container, Pod } from '../kubernetes/objects.ts'
+import { evaluate } from '../pod-security/evaluate.ts'
+import { type Setting, tighten, tightenEphemeral } from '../pod-security/tighten.ts'
+import { classify, type RayPod } from '../ray/classify.ts'
+import { rayContainerIndex, rayContainers } from '../ray/containers.ts'
+import { readAnnotations, type Wishes } from './annotations.ts'
+import { createEdits, type Edits } from './edits.ts'
+import { isEnroll } from './enroll-container.ts'
+import { newEphemeral, refuseEphemeralMounts } from './ephemeral.ts'
+import { putNetrc, refuseNetrc } from './netrc.ts'
+import { sudoNotices, tlsNotices } from './notices.ts'
+import { type Finding, type Injection, type Refusal, refuse } from './outcome.ts'
+import { putReport } from './report.ts'
+import type { InjectionRequest, InjectionSettings } from './settings.ts'
+import { refuseOddShape, refuseTooLarge } from './shape.ts'
+import { hasForeignTls, putTls, refuseTls } from './tls.ts'
+import { violationRefusal } from './violations.ts'
+
+const mirrorAnnotation = 'kubernetes.io/config.mirror'
+
+export function inject(
+  pod: Pod,
+  request: InjectionRequest,
+  settings: InjectionSettings
+): Injection {
+  const odd = refuseOddShape(pod)
+  if (odd) return refused('none', odd)
+  const ray = classify(pod)
+  const mirror = Object.hasOwn(pod.metadata.annotations ?? {}, mirrorAnnotation)
+  if (ray.kind === 'none' || (mirror && request.fromKubelet)) return untouched(pod, ray)
+  const refusal = refuseTooLarge(pod) ?? (mirror ? forgedMirror : undefined)
+  if (refusal) return refused(ray.kind, refusal)
+  if (request.subresource === 'ephemeralcontainers') return injectEphemeral(pod, ray, request)
+  const annotations = readAnnotations(pod)
+  if ('refusal' in annotations) return refused(ray.kind, annotations.refusal)
+  return ray.kind === 'head' || ray.kind === 'worker'
+    ? injectNode(pod, ray, annotations.wishes, request, settings)
+    : injectJob(pod, ray, annotations.wishes, request)
+}
+
+/** The API server refuses a token volume on mirror pods, so that the annotation would be a way out of TLS. */
+const forgedMirror = refuse(
+  'MirrorPod',
+  `The annotation ${mirrorAnnotation} belongs to pods that a kubelet creates; remove it.`
+)
+
+function untouched(pod: Pod, ray: RayPod): Injection {
+  const findings: Finding[] = ray.reason
+    ? [{ kind: 'notice', id: 'NotRay', reason: ray.reason }]
+    : []
+  return { allowed: true, kind: 'none', pod, operations: [], findings }
+}
+
+function refused(kind: RayPod['kind'], refusal: Refusal, findings: Finding[] = []): Injection {
+  return { allowed: false, kind, ...refusal, findings }
+}
+
+/** A head or worker: TLS, the `.netrc`, security, in this order, so that security judges what was injected as well. */
+function injectNode(
+  pod: Pod,
+  ray: RayPod,
+  wishes: Wishes,
+  request: InjectionRequest,
+  settings: InjectionSettings
+): Injection {
+  const wanted = request.tls !== 'no-tls'
+  const foreign = wanted && hasForeignTls(pod.spec.containers[rayContainerIndex] as Container)
+  const names = [...new Set([...rayContainers(pod, ray.kind), ...wishes.tlsContainers])]
+  const enroll = wanted && !foreign
+  const refusal =
+    (foreign && request.tls === 'required' ? foreignRequired : undefined) ??
+    (enroll ? refuseTls(pod, names, settings) : undefined) ??
+    (wishes.netrcSecret === undefined ? undefined : refuseNetrc(pod, wishes.netrcSecret))
+  if (refusal) return refused(ray.kind, refusal)
+
+  const edits = createEdits(pod)
+  if (enroll) putTls(edits, names, settings)
+  if (wishes.netrcSecret !== undefined) putNetrc(edits, wishes.netrcSecret)
+  const notices = foreign ? [foreignNotice] : tlsNotices(edits.pod)
+  return finish(edits, ray, request, { foreign, names, notices })
+}
+
+const foreignRequired = refuse(
+  'TlsByOtherMeans',
+  'The Ray container brings its own TLS, and this namespace requires that of Rayguard; remove RAY_USE_TLS and the ' +
+    'three RAY_TLS_ variables, or turn off tlsOptions of the RayCluster.'
+)
+
+const foreignNotice: Finding = {
+  kind: 'notice',
+  id: 'TlsByOtherMeans',
+  reason: 'the Ray container brings its own TLS, which is left alone'
+}
+
+/** A submitter speaks HTTP and the Redis cleanup speaks to Redis: neither is enrolled. */
+function injectJob(pod: Pod, ray: RayPod, wishes: Wishes, request: InjectionRequest): Injection {
+  const notices: Finding[] = []
+  // The cleanup pod is a copy of its head, whose annotations are meant for the head.
+  const ignored = wishes.tlsContainers.length > 0 || wishes.netrcSecret !== undefined
+  if (ray.kind === 'submitter' && ignored) {
+    const reason =
+      'annotations of rayguard.dev have no effect on a submitter, which gets no certificate'
+    notices.push({ kind: 'notice', id: 'AnnotationIgnored', reason })
+  }
+  return finish(createEdits(pod), ray, request, { foreign: false, names: [], notices })
+}
+
+function finish(
+  edits: Edits,
+  ray: RayPod,
+  request: InjectionRequest,
+  { foreign, names, notices }: { foreign: boolean; names: string[]; notices: Finding[] }
+): Injection {
+  const findings = [...notices]
+  if (request.podSecurity !== 'off') {
+    apply(edits, tighten(edits.pod))
+    findings.push(...violations(edits.pod), ...sudoNotices(edits.pod))
+  }
+  const refusal =
+    request.podSecurity === 'enforce' ? violationRefusal(edits.pod, findings) : undefined
+  if (refusal) return refused(ray.kind, refusal, findings)
+  const enrolled = edits.pod.spec.initContainers?.some(isEnroll) === true
+  const tls = foreign ? 'other' : enrolled ? 'rayguard' : 'none'
+  putReport(edits, { node: ray.kind, tls, tlsContainers: names, findings })
+  return {
+    allowed: true,
+    kind: ray.kind,
+    pod: edits.pod,
+    operations: edits.operations,
+    findings
+  }
+}
+
+function injectEphemeral(pod: Pod, ray: RayPod, request: InjectionRequest): Injection {
+  const isNew = newEphemeral(request.oldPod)
+  const mounts = refuseEphemeralMounts(pod, isNew)
+  if (mounts) return refused(ray.kind, mounts)
+  const edits = createEdits(pod)
+  const findings: Finding[] = []
+  if (request.podSecurity !== 'off') {
+    apply(edits, tightenEphemeral(pod, isNew))
+    const areEphemeral = new Set(edits.pod.spec.ephemeralContainers?.filter(isNew))
+    findings.push(...violations(edits.pod, container => areEphemeral.has(container)))
+  }
+  const refusal = request.podSecurity === 'enforce' ? violationRefusal(pod, findings) : undefined
+  if (refusal) return refused(ray.kind, refusal, findings)
+  return { allowed: true, kind: ray.kind, pod: edits.pod, operations: edits.operations, findings }
+}
+
+function apply(edits: Edits, settings: readonly Setting[]): void {
+  for (const { path, value, append } of settings) {
+    if (append) edits.append(path, value)
+    else edits.put(path, value)
+  }
+}
+
+function violations(pod: Pod, only?: (container: Container) => boolean): Finding[] {
+  return evaluate(pod, only).map(violation => ({ kind: 'violation', ...violation }))
+}

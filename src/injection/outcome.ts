@@ -1,0 +1,68 @@
+/**
+ * What an injection comes to: a changed pod, or a refusal with a stable code. Both are values; a pod is never a fault.
+ */
+import type { Pod } from '../kubernetes/objects.ts'
+import type { CheckId } from '../pod-security/checks.ts'
+import type { RayKind } from '../ray/classify.ts'
+import type { Operation } from './edits.ts'
+
+export const refusalCodes = [
+  'PodMalformed',
+  'PodTooLarge',
+  'AnnotationUnknown',
+  'AnnotationInvalid',
+  'MirrorPod',
+  'WindowsPod',
+  'HostNetwork',
+  'TlsVariables',
+  'TlsByOtherMeans',
+  'ReservedContainer',
+  'ReservedVolume',
+  'TokenMounted',
+  'TlsVolumeWritable',
+  'MountConflict',
+  'NetrcVariable',
+  'PodSecurity'
+] as const
+export type RefusalCode = (typeof refusalCodes)[number]
+
+export const noticeIds = [
+  'NotRay',
+  'TlsByOtherMeans',
+  'AnnotationIgnored',
+  'MeshFirst',
+  'SharedProcesses',
+  'Sudo'
+] as const
+export type NoticeId = (typeof noticeIds)[number]
+
+/** A `violation` stands against `restricted` and is refused under `enforce`; a `notice` is only said. */
+export type Finding =
+  | { kind: 'violation'; id: CheckId; container?: string; reason: string }
+  | { kind: 'notice'; id: NoticeId; container?: string; reason: string }
+
+export interface Refusal {
+  code: RefusalCode
+  /** For the pod's author: what was expected, what was found, what to do. */
+  reason: string
+}
+
+export type Injection =
+  | {
+      allowed: true
+      kind: RayKind
+      /** Shares with the pod that was handed in whatever the operations do not touch. */
+      pod: Pod
+      operations: Operation[]
+      findings: Finding[]
+    }
+  | ({ allowed: false; kind: RayKind; findings: Finding[] } & Refusal)
+
+export function refuse(code: RefusalCode, reason: string): Refusal {
+  return { code, reason }
+}
+
+/** A name from a pod, fit for a message: quoted, cut, without control characters. */
+export function quote(name: string): string {
+  return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name)
+}
