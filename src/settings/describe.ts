@@ -1,0 +1,62 @@
+/** docs/settings.md, made from the schema, so that it cannot say anything else than what is checked. */
+import { expected } from './check.ts'
+import { variablesOf } from './environment.ts'
+import type { SchemaNode } from './node.ts'
+import { schema } from './schema.ts'
+
+export function describeSettings(): string {
+  const node = schema as SchemaNode
+  return `# Settings
+
+A YAML file, by default \`/etc/rayguard/config.yaml\`; \`--config FILE\` or \`RAYGUARD_CONFIG\` name another. Every key can
+also be set by the environment variable beneath it, which wins over the file; lists are separated by commas there.
+Unknown keys and variables are refused. \`rayguard check-config\` reports every problem at once.
+
+A webhook and enrollment server in one process need at least this:
+
+\`\`\`yaml
+injection:
+  image: registry.example/rayguard:0.1.0
+  serverUrl: https://rayguard-enrollment.rayguard-system.svc
+  serverCaFile: /etc/rayguard/enrollment-ca/ca.crt
+authority:
+  certificateFile: /etc/rayguard/authority/tls.crt
+  privateKeyFile: /etc/rayguard/authority/tls.key
+\`\`\`
+
+<!-- Made from src/settings/schema.ts by describe.ts; a test says when it is out of date. -->
+
+| key | meaning | value | default |
+| --- | --- | --- | --- |
+${rows(node)}
+
+Sections:
+
+${sections(node)}
+`
+}
+
+function rows(node: SchemaNode): string {
+  return variablesOf(node)
+    .map(({ name, path, node: leaf }) =>
+      [
+        `\`${path.join('.')}\`<br>\`${name}\``,
+        leaf.description ?? '',
+        expected(leaf),
+        leaf.default === undefined ? '' : `\`${JSON.stringify(leaf.default)}\``
+      ].join(' | ')
+    )
+    .map(row => `| ${row} |`)
+    .join('\n')
+}
+
+function sections(node: SchemaNode, path: string[] = []): string {
+  return Object.entries(node.properties ?? {})
+    .filter(([, child]) => child.properties !== undefined)
+    .map(([key, child]) => {
+      const here = [...path, key]
+      const inner = sections(child, here)
+      return `- \`${here.join('.')}\`: ${child.description}${inner === '' ? '' : `\n${inner}`}`
+    })
+    .join('\n')
+}

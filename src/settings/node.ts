@@ -1,0 +1,60 @@
+/** The part of JSON Schema that schema.ts uses, as the checks, the environment and the documentation walk over it. */
+export interface SchemaNode {
+  type?: string
+  enum?: readonly string[]
+  properties?: Record<string, SchemaNode>
+  required?: readonly string[]
+  items?: SchemaNode
+  default?: unknown
+  description?: string
+  format?: string
+  minimum?: number
+  maximum?: number
+  minItems?: number
+  uniqueItems?: boolean
+}
+
+/** The way to a value: keys, and positions in lists. */
+export type Path = readonly (string | number)[]
+
+export interface Problem {
+  path: Path
+  /** What was expected and what was found. */
+  message: string
+}
+
+export type Section = Record<string, unknown>
+
+export function isSection(value: unknown): value is Section {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** `injection.formerImages[0]`. */
+export function pathText(path: Path): string {
+  return path
+    .map((step, index) =>
+      typeof step === 'number' ? `[${step}]` : index === 0 ? quoted(step) : `.${quoted(step)}`
+    )
+    .join('')
+}
+
+function quoted(key: string): string {
+  return /^[\w-]+$/.test(key) ? key : JSON.stringify(shortened(key))
+}
+
+/** What people wrote, for a message. A long text or one of several lines is not shown: it may be a key that was pasted. */
+export function shown(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'a section'
+  if (typeof value === 'string') {
+    return value.length > 80 || value.includes('\n')
+      ? `a text of ${value.length} characters`
+      : JSON.stringify(value)
+  }
+  return String(value)
+}
+
+function shortened(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}

@@ -1,0 +1,198 @@
+/**
+ * Every setting: its type, default and meaning. The file, the environment, the checks and docs/settings.md come from here.
+ *
+ * Decides what a value may look like alone; rules between several settings stand in rules.ts. Never reads anything.
+ */
+import { type Static, type TSchema, Type } from 'typebox'
+import type { FormatName } from './formats.ts'
+
+export const componentNames = ['webhook', 'enrollment'] as const
+export type Component = (typeof componentNames)[number]
+
+const mountDirectory = '/etc/rayguard'
+
+export const schema = section('', {
+  components: Type.Array(Type.Enum([...componentNames]), {
+    default: [...componentNames],
+    minItems: 1,
+    uniqueItems: true,
+    description:
+      'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer.'
+  }),
+  listen: section('Where the listeners are.', {
+    webhook: listener('the API server sends admission reviews (HTTPS)', 8443),
+    enrollment: listener('pods ask for their certificates (HTTPS)', 8444),
+    ops: listener('probes and metrics are answered (plain HTTP)', 8080)
+  }),
+  serving: section(
+    'The server certificate of the webhook and the enrollment listener; read anew when the files change.',
+    {
+      certificateFile: path('PEM: the certificate, then its intermediates.', {
+        default: `${mountDirectory}/serving/tls.crt`
+      }),
+      privateKeyFile: path('PEM: its private key, not encrypted.', {
+        default: `${mountDirectory}/serving/tls.key`
+      })
+    }
+  ),
+  kubernetes: section('How the Kubernetes API is reached.', {
+    kubeconfigFile: Type.Optional(
+      path('A kubeconfig; its current context is used. Without it: the pod’s own service account.')
+    ),
+    clusterDomain: text('dns-name', 'The DNS domain of the cluster.', { default: 'cluster.local' })
+  }),
+  injection: section('What the webhook puts into pods.', {
+    image: text(
+      'image',
+      'Image of the init container, by digest where it can be. The enrollment server gives certificates only to pods that carry it.'
+    ),
+    formerImages: list(text('image'), 'Images of earlier versions whose pods may still enroll.'),
+    imageMirrors: list(
+      text('image'),
+      'Names under which a registry mirror shows the image; their pods may enroll too.'
+    ),
+    imagePullPolicy: Type.Enum(['IfNotPresent', 'Always', 'Never'], {
+      default: 'IfNotPresent',
+      description: 'Pull policy of the init container.'
+    }),
+    imagePullSecrets: list(
+      text('object-name'),
+      'Names of pull secrets that are appended to the pod; they must exist in its namespace.'
+    ),
+    serverUrl: Type.Optional(
+      text(
+        'https-url',
+        'Where pods reach the enrollment listener, for example `https://rayguard-enrollment.rayguard-system.svc`. The webhook needs it.'
+      )
+    ),
+    serverCaFile: Type.Optional(
+      path(
+        'PEM: the CA that pods trust for the enrollment listener. It stands in the pods’ environment. The webhook needs it.'
+      )
+    ),
+    keyAlgorithm: Type.Enum(['P-256', 'P-384', 'RSA-2048', 'RSA-3072', 'RSA-4096'], {
+      default: 'P-256',
+      description: 'Key that the pod makes for itself.'
+    }),
+    keyGroup: identifier(
+      'Supplemental group that may read the key where no common user and no fsGroup is set.',
+      { default: 65532 }
+    ),
+    user: identifier('User of the init container where the pod sets none.', { default: 65532 }),
+    resources: section('Requests and limits of the init container.', {
+      cpu: text('cpu', 'Processor; too little delays the start of each pod.', { default: '500m' }),
+      memory: text('memory', 'Memory.', { default: '128Mi' })
+    })
+  }),
+  enrollment: section('Who gets a certificate, and for how long.', {
+    audience: text('audience', 'Audience that the token of a pod must have.', {
+      default: 'rayguard'
+    }),
+    checkSourceAddress: Type.Boolean({
+      default: true,
+      description:
+        'Refuse a request that does not come from an address of the pod. Without it, whoever may create tokens for a pod can enroll in its place; turn it off only where the network hides pod addresses.'
+    }),
+    shortNames: Type.Boolean({
+      default: false,
+      description:
+        'Also put `name` and `name.namespace` of the head service into head certificates.'
+    }),
+    lifetime: text(
+      'lifetime',
+      'Lifetime of a certificate, shortened to the end of the authority’s own chain. Ray never reloads: a pod must not outlive it.',
+      { default: '90d' }
+    ),
+    quota: section('How many certificates may be issued within an hour.', {
+      perPod: Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        default: 20,
+        description: 'For one pod (by UID).'
+      }),
+      perNamespace: Type.Integer({
+        minimum: 1,
+        maximum: 10_000_000,
+        default: 10_000,
+        description: 'For all pods of a namespace.'
+      })
+    })
+  }),
+  authority: Type.Optional(
+    Type.Object(
+      {
+        kind: Type.Enum(['pem'], {
+          default: 'pem',
+          description: '`pem`: certificate and private key are files.'
+        }),
+        certificateFile: path(
+          'PEM: the CA that signs pods, first; then the CAs above it. Only the first is trusted by pods.'
+        ),
+        privateKeyFile: path('PEM: the private key of the first one.'),
+        passphraseFile: Type.Optional(path('A file with the passphrase of the private key.'))
+      },
+      {
+        additionalProperties: false,
+        description: 'Who signs. The enrollment component needs it; the webhook never opens it.'
+      }
+    )
+  ),
+  trust: Type.Enum(['shared'], {
+    default: 'shared',
+    description:
+      '`shared`: the pods of all Ray clusters trust the same CA, so any of them can join another.'
+  }),
+  shutdown: section('What SIGTERM does.', {
+    drain: text(
+      'drain',
+      'For how long requests are still taken after readiness is withdrawn, until every API server and Service has noticed.',
+      { default: '5s' }
+    ),
+    deadline: text(
+      'deadline',
+      'When the process ends whatever is still open, counted from the signal; below the pod’s terminationGracePeriodSeconds.',
+      { default: '25s' }
+    )
+  }),
+  log: section('JSON lines on standard output.', {
+    level: Type.Enum(['debug', 'info', 'warn', 'error'], {
+      default: 'info',
+      description: 'The lowest level that is written.'
+    })
+  })
+})
+
+/** A settings file with every default filled in, as it is written: durations are still text. */
+export type SettingsFile = Static<typeof schema>
+
+function section<P extends Record<string, TSchema>>(description: string, properties: P) {
+  return Type.Object(properties, { additionalProperties: false, default: {}, description })
+}
+
+function listener(what: string, port: number) {
+  return section(`Where ${what}.`, {
+    address: text('ip-address', '`::` is every address of both families.', { default: '::' }),
+    port: Type.Integer({
+      minimum: 0,
+      maximum: 65535,
+      default: port,
+      description: '0 takes any free port.'
+    })
+  })
+}
+
+function path(description: string, options: { default?: string } = {}) {
+  return text('path', description, options)
+}
+
+function text(format: FormatName, description = '', options: { default?: string } = {}) {
+  return Type.String({ ...options, format, description })
+}
+
+function identifier(description: string, options: { default: number }) {
+  return Type.Integer({ ...options, minimum: 1, maximum: 2_147_483_647, description })
+}
+
+function list<T extends TSchema>(items: T, description: string) {
+  return Type.Array(items, { default: [], uniqueItems: true, description })
+}
