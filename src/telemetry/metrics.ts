@@ -1,0 +1,141 @@
+/**
+ * What Prometheus may know: counts by outcome, durations, expiry dates.
+ *
+ * Decides the names and labels. No label ever holds a pod, cluster, namespace or address: their number has no bound.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+export interface AdmissionObservation {
+  /** What the pod is to KubeRay, or `none`. */
+  kind: string
+  /** `Allowed`, or the code of the refusal. */
+  code: string
+  seconds: number
+}
+
+export interface IssuanceObservation {
+  /** `Issued`, or the code of the refusal. */
+  code: string
+  seconds: number
+}
+
+export type ReloadedThing = 'serving' | 'authority'
+
+export interface Metrics {
+  admission(observation: AdmissionObservation): void
+  issuance(observation: IssuanceObservation): void
+  /** The status of a reply of one of the HTTPS listeners. */
+  reply(listener: string, status: number): void
+  certificateExpiry(certificate: ReloadedThing, notAfter: Date): void
+  reload(thing: ReloadedThing, result: 'done' | 'failed'): void
+  /** `passes` is asked whenever metrics are read. */
+  check(name: string, passes: () => boolean): void
+  contentType: string
+  /** In Prometheus' text format. */
+  text(): Promise<string>
+}
+
+export function createMetrics(options: { version: string }): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+
+  new Gauge({
+    name: 'rayguard_info',
+    help: 'Always 1; the version is a label.',
+    labelNames: ['version'],
+    registers
+  }).set({ version: options.version }, 1)
+  const admissions = new Counter({
+    name: 'rayguard_admissions_total',
+    help: 'Admission reviews answered, by what the pod is to KubeRay and by outcome.',
+    labelNames: ['kind', 'code'],
+    registers
+  })
+  const admissionSeconds = new Histogram({
+    name: 'rayguard_admission_duration_seconds',
+    help: 'Time to answer an admission review, without reading it from the network.',
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    registers
+  })
+  const issuances = new Counter({
+    name: 'rayguard_certificate_requests_total',
+    help: 'Requests of pods for certificates, by outcome.',
+    labelNames: ['code'],
+    registers
+  })
+  const issuanceSeconds = new Histogram({
+    name: 'rayguard_certificate_request_duration_seconds',
+    help: 'Time to answer a request for a certificate, the questions to the Kubernetes API included.',
+    labelNames: ['result'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+    registers
+  })
+  const replies = new Counter({
+    name: 'rayguard_http_replies_total',
+    help: 'Replies of the HTTPS listeners, by status.',
+    labelNames: ['listener', 'status'],
+    registers
+  })
+  const expiry = new Gauge({
+    name: 'rayguard_certificate_expiry_timestamp_seconds',
+    help: 'When a certificate of our own ends, and with authority the earliest end in the chain of the CA.',
+    labelNames: ['certificate'],
+    registers
+  })
+  const reloads = new Counter({
+    name: 'rayguard_reloads_total',
+    help: 'Attempts to read changed files; after a failed one the old content stays in use.',
+    labelNames: ['thing', 'result'],
+    registers
+  })
+  const checks = new Map<string, () => boolean>()
+  new Gauge({
+    name: 'rayguard_ready_check',
+    help: '1 where a readiness check passes.',
+    labelNames: ['check'],
+    registers,
+    collect() {
+      for (const [check, passes] of checks) this.set({ check }, passes() ? 1 : 0)
+    }
+  })
+  const kinds = bounded()
+  const admissionCodes = bounded()
+  const issuanceCodes = bounded()
+
+  return {
+    admission({ kind, code, seconds }) {
+      admissions.inc({ kind: kinds(kind), code: admissionCodes(code) })
+      admissionSeconds.observe(seconds)
+    },
+    issuance({ code, seconds }) {
+      issuances.inc({ code: issuanceCodes(code) })
+      issuanceSeconds.observe({ result: code === 'Issued' ? 'issued' : 'refused' }, seconds)
+    },
+    reply(listener, status) {
+      replies.inc({ listener, status: String(status) })
+    },
+    certificateExpiry(certificate, notAfter) {
+      expiry.set({ certificate }, Math.floor(notAfter.getTime() / 1000))
+    },
+    reload(thing, result) {
+      reloads.inc({ thing, result })
+    },
+    check(name, passes) {
+      checks.set(name, passes)
+    },
+    contentType: registry.contentType,
+    text: () => registry.metrics()
+  }
+}
+
+/** Codes are few by their types. Should one ever carry a name, it must not become a time series for each pod. */
+function bounded(maximum = 100): (value: string) => string {
+  const seen = new Set<string>()
+  return value => {
+    if (seen.has(value)) return value
+    if (seen.size >= maximum) return 'other'
+    seen.add(value)
+    return value
+  }
+}
