@@ -185,3 +185,27 @@ export function readObjectIdentifier(content: Uint8Array): string {
   if (!fresh) throw new DerError('An object identifier is cut off.')
   return arcs.join('.')
 }
+
+/** The big-endian bytes of a number that is not negative, without the sign byte. Throws {@link DerError}. */
+export function readUnsignedInteger(content: Uint8Array): Uint8Array {
+  const [first, second = 0] = content
+  if (first === undefined || first > 0x7f) throw new DerError('A number is negative or empty.')
+  if (first !== 0 || content.length === 1) return content
+  if (second < 0x80) throw new DerError('A number is not in its shortest form.')
+  return content.subarray(1)
+}
+
+/** Throws {@link DerError} for another form than {@link time} writes, or a day that does not exist. */
+export function readTime(value: Element): Date {
+  const text = Buffer.from(value.content).toString('latin1')
+  const short = value.tag === tags.utcTime
+  const century = short ? (text < '50' ? '20' : '19') : ''
+  const digits = `${century}${text}`
+  const iso = digits.replace(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z')
+  const date = new Date(iso)
+  // Written again it must be the same: Date takes the 30th of February for the 1st of March.
+  if (Number.isNaN(date.getTime()) || Buffer.compare(time(date), value.whole) !== 0) {
+    throw new DerError('A time is not in the form of RFC 5280, or does not exist.')
+  }
+  return date
+}

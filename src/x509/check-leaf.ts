@@ -1,0 +1,232 @@
+/**
+ * Judges a certificate that an authority made, ours or somebody else's, before a pod gets it.
+ *
+ * Decides whether it is exactly what was asked for and whether gRPC can use it. It never repairs; any problem means that
+ * the certificate is not handed out. The whole path is checked here, since a pod trusts the anchor alone.
+ */
+import {
+  basicConstraintsOf,
+  type Certificate,
+  extendedKeyUsageOf,
+  extensionOids,
+  isSignedBy,
+  keyUsageOf,
+  nameConstraintsOf,
+  namesOf,
+  readCertificate,
+  verificationKey
+} from './certificate.ts'
+import { DerError } from './der.ts'
+import { type CertificateNames, equalNames } from './names.ts'
+import { readPem } from './pem.ts'
+import { equalBytes } from './public-key.ts'
+
+export interface IssuedChain {
+  /** PEM, leaf first. */
+  certificate: string
+  /** PEM. */
+  trustAnchors: string
+}
+
+export interface LeafExpectation {
+  /** DER, SubjectPublicKeyInfo. */
+  publicKey: Uint8Array
+  /** Canonical. */
+  names: CertificateNames
+  now: Date
+  maximumLifetimeSeconds: number
+}
+
+export type LeafProblemCode =
+  | 'Malformed'
+  | 'ChainTooLarge'
+  | 'PublicKey'
+  | 'Subject'
+  | 'Names'
+  | 'KeyUsage'
+  | 'ExtendedKeyUsage'
+  | 'BasicConstraints'
+  | 'CriticalExtension'
+  | 'Dates'
+  | 'Lifetime'
+  | 'Order'
+  | 'Signature'
+  | 'Anchor'
+  | 'IssuingCertificate'
+  | 'AddressConstraints'
+
+export interface LeafProblem {
+  code: LeafProblemCode
+  detail: string
+}
+
+/** What gRPC's peers can send before calls die after a handshake that looked fine: some 8 400 bytes, measured. */
+export const maximumChainBytes = 8000
+const maximumCertificates = 10
+/** What a remote authority's clock may be ahead. */
+const clockSkewMs = 5 * 60 * 1000
+
+/** All problems found; none means good. Never throws on the input. */
+export function checkLeaf(issued: IssuedChain, expected: LeafExpectation): LeafProblem[] {
+  const chain = certificates(issued.certificate)
+  const anchors = certificates(issued.trustAnchors)
+  const [leaf, ...intermediates] = chain ?? []
+  if (leaf === undefined || anchors === undefined || anchors.length === 0) {
+    return [problem('Malformed', 'The chain or the trust anchors are not certificates in PEM.')]
+  }
+  try {
+    return [
+      ...leafProblems(leaf, expected),
+      ...sizeProblems([leaf, ...intermediates]),
+      ...pathProblems(leaf, intermediates, anchors)
+    ]
+  } catch (error) {
+    if (error instanceof DerError) return [problem('Malformed', error.message)]
+    throw error
+  }
+}
+
+function certificates(pem: string): Certificate[] | undefined {
+  const blocks = readPem(pem)
+  if (blocks === undefined || blocks.length > maximumCertificates) return undefined
+  if (blocks.some(({ label }) => label !== 'CERTIFICATE')) return undefined
+  try {
+    return blocks.map(({ der }) => readCertificate(der))
+  } catch (error) {
+    if (error instanceof DerError) return undefined
+    throw error
+  }
+}
+
+function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<LeafProblem> {
+  if (!equalBytes(leaf.publicKey, expected.publicKey)) {
+    yield problem('PublicKey', 'The certificate is for another key.')
+  }
+  // A common name is a name too, and some clients still look at it.
+  if (leaf.subject.length !== 2) yield problem('Subject', 'The subject is not empty.')
+  const names = namesOf(leaf)
+  const count = (names?.dnsNames.length ?? 0) + (names?.ipAddresses.length ?? 0)
+  const expectedCount = expected.names.dnsNames.length + expected.names.ipAddresses.length
+  if (names === undefined || count !== expectedCount || !equalNames(names, expected.names)) {
+    yield problem('Names', 'The names are not exactly those that the pod may have.')
+  }
+  if (!leaf.extensions.get(extensionOids.subjectAlternativeName)?.critical) {
+    yield problem('Names', 'The names are not critical although the subject is empty.')
+  }
+  yield* usageProblems(leaf)
+  for (const [oid, { critical }] of leaf.extensions) {
+    if (critical && !understood.has(oid)) {
+      yield problem('CriticalExtension', `The critical extension ${oid} is not known to gRPC.`)
+    }
+  }
+  yield* dateProblems(leaf, expected)
+}
+
+const understood = new Set<string>([
+  extensionOids.keyUsage,
+  extensionOids.extendedKeyUsage,
+  extensionOids.basicConstraints,
+  extensionOids.subjectAlternativeName
+])
+const serverAuthentication = '1.3.6.1.5.5.7.3.1'
+const clientAuthentication = '1.3.6.1.5.5.7.3.2'
+/** digitalSignature, keyEncipherment, keyAgreement: a pod's key may do what TLS does, and sign nothing else. */
+const tlsKeyUsages = new Set([0, 2, 4])
+const keyCertSign = 5
+
+function* usageProblems(leaf: Certificate): Generator<LeafProblem> {
+  const usages = keyUsageOf(leaf)
+  if (!usages?.has(0) || [...usages].some(usage => !tlsKeyUsages.has(usage))) {
+    yield problem('KeyUsage', 'The key usage is not digitalSignature (and what TLS needs).')
+  }
+  const purposes = extendedKeyUsageOf(leaf)
+  if (
+    purposes?.size !== 2 ||
+    !purposes.has(serverAuthentication) ||
+    !purposes.has(clientAuthentication)
+  ) {
+    yield problem('ExtendedKeyUsage', 'The purposes are not exactly serverAuth and clientAuth.')
+  }
+  if (basicConstraintsOf(leaf).isAuthority) {
+    yield problem('BasicConstraints', 'The certificate is a CA.')
+  }
+}
+
+function* dateProblems(leaf: Certificate, expected: LeafExpectation): Generator<LeafProblem> {
+  const now = expected.now.getTime()
+  // A certificate from the future fails in every peer whose clock is a little behind.
+  if (leaf.notBefore.getTime() > now || leaf.notAfter.getTime() <= now) {
+    yield problem('Dates', 'The certificate is not valid now.')
+  }
+  const latest = now + expected.maximumLifetimeSeconds * 1000 + clockSkewMs
+  if (leaf.notAfter.getTime() > latest) {
+    yield problem('Lifetime', 'The certificate is valid for longer than was asked.')
+  }
+}
+
+function* sizeProblems(chain: Certificate[]): Generator<LeafProblem> {
+  const bytes = chain.reduce((sum, { der }) => sum + der.length, 0)
+  if (bytes > maximumChainBytes) {
+    yield problem('ChainTooLarge', `The chain has ${bytes} bytes; gRPC fails above 8400.`)
+  }
+}
+
+/** Leaf, each certificate signed by the next one, the last by an anchor; the anchor itself may end the chain. */
+function* pathProblems(
+  leaf: Certificate,
+  intermediates: Certificate[],
+  anchors: Certificate[]
+): Generator<LeafProblem> {
+  const last = intermediates.at(-1)
+  const sent =
+    last !== undefined && anchors.some(({ der }) => equalBytes(der, last.der))
+      ? intermediates.slice(0, -1)
+      : intermediates
+  let certificate = leaf
+  for (const [depth, issuer] of sent.entries()) {
+    yield* linkProblems(leaf, certificate, issuer, depth)
+    certificate = issuer
+  }
+  const named = anchors.filter(({ subject }) => equalBytes(subject, certificate.issuer))
+  if (named.length === 0) {
+    yield problem('Anchor', 'No trust anchor is the issuer of the last certificate.')
+    return
+  }
+  const attempts = named.map(anchor => [...linkProblems(leaf, certificate, anchor, sent.length)])
+  if (attempts.every(problems => problems.length > 0)) yield* attempts[0] ?? []
+}
+
+function* linkProblems(
+  leaf: Certificate,
+  certificate: Certificate,
+  issuer: Certificate,
+  depth: number
+): Generator<LeafProblem> {
+  if (!equalBytes(certificate.issuer, issuer.subject)) {
+    yield problem('Order', 'A certificate is not followed by that of its issuer.')
+    return
+  }
+  const key = verificationKey(issuer.publicKey)
+  if (key === undefined || !isSignedBy(certificate, key)) {
+    yield problem('Signature', 'A certificate is not signed by its issuer.')
+  }
+  const { isAuthority, pathLength } = basicConstraintsOf(issuer)
+  if (
+    !isAuthority ||
+    (pathLength ?? depth) < depth ||
+    !(keyUsageOf(issuer)?.has(keyCertSign) ?? true)
+  ) {
+    yield problem('IssuingCertificate', 'An issuer may not sign this certificate.')
+  }
+  // BoringSSL, which gRPC is built with, fails the whole chain: "unsupported name constraint type".
+  if (nameConstraintsOf(issuer)?.hasAddresses) {
+    yield problem('AddressConstraints', 'An issuer has name constraints on IP addresses.')
+  }
+  if (leaf.notBefore < issuer.notBefore || leaf.notAfter > issuer.notAfter) {
+    yield problem('Dates', 'The certificate is valid outside the dates of an issuer.')
+  }
+}
+
+function problem(code: LeafProblemCode, detail: string): LeafProblem {
+  return { code, detail }
+}
