@@ -19,7 +19,6 @@ import {
   stableServiceOf,
   subdomainOf
 } from './cluster.ts'
-import type { ImagePolicy } from './injected.ts'
 import { certificateNames, type NamingOptions } from './names.ts'
 import { missingRights } from './permissions.ts'
 import { podFault } from './pod.ts'
@@ -32,7 +31,8 @@ export interface IdentityOptions extends NamingOptions {
   pods: PodIndex
   /** Of the tokens that are accepted. */
   audience: string
-  images: ImagePolicy
+  /** Of our init container: the current one, former ones, and the names that mirrors give them. */
+  images: readonly string[]
   /** Milliseconds since the epoch. */
   clock: () => number
 }

@@ -13,18 +13,14 @@ import {
 } from '../contract/pod.ts'
 import type { Container, Pod, Volume } from '../kubernetes/objects.ts'
 
-export interface ImagePolicy {
-  /** The current image and former ones that running pods may still have. */
-  images: readonly string[]
-  /** Registries, with or without a path, that hold copies of them under the same repository name. */
-  mirrors?: readonly string[]
-}
-
-/** What is not as it was injected, or `undefined`. */
+/**
+ * What is not as it was injected, or `undefined`. `images`: the current one, former ones that running pods may still have,
+ * and the names that mirrors give them.
+ */
 export function injectionFault(
   pod: Pod,
   audience: string,
-  policy: ImagePolicy
+  images: readonly string[]
 ): string | undefined {
   const ours = (pod.spec.initContainers ?? []).filter(({ name }) => name === enrollContainer)
   const [container] = ours
@@ -33,7 +29,7 @@ export function injectionFault(
   if (!equalLists(container.command, enrollCommand) || (container.args ?? []).length > 0)
     return `${enrollContainer} runs another command`
   if (container.restartPolicy) return `${enrollContainer} is a sidecar`
-  if (!acceptsImage(container.image ?? '', policy))
+  if (!images.includes(container.image ?? ''))
     return `${enrollContainer} has the image ${container.image ?? '(none)'}, which is not among ours`
   return tokenFault(pod, container, audience)
 }
@@ -61,21 +57,6 @@ function isOurToken(volume: Volume | undefined, audience: string): boolean {
   const sources = volume?.projected?.sources ?? []
   const token = sources[0]?.serviceAccountToken
   return sources.length === 1 && token?.audience === audience && token.path === tokenFile
-}
-
-/** A mirror holds `registry.example/team/rayguard:1` as `mirror.example/team/rayguard:1`. */
-export function acceptsImage(image: string, { images, mirrors = [] }: ImagePolicy): boolean {
-  return images.some(
-    accepted =>
-      image === accepted ||
-      mirrors.some(mirror => image === `${mirror.replace(/\/+$/, '')}/${withoutRegistry(accepted)}`)
-  )
-}
-
-/** The first component is a registry if it could not be a repository (distribution/reference). */
-function withoutRegistry(image: string): string {
-  const [first = '', ...rest] = image.split('/')
-  return rest.length > 0 && /[.:]|^localhost$/.test(first) ? rest.join('/') : image
 }
 
 function equalLists(one: readonly string[] | null | undefined, other: readonly string[]): boolean {

@@ -4,7 +4,7 @@
  */
 import { enrollContainer } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
-import { type ImagePolicy, injectionFault } from './injected.ts'
+import { injectionFault } from './injected.ts'
 import { type Refusal, refuse } from './refusal.ts'
 import type { Holder } from './token.ts'
 
@@ -13,7 +13,7 @@ export function podFault(
   pod: Pod,
   holder: Holder,
   audience: string,
-  policy: ImagePolicy
+  images: readonly string[]
 ): Refusal | undefined {
   const { metadata, spec, status } = pod
   // A pod that was deleted and made again under the same name has another UID.
@@ -29,7 +29,7 @@ export function podFault(
     return refuse('PodFinished', `the phase of the pod is ${status.phase}`)
   // Its addresses are the node's: the certificate would speak for the kubelet and every such pod.
   if (spec.hostNetwork) return refuse('PodHostNetwork', 'the pod is on the network of its node')
-  const fault = injectionFault(pod, audience, policy)
+  const fault = injectionFault(pod, audience, images)
   if (fault !== undefined) return refuse('PodNotInjected', fault)
   // Attack: who may create tokens for the pod, or exec into it, enrolls in its place once it runs. A new sandbox runs the
   // init container anew and its status lags behind, so that this is "again", not "never".

@@ -1,0 +1,251 @@
+/**
+ * May this request have a certificate, and with which names? The whole sequence of checks, cheap ones first.
+ *
+ * Every "no" is a value with a stable code; a question that is not answered is a "no" too. The names come from identity
+ * alone: nothing of what the request claims is signed but the public key.
+ */
+import { createHash } from 'node:crypto'
+import { type Authority, AuthorityError, type IssuedCertificate } from '../authority/authority.ts'
+import type { CertificateRequest } from '../contract/enrollment.ts'
+import { claimedAddresses, sourceFault } from '../identity/addresses.ts'
+import type { Identity } from '../identity/identity.ts'
+import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
+import type { Holder } from '../identity/token.ts'
+import type { Pod } from '../kubernetes/objects.ts'
+import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
+import { type CertificateNames, equalNames } from '../x509/names.ts'
+import { createKnownKeys } from './keys.ts'
+import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
+import { createQuota } from './quota.ts'
+
+export interface EnrollmentRequest extends CertificateRequest {
+  /** The header as it came. */
+  authorization: string | undefined
+  /** Of the connection's peer; never from a header. */
+  sourceAddress: string | undefined
+  /** Aborts when the client has gone. */
+  signal?: AbortSignal
+}
+
+export interface EnrollmentOptions {
+  identity: Identity
+  authority: Authority
+  checkSourceAddress: boolean
+  lifetimeSeconds: number
+  /** Certificates within an hour. */
+  quota: { perPod: number; perNamespace: number }
+  /** Requests that wait for their address, and for how long. Default 500 and 3 s; 0 answers at once. */
+  hold?: { requests: number; timeoutMs: number }
+  /** Requests at work at one time. Default 5000. */
+  maximumConcurrent?: number
+  /** Milliseconds since the epoch. */
+  clock: () => number
+}
+
+export interface Enrollment {
+  enroll(request: EnrollmentRequest): Promise<EnrollmentOutcome>
+  /** For the metrics. */
+  readonly concurrent: number
+  readonly held: number
+}
+
+const hourSeconds = 3600
+
+export function createEnrollment(options: EnrollmentOptions): Enrollment {
+  const { identity, authority, clock } = options
+  const hold = options.hold ?? { requests: 500, timeoutMs: 3_000 }
+  const maximumConcurrent = options.maximumConcurrent ?? 5_000
+  const hourly = (burst: number) => createQuota({ burst, periodSeconds: hourSeconds, clock })
+  const perPod = hourly(options.quota.perPod)
+  const perNamespace = hourly(options.quota.perNamespace)
+  // A pod asks about once a second; each attempt costs several calls to the API.
+  const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
+  const knownKeys = createKnownKeys()
+  let concurrent = 0
+  let held = 0
+
+  return {
+    async enroll(request) {
+      const startedAt = clock()
+      const facts: EnrollmentFacts = {}
+      concurrent += 1
+      try {
+        const decision =
+          concurrent > maximumConcurrent
+            ? refuse('NotReady', `${maximumConcurrent} requests are at work`)
+            : await decide(request, facts)
+        return { ...decision, facts, durationSeconds: (clock() - startedAt) / 1000 }
+      } finally {
+        concurrent -= 1
+      }
+    },
+    get concurrent() {
+      return concurrent
+    },
+    get held() {
+      return held
+    }
+  }
+
+  async function decide(request: EnrollmentRequest, facts: EnrollmentFacts): Promise<Decision> {
+    const claimed = claimedAddresses(request.podIPs)
+    if (claimed === undefined) return refuse('BadRequest', 'podIPs has what is not an address')
+    const token = identity.likelyToken(request.authorization)
+    if (!token.allowed) return token
+    const tooMany = attemptFault(token.text)
+    if (tooMany) return tooMany
+    const holder = await identity.holder(token)
+    if (!holder.allowed) return holder
+    noteHolder(facts, holder)
+
+    const standing = await standingWithPatience(holder, claimed, request, facts)
+    if (!standing.allowed) return standing
+    const { pod, addresses } = standing
+    const stranger = options.checkSourceAddress && sourceFault(request.sourceAddress, addresses)
+    if (stranger) return stranger
+
+    const owner = await identity.owner(pod)
+    if (!owner.allowed) return owner
+    const { rayCluster } = owner
+    facts.rayCluster = rayCluster.metadata.name ?? ''
+    const roled = identity.role(pod, rayCluster, addresses)
+    if (!roled.allowed) return roled
+    facts.role = roled.role
+    const named = await identity.names({ pod, rayCluster, role: roled.role, addresses })
+    if (!named.allowed) return named
+
+    const csr = readCertificateRequest(request.csr)
+    if (!csr.allowed) return csr
+    facts.spkiSha256 = csr.spkiSha256
+    const asksOddly = askedNamesFault(csr, named.names)
+    if (asksOddly) return asksOddly
+    if (!knownKeys.claim(csr.spkiSha256, holder.podUid))
+      return refuse('KeyReused', 'another pod has shown this key before')
+    return issued(csr, named.names, holder, facts)
+  }
+
+  /** Attack: one token, shown over and over. Keyed by its digest, so that no token is kept. */
+  function attemptFault(token: string): Refusal | undefined {
+    const wait = attempts.take(createHash('sha256').update(token).digest('base64'))
+    if (wait === 0) return undefined
+    return { ...refuse('QuotaExceeded', 'too many attempts'), retryAfterSeconds: wait }
+  }
+
+  /** The pod as it is now, and its addresses. */
+  async function standing(
+    holder: Holder,
+    claimed: string[]
+  ): Promise<Proof<{ pod: Pod; addresses: string[] }>> {
+    const live = await identity.pod(holder)
+    if (!live.allowed) return live
+    const { pod } = live
+    const proven = identity.addresses(pod, claimed)
+    return proven.allowed ? { allowed: true, pod, addresses: proven.addresses } : proven
+  }
+
+  /**
+   * The kubelet writes a pod's addresses into the API about a second after the init container has started. Instead of
+   * sending the agent away, wait until the watch shows them, and then ask once more, from the start.
+   */
+  async function standingWithPatience(
+    holder: Holder,
+    claimed: string[],
+    request: EnrollmentRequest,
+    facts: EnrollmentFacts
+  ): Promise<Proof<{ pod: Pod; addresses: string[] }>> {
+    const first = await standing(holder, claimed)
+    if (first.allowed || (first.code !== 'IPNotVisible' && first.code !== 'IPMismatch'))
+      return first
+    if (held >= hold.requests || hold.timeoutMs === 0) return first
+    const startedAt = clock()
+    held += 1
+    const shown = await identity.pods
+      .whenShown(holder.podUid, claimed, {
+        timeoutMs: hold.timeoutMs,
+        ...(request.signal ? { signal: request.signal } : {})
+      })
+      .finally(() => {
+        held -= 1
+      })
+    facts.heldSeconds = (clock() - startedAt) / 1000
+    return shown ? standing(holder, claimed) : first
+  }
+
+  /** Names in a request are refused, not ignored: a fault or an attack, and nobody would see it otherwise. */
+  function askedNamesFault(
+    { names: asked }: AllowedRequest,
+    granted: CertificateNames
+  ): (Refusal & { names?: CertificateNames }) | undefined {
+    if (authority.namesFrom === 'server')
+      return asked && refuse('CsrUnexpected', 'the request asks for names')
+    if (asked === undefined)
+      return { ...refuse('NamesRequired', 'the authority signs what is asked'), names: granted }
+    if (equalNames(asked, granted)) return undefined
+    return refuse('NamesMismatch', 'the request asks for other names than were found')
+  }
+
+  async function issued(
+    csr: AllowedRequest,
+    names: CertificateNames,
+    holder: Holder,
+    facts: EnrollmentFacts
+  ): Promise<Decision> {
+    const exhausted = quotaFault(holder)
+    if (exhausted) return exhausted
+    const signed = await signature(csr, names)
+    if (!signed.allowed) {
+      perPod.giveBack(holder.podUid)
+      perNamespace.giveBack(holder.namespace)
+      return signed
+    }
+    const { certificate, trustAnchors, serialNumber, notBefore, notAfter } = signed.certificate
+    facts.serialNumber = serialNumber
+    return {
+      allowed: true,
+      response: {
+        certificate,
+        trustAnchors,
+        serialNumber,
+        notBefore: rfc3339(notBefore),
+        notAfter: rfc3339(notAfter)
+      }
+    }
+  }
+
+  function quotaFault({ podUid, namespace }: Holder): Refusal | undefined {
+    const podWait = perPod.take(podUid)
+    if (podWait > 0) return { ...refuse('QuotaExceeded', 'of the pod'), retryAfterSeconds: podWait }
+    const namespaceWait = perNamespace.take(namespace)
+    if (namespaceWait === 0) return undefined
+    perPod.giveBack(podUid)
+    return { ...refuse('QuotaExceeded', 'of the namespace'), retryAfterSeconds: namespaceWait }
+  }
+
+  async function signature(
+    csr: AllowedRequest,
+    names: CertificateNames
+  ): Promise<{ allowed: true; certificate: IssuedCertificate } | (Refusal & { cause?: unknown })> {
+    const { lifetimeSeconds } = options
+    try {
+      const certificate = await authority.issue({
+        publicKey: csr.publicKey,
+        csr: csr.csr,
+        names,
+        lifetimeSeconds
+      })
+      return { allowed: true, certificate }
+    } catch (cause) {
+      const why = cause instanceof AuthorityError ? `${cause.code}: ${cause.message}` : 'a fault'
+      return { ...refuse('AuthorityUnavailable', why), cause }
+    }
+  }
+}
+
+function noteHolder(facts: EnrollmentFacts, holder: Holder): void {
+  facts.pod = { namespace: holder.namespace, name: holder.podName, uid: holder.podUid }
+  if (holder.credentialId !== undefined) facts.credentialId = holder.credentialId
+}
+
+function rfc3339(date: Date): string {
+  return date.toISOString().replace('.000Z', 'Z')
+}

@@ -1,0 +1,47 @@
+import type { CertificateResponse, RefusalCode } from '../contract/enrollment.ts'
+import type { Refusal } from '../identity/refusal.ts'
+import type { CertificateNames } from '../x509/names.ts'
+
+/** What is known of a request, for the log and the metrics. Never a token, a key or a certificate request. */
+export interface EnrollmentFacts {
+  pod?: { namespace: string; name: string; uid: string }
+  /** The API server's own log has the same. */
+  credentialId?: string
+  rayCluster?: string
+  role?: 'head' | 'worker'
+  spkiSha256?: string
+  serialNumber?: string
+  /** How long the request waited for its address to be visible. */
+  heldSeconds?: number
+}
+
+export type Decision =
+  | { allowed: true; response: CertificateResponse }
+  | (Refusal & {
+      /** With `NamesRequired`. */
+      names?: CertificateNames
+      /** The exception behind a fault, for the log. */
+      cause?: unknown
+    })
+
+export type EnrollmentOutcome = Decision & { facts: EnrollmentFacts; durationSeconds: number }
+
+/** Seconds after which "again" makes sense: what passes by itself within a moment, and what a person has to see to. */
+const retryAfterSeconds: Partial<Record<RefusalCode, number>> = {
+  TokenExpired: 2,
+  AlreadyEnrolled: 5,
+  IPNotVisible: 1,
+  IPMismatch: 1,
+  IPConflict: 3,
+  HeadNotKnown: 1,
+  HeadServiceNotKnown: 2,
+  QuotaExceeded: 60,
+  ApiUnavailable: 2,
+  AuthorityUnavailable: 5,
+  NotReady: 2
+}
+
+/** For a refusal that means "again"; `undefined` for "never". */
+export function retryAfter(refusal: Refusal): number | undefined {
+  return refusal.retryAfterSeconds ?? retryAfterSeconds[refusal.code]
+}
