@@ -52,7 +52,7 @@ const forgedMirror = refuse(
 
 function untouched(pod: Pod, ray: RayPod): Injection {
   const findings: Finding[] = ray.reason
-    ? [{ kind: 'notice', id: 'NotRay', reason: ray.reason }]
+    ? [{ kind: 'notice', id: ray.looksLikeRay ? 'NodeTypeUnknown' : 'NotRay', reason: ray.reason }]
     : []
   return { allowed: true, kind: 'none', pod, operations: [], findings }
 }

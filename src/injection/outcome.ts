@@ -28,6 +28,7 @@ export type RefusalCode = (typeof refusalCodes)[number]
 
 export const noticeIds = [
   'NotRay',
+  'NodeTypeUnknown',
   'TlsByOtherMeans',
   'AnnotationIgnored',
   'MeshFirst',

@@ -8,7 +8,8 @@ import type { Pod } from '../kubernetes/objects.ts'
 import { placeInResource } from '../ray/places.ts'
 import { type Finding, type Refusal, refuse } from './outcome.ts'
 
-const maximumEntries = 6
+/** Of all entries; leaves room for what to do. */
+const maximumLength = 260
 const maximumContainers = 4
 const maximumName = 63
 
@@ -17,8 +18,8 @@ export function violationRefusal(pod: Pod, findings: readonly Finding[]): Refusa
   const [first] = violations
   if (first === undefined) return undefined
   const byId = groupById(violations)
-  const entries = [...byId].slice(0, maximumEntries).map(([id, of]) => `${id}${containersOf(of)}`)
-  const more = byId.size > maximumEntries ? ` (+${byId.size - maximumEntries} more)` : ''
+  const entries = fitting([...byId].map(([id, of]) => `${id}${containersOf(of)}`))
+  const more = byId.size > entries.length ? ` (+${byId.size - entries.length} more)` : ''
   const place = placeInResource(pod, first.container)
   const subject = first.container === undefined ? '' : `"${first.container.slice(0, maximumName)}" `
   return refuse(
@@ -26,6 +27,15 @@ export function violationRefusal(pod: Pod, findings: readonly Finding[]): Refusa
     `${byId.size} violation(s) of Pod Security "restricted": ${entries.join('; ')}${more}. ` +
       `${subject}${first.reason.slice(0, 150)}${place ? `; edit ${place}` : ''}.`
   )
+}
+
+/** Cut on a whole entry; the first one always stands. */
+function fitting(entries: readonly string[]): string[] {
+  let length = 0
+  return entries.filter((entry, index) => {
+    length += entry.length + 2
+    return index === 0 || length <= maximumLength
+  })
 }
 
 function groupById(violations: readonly Finding[]): Map<string, Finding[]> {

@@ -1,0 +1,64 @@
+/**
+ * What people read of an answer: warnings, the audit annotation and the message of a refusal, each within its limit.
+ *
+ * The API server cuts warnings past 4 096 characters in all; KubeRay puts a refusal into an event that is dropped when it
+ * is too long (https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response).
+ */
+import type { PodSecurityMode } from '../contract/pod.ts'
+import type { Finding } from '../injection/outcome.ts'
+
+const maximumWarning = 256
+const maximumWarnings = 4000
+const maximumAudit = 1000
+const maximumRefusal = 600
+
+export function warningTexts(findings: readonly Finding[], podSecurity: PodSecurityMode): string[] {
+  const said = findings.filter(
+    ({ kind, id }) =>
+      (kind === 'notice' && id !== 'NotRay') || (kind === 'violation' && podSecurity === 'warn')
+  )
+  const texts = merge(said).map(text => cut(plain(`rayguard: ${text}`), maximumWarning))
+  let length = 0
+  const fitting = texts.filter(text => {
+    length += text.length
+    return length <= maximumWarnings - maximumWarning
+  })
+  const more = texts.length - fitting.length
+  return more > 0 ? [...fitting, `rayguard: ${more} more`] : fitting
+}
+
+export function auditText(findings: readonly Finding[]): string | undefined {
+  const violations = merge(findings.filter(({ kind }) => kind === 'violation'))
+  return violations.length > 0 ? cut(plain(violations.join('; ')), maximumAudit) : undefined
+}
+
+export function refusalText(code: string, reason: string): string {
+  return cut(plain(`${code}: ${reason}`), maximumRefusal)
+}
+
+/** One text for equal findings of several containers. */
+function merge(findings: readonly Finding[]): string[] {
+  const groups = new Map<string, { finding: Finding; containers: string[] }>()
+  for (const finding of findings) {
+    const key = `${finding.id} ${finding.reason}`
+    const group = groups.get(key) ?? { finding, containers: [] }
+    groups.set(key, group)
+    if (finding.container !== undefined) group.containers.push(finding.container)
+  }
+  return [...groups.values()].map(({ finding: { id, reason }, containers }) => {
+    if (containers.length === 0) return `${id}: ${reason}`
+    const names = containers.slice(0, 3).map(name => `"${name.slice(0, 40)}"`)
+    const more =
+      containers.length > names.length ? ` and ${containers.length - names.length} more` : ''
+    return `${id}: ${names.join(', ')}${more}: ${reason}`
+  })
+}
+
+/** Printable ASCII: the texts travel in a header and through terminals. */
+function plain(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, '?')
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 3)}...` : text
+}
