@@ -1,0 +1,166 @@
+/**
+ * Reads the certificates of a CA: which one issues, how they follow each other, and whether pods could use the result.
+ *
+ * Decides at load what would otherwise fail late and badly, in every pod at once: gRPC says no more than "Socket closed"
+ * for most of it. It never looks for certificates elsewhere.
+ */
+import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
+import {
+  basicConstraintsOf,
+  type Certificate,
+  extensionOids,
+  isSignedBy,
+  nameConstraintsOf,
+  readCertificate,
+  verificationKey
+} from './certificate.ts'
+import { type ChainCheck, type ChainCheckCode, checkChain } from './check-chain.ts'
+import { DerError, readElement, tags } from './der.ts'
+import { encodePem, readPem } from './pem.ts'
+import { equalBytes } from './public-key.ts'
+
+export interface Chain {
+  /** The issuing CA first, each one signed by the next. */
+  certificates: Certificate[]
+  issuing: Certificate
+  publicKey: KeyObject
+  /** The issuing CA's subjectKeyIdentifier. */
+  keyIdentifier: Uint8Array | undefined
+  pathLength: number | undefined
+  /** For people. */
+  subject: string
+  /** The latest beginning and the earliest end in the whole chain. */
+  notBefore: Date
+  notAfter: Date
+  /** PEM of the issuing CA alone: what pods trust. */
+  trustAnchor: string
+  /** Of its DER, lower-case hexadecimal. */
+  anchorSha256: string
+  /** Whether the name constraints of all certificates let a host name through. */
+  permits(dnsName: string): boolean
+}
+
+export type ChainReading =
+  | { usable: true; chain: Chain; checks: ChainCheck[] }
+  | { usable: false; chain?: Chain; checks: ChainCheck[] }
+
+export interface ChainOptions {
+  now: Date
+  /** Such as `cluster.local`: with it, constraints must allow the names of head services. */
+  clusterDomain?: string
+}
+
+const maximumCertificates = 10
+
+/** All checks with their results; usable when none of them has failed. Never throws on the input. */
+export function readChain(pem: string, options: ChainOptions): ChainReading {
+  const found = certificates(pem)
+  if (typeof found === 'string') return broken('Readable', found)
+  const ordered = inOrder(found)
+  if (ordered === undefined) {
+    return broken('Order', 'The certificates do not form one chain, each signed by the next.')
+  }
+  try {
+    return judge(ordered, options)
+  } catch (error) {
+    if (error instanceof DerError) return broken('Readable', `An extension: ${error.message}`)
+    throw error
+  }
+}
+
+function judge(ordered: Certificate[], options: ChainOptions): ChainReading {
+  const chain = describe(ordered)
+  if (chain === undefined) return broken('Key', 'OpenSSL does not take the key of the issuing CA.')
+  const checks = [
+    passed('Readable', 'The certificates are well-formed'),
+    passed('Order', 'They form one chain'),
+    ...checkChain(chain, options)
+  ]
+  return { usable: checks.every(({ problem }) => problem === undefined), chain, checks }
+}
+
+function passed(code: ChainCheckCode, title: string): ChainCheck {
+  return { code, title, problem: undefined }
+}
+
+function broken(code: ChainCheckCode, problem: string): ChainReading {
+  const title = code === 'Readable' ? 'The certificates are well-formed' : 'They form one chain'
+  return { usable: false, checks: [{ code, title, problem }] }
+}
+
+/** Without duplicates, in the order of the file; or what is wrong. */
+function certificates(pem: string): Certificate[] | string {
+  const blocks = readPem(pem)
+  if (blocks === undefined) return 'A PEM block is damaged.'
+  const foreign = blocks.find(({ label }) => label !== 'CERTIFICATE')
+  if (foreign) return `Only certificates were expected; there is a block "${foreign.label}".`
+  if (blocks.length === 0) return 'A certificate in PEM was expected; there is none.'
+  if (blocks.length > maximumCertificates) return `There are more than ${maximumCertificates}.`
+  const found: Certificate[] = []
+  for (const [at, { der }] of blocks.entries()) {
+    if (found.some(known => equalBytes(known.der, der))) continue
+    try {
+      found.push(readCertificate(der))
+    } catch (error) {
+      if (error instanceof DerError) return `Certificate ${at + 1}: ${error.message}`
+      throw error
+    }
+  }
+  return found
+}
+
+/** The lowest one first. `undefined` when more than one has nothing below it, or some are left over. */
+function inOrder(found: Certificate[]): Certificate[] | undefined {
+  const issuerOf = (certificate: Certificate) =>
+    found.find(other => other !== certificate && issued(other, certificate))
+  const issuers = new Set(found.map(issuerOf))
+  const [lowest, ...others] = found.filter(certificate => !issuers.has(certificate))
+  if (lowest === undefined || others.length > 0) return undefined
+  const ordered = [lowest]
+  for (let next = issuerOf(lowest); next && !ordered.includes(next); next = issuerOf(next)) {
+    ordered.push(next)
+  }
+  return ordered.length === found.length ? ordered : undefined
+}
+
+function issued(issuer: Certificate, certificate: Certificate): boolean {
+  if (!equalBytes(issuer.subject, certificate.issuer)) return false
+  const key = verificationKey(issuer.publicKey)
+  return key !== undefined && isSignedBy(certificate, key)
+}
+
+function describe(ordered: Certificate[]): Chain | undefined {
+  const [issuing] = ordered
+  const publicKey = issuing && verificationKey(issuing.publicKey)
+  if (issuing === undefined || publicKey === undefined) return undefined
+  const constraints = ordered.flatMap(certificate => nameConstraintsOf(certificate) ?? [])
+  const identifier = issuing.extensions.get(extensionOids.subjectKeyIdentifier)?.value
+  const times = (field: 'notBefore' | 'notAfter') => ordered.map(each => each[field].getTime())
+  return {
+    certificates: ordered,
+    issuing,
+    publicKey,
+    keyIdentifier: identifier && readElement(identifier, tags.octetString).content,
+    pathLength: basicConstraintsOf(issuing).pathLength,
+    subject: subjectText(issuing.der),
+    notBefore: new Date(Math.max(...times('notBefore'))),
+    notAfter: new Date(Math.min(...times('notAfter'))),
+    trustAnchor: encodePem('CERTIFICATE', issuing.der),
+    anchorSha256: createHash('sha256').update(issuing.der).digest('hex'),
+    permits: name =>
+      constraints.every(
+        ({ permittedDns, excludedDns }) =>
+          (permittedDns.length === 0 || permittedDns.some(tree => isWithin(name, tree))) &&
+          !excludedDns.some(tree => isWithin(name, tree))
+      )
+  }
+}
+
+export function subjectText(der: Uint8Array): string {
+  return new X509Certificate(der).subject?.split('\n').join(', ') ?? ''
+}
+
+/** RFC 5280 §4.2.1.10: a subtree is a name and all below it; some write it with a leading dot. */
+function isWithin(name: string, tree: string): boolean {
+  return tree === '' || name === tree || name.endsWith(tree.startsWith('.') ? tree : `.${tree}`)
+}
