@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { stringify } from 'yaml'
 import { freePort } from './addresses.ts'
+import type { ServingPair } from './serving-pair.ts'
 import { createStandIn, type StandIn } from './stand-in.ts'
 
 export interface Stage {
@@ -23,13 +24,6 @@ export interface Stage {
   /** PEM; the CA that signs pods. */
   podCa: string
   close(): Promise<void>
-}
-
-/** PEM: the pair of the listeners, and who vouches for it. */
-export interface ServingPair {
-  certificate: string
-  privateKey: string
-  ca: string
 }
 
 export interface StageOptions {
