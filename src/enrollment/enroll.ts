@@ -12,6 +12,7 @@ import type { Identity } from '../identity/identity.ts'
 import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
 import type { Holder } from '../identity/token.ts'
 import type { Pod } from '../kubernetes/objects.ts'
+import { checkLeaf } from '../x509/check-leaf.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { createKnownKeys } from './keys.ts'
@@ -233,7 +234,16 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
         names,
         lifetimeSeconds
       })
-      return { allowed: true, certificate }
+      // Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
+      const problems = checkLeaf(certificate, {
+        publicKey: csr.publicKey,
+        names,
+        now: new Date(clock()),
+        maximumLifetimeSeconds: lifetimeSeconds
+      })
+      if (problems.length === 0) return { allowed: true, certificate }
+      const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
+      return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
     } catch (cause) {
       const why = cause instanceof AuthorityError ? `${cause.code}: ${cause.message}` : 'a fault'
       return { ...refuse('AuthorityUnavailable', why), cause }

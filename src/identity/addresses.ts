@@ -51,10 +51,12 @@ export function sourceFault(
   return refuse('SourceAddress', `the request comes from ${source}, the pod is at ${addresses}`)
 }
 
-/** Canonical text. Loopback, link-local, multicast and unspecified addresses would speak for other hosts. */
+/**
+ * Canonical text. Unspecified, link-local and multicast addresses are no pod's, and would speak for other hosts. Loopback
+ * is let through: every certificate holds it anyway.
+ */
 function isUnicast(address: string): boolean {
-  if (address.includes(':')) return !/^(?:::1?$|fe[89ab]|ff)/.test(address)
+  if (address.includes(':')) return !/^(?:::$|fe[89ab]|ff)/.test(address)
   const [first = Number.NaN, second] = address.split('.').map(Number)
-  if (first === 169 && second === 254) return false
-  return first > 0 && first < 224 && first !== 127
+  return first > 0 && first < 224 && !(first === 169 && second === 254)
 }
