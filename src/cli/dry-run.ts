@@ -1,10 +1,188 @@
-import type { Command } from './command.ts'
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { patchText } from '../admission/admit.ts'
+import { isPodSecurityMode, isTlsMode, type RequestedModes } from '../admission/modes.ts'
+import { podSecurityModes, tlsModes } from '../contract/pod.ts'
+import type { InjectionSettings } from '../injection/settings.ts'
+import { type DryRun, dryRun } from '../preview/dry-run.ts'
+import { errorLine, loadSettings } from '../settings/load.ts'
+import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { version } from './version.ts'
+
+const outputs = ['json', 'patch'] as const
+type Output = (typeof outputs)[number]
+
+const help = `Usage: rayguard dry-run -f FILE [OPTIONS]
+
+Shows what the webhook would do to pods, offline: nothing is read but the file, and nothing is changed.
+
+The file holds any number of documents, in JSON or YAML, with a line --- between or one JSON object a line: Pods, Lists of
+Pods, and AdmissionReviews as the API server sends them. RayCluster, RayJob and RayService are not read yet.
+
+Options:
+  -f, --file FILE        the file; - is standard input
+  -o, --output OUTPUT    json (default): everything, as {"results": [...]}
+                         patch: one JSON patch (RFC 6902) a line, one line for each pod
+  --profile MODE         what happens with what violates Pod Security restricted: enforce, warn (default), audit, off
+  --tls MODE             tls (default), required (nothing may bring its own), no-tls
+  --config FILE          the settings file of the webhook (or RAYGUARD_CONFIG); without it image, address and CA of the
+                         enrollment server stand for themselves
+  -h, --help             show this text
+
+Exit codes: 0 all pods are admitted and comply; 1 a pod is refused, or violations remain; 2 wrong options, settings or
+documents.
+`
 
 export const command: Command = {
   name: 'dry-run',
   summary: 'show what the webhook would do to pods and RayClusters, offline',
-  help: 'Usage: rayguard dry-run\n',
-  async run() {
-    throw new Error('not built yet')
+  help,
+  async run(argumentsList, io) {
+    const options = readOptions(argumentsList)
+    const configured = await readSettings(options.config ?? io.environment.RAYGUARD_CONFIG, io)
+    if (configured === undefined) return exitCodes.usage
+    const text = await readInput(options.file, io)
+    const run = dryRun(text, { ...options.modes, ...configured })
+    if ('problem' in run) {
+      const { document, line, column, message } = run.problem
+      const place = `document ${document}, line ${line}, column ${column}`
+      io.stderr.write(`${nameOf(options.file)}: ${place}: ${message}\n`)
+      return exitCodes.usage
+    }
+    write(run, options.output, io)
+    return run.failed ? exitCodes.failed : exitCodes.ok
+  }
+}
+
+interface Options {
+  file: string
+  output: Output
+  modes: RequestedModes
+  config?: string
+}
+
+function readOptions(argumentsList: string[]): Options {
+  const { values } = parseArgs({
+    args: argumentsList,
+    options: {
+      file: { type: 'string', short: 'f' },
+      output: { type: 'string', short: 'o', default: 'json' },
+      profile: { type: 'string' },
+      tls: { type: 'string' },
+      config: { type: 'string' }
+    }
+  })
+  const { file, output, profile, tls, config } = values
+  if (!file) throw new UsageError('-f FILE is required; - reads standard input')
+  if (!isOutput(output)) throw unknown('--output', output, outputs)
+  const modes: RequestedModes = {}
+  if (profile !== undefined) {
+    if (!isPodSecurityMode(profile)) throw unknown('--profile', profile, podSecurityModes)
+    modes.podSecurity = profile
+  }
+  if (tls !== undefined) {
+    if (!isTlsMode(tls)) throw unknown('--tls', tls, tlsModes)
+    modes.tls = tls
+  }
+  return { file, output, modes, ...(config === undefined ? {} : { config }) }
+}
+
+function isOutput(text: string): text is Output {
+  return (outputs as readonly string[]).includes(text)
+}
+
+function unknown(option: string, found: string, known: readonly string[]): UsageError {
+  const expected = `${option} must be one of ${known.join(', ')}`
+  return new UsageError(`${expected}; found ${JSON.stringify(found)}`)
+}
+
+interface Configured {
+  settings: InjectionSettings
+  clusterDomain: string
+}
+
+/** Undefined after the errors have been written. */
+async function readSettings(
+  file: string | undefined,
+  io: CommandIo
+): Promise<Configured | undefined> {
+  if (file === undefined) return standIns
+  const loaded = await loadSettings({ file, environment: io.environment })
+  if ('errors' in loaded) {
+    for (const error of loaded.errors) io.stderr.write(`${errorLine(error)}\n`)
+    return undefined
+  }
+  const { injection, kubernetes, enrollment } = loaded.settings
+  const { serverUrl, serverCaFile, ...rest } = injection
+  const serverCa = serverCaFile === undefined ? undefined : await readText(serverCaFile)
+  return {
+    settings: {
+      ...rest,
+      serverUrl: serverUrl ?? standIns.settings.serverUrl,
+      serverCa: serverCa ?? standIns.settings.serverCa,
+      tokenAudience: enrollment.audience
+    },
+    clusterDomain: kubernetes.clusterDomain
+  }
+}
+
+/** What the manifests install, where no settings say otherwise. */
+const standIns: Configured = {
+  settings: {
+    image: `rayguard:${version()}`,
+    formerImages: [],
+    imagePullPolicy: 'IfNotPresent',
+    imagePullSecrets: [],
+    serverUrl: 'https://rayguard-enrollment.rayguard-system.svc',
+    serverCa: '<CA of the enrollment server>',
+    keyAlgorithm: 'P-256',
+    keyGroup: 65532,
+    resources: { cpu: '500m', memory: '128Mi' },
+    user: 65532
+  },
+  clusterDomain: 'cluster.local'
+}
+
+async function readInput(file: string, io: CommandIo): Promise<string> {
+  if (file !== '-') return readText(file)
+  const chunks: Buffer[] = []
+  for await (const chunk of io.stdin) chunks.push(Buffer.from(chunk as Buffer | string))
+  return decode(Buffer.concat(chunks), nameOf(file))
+}
+
+async function readText(file: string): Promise<string> {
+  let bytes: Buffer
+  try {
+    bytes = await readFile(file)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new UsageError(`${file} cannot be read (${code})`, { cause })
+  }
+  return decode(bytes, file)
+}
+
+function decode(bytes: Buffer, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new UsageError(`${name} is not UTF-8 text`, { cause })
+  }
+}
+
+function nameOf(file: string): string {
+  return file === '-' ? 'standard input' : file
+}
+
+function write({ results, failed }: DryRun, output: Output, io: CommandIo): void {
+  if (output === 'json') {
+    io.stdout.write(`${JSON.stringify({ results }, null, 2)}\n`)
+    return
+  }
+  for (const { patch } of results) io.stdout.write(`${patchText(patch)}\n`)
+  if (!failed) return
+  // A line is a patch, so that what stands against it has to be said beside.
+  for (const { source, message, warnings } of results) {
+    const texts = message === undefined ? warnings : [message]
+    for (const text of texts) io.stderr.write(`${source}: ${text}\n`)
   }
 }
