@@ -17,10 +17,20 @@ down() {
     ip link delete rayguard0 2>/dev/null || true
     rm -f /var/lib/cni/results/rayguard-test-*
     kube-proxy --cleanup >/dev/null 2>&1 || true
+    remove_rules
   fi
   if [ -e "$state/no-run-containerd" ]; then rm -rf /run/containerd; fi
   if [ -e "$state/sysctl" ]; then
     tac "$state/sysctl" | while read -r setting; do sysctl -qw "$setting" || true; done
   fi
   find "$state" -xdev -depth -delete 2>/dev/null || rm -rf --one-file-system "$state"
+}
+
+# The kubelet's own rules; no other node runs on this machine, `up` made sure of it.
+remove_rules() {
+  local save
+  for save in iptables-save ip6tables-save; do
+    command -v "$save" >/dev/null || continue
+    "$save" | { grep -v -e '^:KUBE-' -e '-j KUBE-' -e '^-A KUBE-' || true; } | "${save%-save}-restore" || true
+  done
 }
