@@ -8,9 +8,12 @@ import 'reflect-metadata'
 import { createRequire } from 'node:module'
 import * as x509 from '@peculiar/x509'
 
-// By require(): loaders that take the package's ESM entry for CommonJS do not find the class in it.
-const { Crypto: PeculiarCrypto } = createRequire(import.meta.url)(
-  '@peculiar/webcrypto'
+// By require(): some loaders take the package's ESM entry for CommonJS. The first form is for the bundler, which has a
+// `require` and follows it; the second is for a module that runs as it is, where there is none.
+const { Crypto: PeculiarCrypto } = (
+  typeof require === 'function'
+    ? require('@peculiar/webcrypto')
+    : createRequire(import.meta.url)('@peculiar/webcrypto')
 ) as typeof import('@peculiar/webcrypto')
 
 export const webCrypto: Crypto = new PeculiarCrypto()

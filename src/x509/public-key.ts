@@ -38,28 +38,40 @@ const curves = [
 ] as const
 const rsaEncryption = sequence(objectIdentifier('1.2.840.113549.1.1.1'), nullValue())
 
-/** Reads DER, SubjectPublicKeyInfo. Throws DerError when the bytes are not that at all. */
+/** Reads DER, SubjectPublicKeyInfo, and opens the key. Throws DerError when the bytes are not that at all. */
 export function readPublicKey(spki: Uint8Array): PublicKeyReading {
+  const shape = readShape(spki)
+  return 'reason' in shape ? { allowed: false, reason: shape.reason } : opened(shape)
+}
+
+/** The algorithm of an allowed key, by its shape alone (some microseconds); otherwise `undefined`. Throws DerError. */
+export function publicKeyAlgorithm(spki: Uint8Array): PublicKeyAlgorithm | undefined {
+  const shape = readShape(spki)
+  return 'reason' in shape ? undefined : shape.algorithm
+}
+
+type Shape = { algorithm: PublicKeyAlgorithm; jwk: () => JsonWebKey } | { reason: string }
+
+function readShape(spki: Uint8Array): Shape {
   const { identifier, bits } = keyParts(spki)
   if (equalBytes(identifier, rsaEncryption)) {
     const [modulus, exponent] = rsaNumbers(bits)
     const reason = rsaProblem(modulus, exponent)
-    if (reason !== undefined) return { allowed: false, reason }
-    return opened('RSA', { kty: 'RSA', n: base64url(modulus), e: base64url(exponent) })
+    if (reason !== undefined) return { reason }
+    const jwk = () => ({ kty: 'RSA', n: base64url(modulus), e: base64url(exponent) })
+    return { algorithm: 'RSA', jwk }
   }
   const curve = curves.find(known => equalBytes(identifier, known.identifier))
-  if (curve === undefined) return { allowed: false, reason: 'The key algorithm is not known here.' }
+  if (curve === undefined) return { reason: 'The key algorithm is not known here.' }
   // 4 = uncompressed (SEC 1 §2.3.3); a compressed point is another spelling of the same key.
   if (bits.length !== curve.pointBytes || bits[0] !== 4) {
-    return { allowed: false, reason: 'The point of the key is not an uncompressed one.' }
+    return { reason: 'The point of the key is not an uncompressed one.' }
   }
   const middle = (1 + curve.pointBytes) / 2
-  return opened(curve.algorithm, {
-    kty: 'EC',
-    crv: curve.algorithm,
-    x: base64url(bits.subarray(1, middle)),
-    y: base64url(bits.subarray(middle))
-  })
+  const x = bits.subarray(1, middle)
+  const y = bits.subarray(middle)
+  const jwk = () => ({ kty: 'EC', crv: curve.algorithm, x: base64url(x), y: base64url(y) })
+  return { algorithm: curve.algorithm, jwk }
 }
 
 /** The content of subjectPublicKey, which key identifiers are made of. Throws DerError. */
@@ -103,9 +115,9 @@ function rsaProblem(modulus: Uint8Array, exponent: Uint8Array): string | undefin
  * OpenSSL refuses a point that is not on its curve here (invalid-curve attacks). By way of a JWK because Node opens that
  * in half the time of the same key in DER.
  */
-function opened(algorithm: PublicKeyAlgorithm, jwk: JsonWebKey): PublicKeyReading {
+function opened({ algorithm, jwk }: Exclude<Shape, { reason: string }>): PublicKeyReading {
   try {
-    return { allowed: true, algorithm, key: createPublicKey({ key: jwk, format: 'jwk' }) }
+    return { allowed: true, algorithm, key: createPublicKey({ key: jwk(), format: 'jwk' }) }
   } catch {
     return { allowed: false, reason: 'The key is not a valid one of its kind.' }
   }

@@ -1,0 +1,117 @@
+/**
+ * Signs with a key that this process can use, below a chain that has been found usable.
+ *
+ * Decides dates and serial number, and that a certificate never outlives its chain. Pods trust the issuing CA alone, so
+ * the answer is the leaf without the CAs above.
+ */
+import type { Chain } from '../x509/chain.ts'
+import {
+  createLeafWriter,
+  type LeafWriter,
+  randomSerialNumber,
+  serialNumberText
+} from '../x509/leaf.ts'
+import { encodePem } from '../x509/pem.ts'
+import { publicKeyAlgorithm } from '../x509/public-key.ts'
+import {
+  type AuthorityDescription,
+  AuthorityError,
+  type IssuedCertificate,
+  type LeafRequest
+} from './authority.ts'
+import type { SigningKey } from './pem-key.ts'
+
+export interface Sources {
+  /** Milliseconds since the epoch. */
+  clock: () => number
+  random: (size: number) => Uint8Array
+}
+
+/** What one pair of chain and key does; a reload makes a new one. */
+export interface LocalIssuer {
+  issue(request: LeafRequest): Promise<IssuedCertificate>
+  describe(): AuthorityDescription
+}
+
+/** Clocks of nodes differ, and gRPC refuses a certificate from two minutes ahead. */
+const backdatedMs = 5 * 60 * 1000
+/** Ray never reloads: a pod with less than this would only fail later. */
+const shortestSeconds = 60 * 60
+
+export function createLocalIssuer(
+  kind: string,
+  chain: Chain,
+  key: SigningKey,
+  { clock, random }: Sources
+): LocalIssuer {
+  const writer = createLeafWriter({
+    subject: chain.issuing.subject,
+    keyIdentifier: chain.keyIdentifier,
+    signatureAlgorithm: key.algorithm
+  })
+  return {
+    async issue(request) {
+      const dates = validity(chain, request.lifetimeSeconds, clock())
+      const serialNumber = randomSerialNumber(random)
+      const toBeSigned = encode(writer, chain, request, { ...dates, serialNumber })
+      const signature = await key.sign(toBeSigned)
+      return {
+        certificate: encodePem('CERTIFICATE', writer.certificate(toBeSigned, signature)),
+        trustAnchors: chain.trustAnchor,
+        serialNumber: serialNumberText(serialNumber),
+        ...dates
+      }
+    },
+    describe: () => ({
+      kind,
+      subject: chain.subject,
+      notAfter: chain.notAfter,
+      anchorSha256: chain.anchorSha256
+    })
+  }
+}
+
+/** In whole seconds. A leaf that outlives its chain fails in every peer on the day the CA ends. */
+function validity(
+  chain: Chain,
+  lifetimeSeconds: number,
+  now: number
+): { notBefore: Date; notAfter: Date } {
+  const notAfter = Math.min(now + lifetimeSeconds * 1000, chain.notAfter.getTime())
+  const floorSeconds = Math.min(shortestSeconds, lifetimeSeconds)
+  if (notAfter - now < floorSeconds * 1000 || chain.notBefore.getTime() > now) {
+    throw new AuthorityError(
+      'Invalid',
+      `The CA is valid from ${chain.notBefore.toISOString()} to ${chain.notAfter.toISOString()}, ` +
+        `which leaves less than ${floorSeconds} s for a certificate. Renew the CA.`
+    )
+  }
+  const notBefore = Math.max(now - backdatedMs, chain.notBefore.getTime())
+  return { notBefore: wholeSeconds(notBefore), notAfter: wholeSeconds(notAfter) }
+}
+
+function wholeSeconds(time: number): Date {
+  return new Date(Math.floor(time / 1000) * 1000)
+}
+
+function encode(
+  writer: LeafWriter,
+  chain: Chain,
+  request: LeafRequest,
+  parts: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date }
+): Uint8Array {
+  const keyAlgorithm = publicKeyAlgorithm(request.publicKey)
+  if (keyAlgorithm === undefined) {
+    throw new AuthorityError('Refused', 'The key is not P-256, P-384 or RSA of 2048 to 4096 bits.')
+  }
+  const foreign = request.names.dnsNames.find(name => !chain.permits(name))
+  if (foreign !== undefined) {
+    throw new AuthorityError('Refused', `The name constraints of the CA do not allow ${foreign}.`)
+  }
+  return writer.toBeSigned({
+    publicKey: request.publicKey,
+    keyAlgorithm,
+    names: request.names,
+    ...parts
+  })
+}

@@ -1,0 +1,101 @@
+/**
+ * The authority over files, which may be replaced while it runs.
+ *
+ * Decides that a new set is taken only when it is whole and usable; until then the old one goes on signing, for pods that
+ * wait for a certificate cannot wait for an administrator. Files are read again and compared: a Secret's mount swaps
+ * symbolic links, which file notifications miss.
+ */
+import type { Authority, AuthorityDescription } from './authority.ts'
+import { createLocalIssuer, type LocalIssuer } from './local.ts'
+import type { AuthorityOptions } from './open.ts'
+import { openPem, type PemFiles, type PemTexts, readPemFiles } from './pem-files.ts'
+
+export type ReloadOutcome =
+  | { loaded: true; description: AuthorityDescription; warnings: string[] }
+  /** What was in use goes on. */
+  | { loaded: false; reason: string }
+
+export interface PemAuthority extends Authority {
+  /** Looks at the files now. `undefined`: nothing has changed. */
+  reload(): Promise<ReloadOutcome | undefined>
+}
+
+const defaultPollMs = 10_000
+
+/** Throws AuthorityError `Invalid` when the files are not a usable CA now. */
+export async function openPemAuthority(
+  files: PemFiles,
+  options: AuthorityOptions
+): Promise<PemAuthority> {
+  const first = await readPemFiles(files)
+  let issuer = open(first)
+  // Not the texts themselves: the key and its passphrase need not stay in memory twice.
+  let { digest, warnings } = first
+  let reason: string | undefined
+  const tell = (outcome: ReloadOutcome): ReloadOutcome => {
+    options.onReload?.(outcome)
+    return outcome
+  }
+  const loaded = (): ReloadOutcome =>
+    tell({ loaded: true, description: issuer.describe(), warnings })
+
+  function open(from: PemTexts): LocalIssuer {
+    const { clusterDomain } = options
+    const { chain, key } = openPem(from, {
+      now: new Date(options.clock()),
+      ...(clusterDomain === undefined ? {} : { clusterDomain })
+    })
+    return createLocalIssuer('pem', chain, key, options)
+  }
+
+  /** A set that was refused is tried again each time: its CA may become valid, its key may still be on the way. */
+  async function reload(): Promise<ReloadOutcome | undefined> {
+    try {
+      const found = await readPemFiles(files)
+      if (found.digest === digest) {
+        if (reason === undefined) return undefined
+      } else {
+        issuer = open(found)
+        digest = found.digest
+        warnings = found.warnings
+      }
+      reason = undefined
+      return loaded()
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      if (message === reason) return undefined
+      reason = message
+      return tell({ loaded: false, reason })
+    }
+  }
+
+  const stop = poll(options.pollMs ?? defaultPollMs, reload)
+  loaded()
+  return {
+    namesFrom: 'server',
+    issue: request => issuer.issue(request),
+    describe: () => issuer.describe(),
+    reload,
+    close: stop
+  }
+}
+
+/** One look after the other, never two at once. Returns what stops it and waits for the last one. */
+function poll(intervalMs: number, look: () => Promise<unknown>): () => Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let current: Promise<unknown> = Promise.resolve()
+  let stopped = intervalMs === 0
+  const schedule = () => {
+    if (stopped) return
+    timer = setTimeout(() => {
+      current = look().finally(schedule)
+    }, intervalMs)
+    timer.unref()
+  }
+  schedule()
+  return async () => {
+    stopped = true
+    clearTimeout(timer)
+    await current
+  }
+}

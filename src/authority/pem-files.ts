@@ -1,0 +1,79 @@
+/**
+ * The CA's files: certificates, private key and passphrase, read and judged together.
+ *
+ * Decides whether what is on the disk now is a whole, usable CA. A set that is half replaced is not.
+ */
+import { createHash, X509Certificate } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import { type Chain, readChain } from '../x509/chain.ts'
+import { AuthorityError } from './authority.ts'
+import { openPemKey, type SigningKey } from './pem-key.ts'
+
+export interface PemFiles {
+  certificateFile: string
+  privateKeyFile: string
+  passphraseFile?: string | undefined
+}
+
+export interface PemTexts {
+  certificates: string
+  privateKey: string
+  passphrase: string | undefined
+  /** The same for the same three texts. */
+  digest: string
+  warnings: string[]
+}
+
+/** Throws AuthorityError `Invalid` when a file cannot be read. */
+export async function readPemFiles(files: PemFiles): Promise<PemTexts> {
+  const [certificates, privateKey, passphrase] = await Promise.all([
+    read(files.certificateFile),
+    read(files.privateKeyFile),
+    files.passphraseFile === undefined ? undefined : read(files.passphraseFile)
+  ])
+  const all = JSON.stringify([certificates, privateKey, passphrase])
+  return {
+    certificates,
+    privateKey,
+    digest: createHash('sha256').update(all).digest('base64'),
+    // Editors and `echo` end a file with a line break that is no part of the passphrase.
+    passphrase: passphrase?.replace(/\r?\n$/, ''),
+    warnings: await openToOthers(files.privateKeyFile)
+  }
+}
+
+/** Throws AuthorityError `Invalid` with everything that is wrong. */
+export function openPem(
+  texts: PemTexts,
+  options: { now: Date; clusterDomain?: string }
+): { chain: Chain; key: SigningKey } {
+  const reading = readChain(texts.certificates, options)
+  if (!reading.usable) {
+    const problems = reading.checks.flatMap(({ problem }) => problem ?? [])
+    throw new AuthorityError('Invalid', `The CA cannot be used: ${problems.join('; ')}.`)
+  }
+  const key = openPemKey(texts.privateKey, texts.passphrase)
+  if (!key.belongsTo(new X509Certificate(reading.chain.issuing.der))) {
+    throw new AuthorityError(
+      'Invalid',
+      `The private key does not belong to the issuing CA, "${reading.chain.subject}".`
+    )
+  }
+  return { chain: reading.chain, key }
+}
+
+async function read(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown'
+    throw new AuthorityError('Invalid', `The file ${file} cannot be read (${code}).`, { cause })
+  }
+}
+
+/** A warning only: where a Secret is mounted without a mode, the pod's own walls keep others out. */
+async function openToOthers(file: string): Promise<string[]> {
+  const { mode } = await stat(file)
+  if ((mode & 0o007) === 0) return []
+  return [`The private key ${file} is open to every user of this machine; chmod 0400 it.`]
+}
