@@ -1,0 +1,54 @@
+/** How much one client may take of each listener, so that neither slow nor many connections keep others from being served. */
+export interface Limits {
+  maximumConnections: number
+  /** Then the reply says `Connection: close`, and the next connection may reach another replica. */
+  requestsPerConnection: number
+  handshakeTimeoutMs: number
+  headersTimeoutMs: number
+  requestTimeoutMs: number
+  /** For connections without a request under way. */
+  keepAliveTimeoutMs: number
+  headerBytes: number
+  bodyBytes: number
+  /** How often the two timeouts of a request are looked at. */
+  checkEveryMs: number
+}
+
+const common = {
+  handshakeTimeoutMs: 5_000,
+  headersTimeoutMs: 5_000,
+  headerBytes: 16 * 1024,
+  checkEveryMs: 1_000
+}
+
+export const limits = {
+  webhook: {
+    ...common,
+    maximumConnections: 1_000,
+    requestsPerConnection: 10_000,
+    // The API server gives up after at most 30 s, and after 10 s by default.
+    requestTimeoutMs: 15_000,
+    // Above the 90 s after which client-go drops an idle connection: whoever closes first must not be the server, or the
+    // API server's next request meets a closed socket.
+    keepAliveTimeoutMs: 120_000,
+    bodyBytes: 7 * 1024 * 1024
+  },
+  enrollment: {
+    ...common,
+    // A thousand pods may start at once, and each waits for its address for a few seconds.
+    maximumConnections: 5_000,
+    requestsPerConnection: 100,
+    requestTimeoutMs: 10_000,
+    keepAliveTimeoutMs: 15_000,
+    bodyBytes: 16 * 1024
+  },
+  ops: {
+    ...common,
+    maximumConnections: 100,
+    requestsPerConnection: 1_000,
+    requestTimeoutMs: 5_000,
+    // Prometheus asks every 15 to 60 s.
+    keepAliveTimeoutMs: 75_000,
+    bodyBytes: 1
+  }
+} as const satisfies Record<string, Limits>

@@ -1,0 +1,183 @@
+/**
+ * One port: a fastify application over HTTPS (or plain HTTP for probes and metrics), with its limits.
+ *
+ * Decides how connections and broken requests are treated; never what a route answers. HTTP/1.1 alone: the API server
+ * speaks nothing else to webhooks, and HTTP/2 has floods of its own (CVE-2023-44487).
+ */
+import { createServer as createHttpServer, type Server } from 'node:http'
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import type { Logger } from '../telemetry/logger.ts'
+import { type ErrorReply, publicError, rawReply } from './errors.ts'
+import type { Limits } from './limits.ts'
+import { listenOn } from './listen-on.ts'
+import { collectRoutes } from './routes.ts'
+import { type ServingPair, secureContext } from './tls.ts'
+
+export interface ListenerOptions {
+  /** As in the settings: `listen.NAME`. */
+  name: string
+  address: string
+  port: number
+  limits: Limits
+  /** Absent for plain HTTP. */
+  serving?: ServingPair
+  register(app: FastifyInstance): Promise<void> | void
+  requestId(): string
+  log: Logger
+  onReply?(status: number): void
+}
+
+export interface Listener {
+  readonly name: string
+  /** Resolves once connections are taken. Throws {@link ListenError}. */
+  start(): Promise<AddressInfo>
+  /** For new handshakes; connections that are open go on. Throws where the pair cannot be used, and keeps the old one. */
+  useServing(pair: ServingPair): void
+  /** From now on every reply asks for the end of its connection. */
+  drain(): void
+  /** Takes no more connections and resolves when the last request is answered. */
+  close(): Promise<void>
+  /** Cuts every connection. */
+  cut(): void
+}
+
+export async function createListener(options: ListenerOptions): Promise<Listener> {
+  const { name, log } = options
+  const state = { draining: false }
+  let server: Server | HttpsServer | undefined
+  const app = fastify({
+    serverFactory(handler) {
+      server = createServer(options)
+      server.on('request', handler)
+      return server
+    },
+    bodyLimit: options.limits.bodyBytes,
+    // fastify's defaults would edit what was sent.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
+    onProtoPoisoning: 'error',
+    exposeHeadRoutes: false,
+    trustProxy: false,
+    requestIdHeader: false,
+    genReqId: options.requestId,
+    logger: false,
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => {
+      answerError(error, request, reply as FastifyReply, options)
+    }
+  })
+  const routes = collectRoutes(app)
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, options))
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] ?? ''
+    const methods = routes.methodsOf(path)
+    if (methods.length > 0) {
+      reply.header('allow', methods.join(', '))
+      return answer(request, reply, 405, {
+        code: 'MethodNotAllowed',
+        message: `This path takes ${methods.join(', ')}.`
+      })
+    }
+    return answer(request, reply, 404, {
+      code: 'NotFound',
+      message: `There is no such path here. The paths are: ${routes.paths().join(', ')}.`
+    })
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    if (state.draining) reply.header('connection', 'close')
+  })
+  app.addHook('onResponse', async (_request, reply) => options.onReply?.(reply.statusCode))
+  await app.register(async scope => options.register(scope))
+  await app.ready()
+  const running = server as Server | HttpsServer | undefined
+  if (running === undefined) throw new Error('fastify has made no server')
+  const sockets = new Set<Socket>()
+  running.on('connection', socket => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  running.on('tlsClientError', (error: NodeJS.ErrnoException) => {
+    log.debug({ listener: name, code: error.code }, 'a TLS handshake failed')
+  })
+  running.on('drop', () => {
+    log.warn({ listener: name }, 'a connection was refused: as many as allowed are open')
+  })
+
+  return {
+    name,
+    start: () => listenOn(running, options),
+    useServing(pair) {
+      if (!('setSecureContext' in running)) throw new Error(`the listener ${name} has no TLS`)
+      running.setSecureContext(secureContext(pair))
+    },
+    drain() {
+      state.draining = true
+    },
+    async close() {
+      state.draining = true
+      const closed = new Promise<void>(resolve => {
+        if (running.listening) running.close(() => resolve())
+        else resolve()
+      })
+      running.closeIdleConnections()
+      await closed
+      await app.close()
+    },
+    cut() {
+      // By hand: Node's closeAllConnections leaves those alone that have not finished their handshake.
+      for (const socket of sockets) socket.destroy()
+    }
+  }
+}
+
+function createServer({ limits, serving }: ListenerOptions): Server | HttpsServer {
+  const http = {
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
+    maxHeaderSize: limits.headerBytes,
+    insecureHTTPParser: false
+  }
+  const server =
+    serving === undefined
+      ? createHttpServer(http)
+      : createHttpsServer({
+          ...http,
+          ...secureContext(serving),
+          ALPNProtocols: ['http/1.1'],
+          handshakeTimeout: limits.handshakeTimeoutMs
+        })
+  server.maxConnections = limits.maximumConnections
+  server.maxRequestsPerSocket = limits.requestsPerConnection
+  server.maxHeadersCount = 100
+  return server
+}
+
+function answerBrokenRequest(error: Error, socket: Socket): void {
+  if (socket.writable) socket.end(rawReply(error))
+  else socket.destroy()
+}
+
+function answerError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { name, log }: ListenerOptions
+): FastifyReply {
+  const { status, code, text, fault } = publicError(error)
+  const what = { listener: name, requestId: request.id, method: request.method, code }
+  if (fault) log.error({ ...what, path: request.routeOptions?.url, err: error }, 'a request failed')
+  else log.debug(what, 'a request was not valid')
+  return answer(request, reply, status, { code, message: text })
+}
+
+function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  status: number,
+  body: Omit<ErrorReply, 'requestId'>
+): FastifyReply {
+  return reply.code(status).send({ ...body, requestId: request.id } satisfies ErrorReply)
+}
