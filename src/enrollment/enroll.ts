@@ -12,7 +12,7 @@ import type { Identity } from '../identity/identity.ts'
 import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
 import type { Holder } from '../identity/token.ts'
 import type { Pod } from '../kubernetes/objects.ts'
-import { checkLeaf } from '../x509/check-leaf.ts'
+import { createLeafCheck } from '../x509/check-leaf.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { createKnownKeys } from './keys.ts'
@@ -62,6 +62,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   // A pod asks about once a second; each attempt costs several calls to the API.
   const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
   const knownKeys = createKnownKeys()
+  const checkLeaf = createLeafCheck()
   let concurrent = 0
   let held = 0
 

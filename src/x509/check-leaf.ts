@@ -4,6 +4,7 @@
  * Decides whether it is exactly what was asked for and whether gRPC can use it. It never repairs; any problem means that
  * the certificate is not handed out. The whole path is checked here, since a pod trusts the anchor alone.
  */
+import type { KeyObject } from 'node:crypto'
 import {
   basicConstraintsOf,
   type Certificate,
@@ -66,36 +67,60 @@ const maximumCertificates = 10
 /** What a remote authority's clock may be ahead. */
 const clockSkewMs = 5 * 60 * 1000
 
-/** All problems found; none means good. Never throws on the input. */
-export function checkLeaf(issued: IssuedChain, expected: LeafExpectation): LeafProblem[] {
-  const chain = certificates(issued.certificate)
-  const anchors = certificates(issued.trustAnchors)
-  const [leaf, ...intermediates] = chain ?? []
-  if (leaf === undefined || anchors === undefined || anchors.length === 0) {
-    return [problem('Malformed', 'The chain or the trust anchors are not certificates in PEM.')]
+export type LeafCheck = (issued: IssuedChain, expected: LeafExpectation) => LeafProblem[]
+
+interface Issuer {
+  certificate: Certificate
+  key: KeyObject | undefined
+}
+
+const rememberedAnchors = 64
+
+/** All problems found; none means good. Never throws on the input. For many certificates see {@link createLeafCheck}. */
+export const checkLeaf: LeafCheck = (issued, expected) => createLeafCheck()(issued, expected)
+
+/** The same, remembering trust anchors: to open an anchor's key takes as long as everything else. */
+export function createLeafCheck(): LeafCheck {
+  const remembered = new Map<string, Issuer[] | undefined>()
+
+  function anchorsOf(pem: string): Issuer[] | undefined {
+    const known = remembered.get(pem)
+    if (known !== undefined) return known
+    if (remembered.size >= rememberedAnchors) remembered.clear()
+    const anchors = certificates(pem)?.map(issuerOf)
+    remembered.set(pem, anchors)
+    return anchors
   }
-  try {
-    return [
-      ...leafProblems(leaf, expected),
-      ...sizeProblems([leaf, ...intermediates]),
-      ...pathProblems(leaf, intermediates, anchors)
-    ]
-  } catch (error) {
-    if (error instanceof DerError) return [problem('Malformed', error.message)]
-    throw error
+
+  return (issued, expected) => {
+    try {
+      const [leaf, ...intermediates] = certificates(issued.certificate) ?? []
+      const anchors = anchorsOf(issued.trustAnchors)
+      if (leaf === undefined || anchors === undefined || anchors.length === 0) {
+        return [problem('Malformed', 'The chain or the anchors are not certificates in PEM.')]
+      }
+      return [
+        ...leafProblems(leaf, expected),
+        ...sizeProblems([leaf, ...intermediates]),
+        ...pathProblems(leaf, intermediates, anchors)
+      ]
+    } catch (error) {
+      if (error instanceof DerError) return [problem('Malformed', error.message)]
+      throw error
+    }
   }
 }
 
+function issuerOf(certificate: Certificate): Issuer {
+  return { certificate, key: verificationKey(certificate.publicKey) }
+}
+
+/** Throws DerError. */
 function certificates(pem: string): Certificate[] | undefined {
   const blocks = readPem(pem)
   if (blocks === undefined || blocks.length > maximumCertificates) return undefined
   if (blocks.some(({ label }) => label !== 'CERTIFICATE')) return undefined
-  try {
-    return blocks.map(({ der }) => readCertificate(der))
-  } catch (error) {
-    if (error instanceof DerError) return undefined
-    throw error
-  }
+  return blocks.map(({ der }) => readCertificate(der))
 }
 
 function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<LeafProblem> {
@@ -175,19 +200,19 @@ function* sizeProblems(chain: Certificate[]): Generator<LeafProblem> {
 function* pathProblems(
   leaf: Certificate,
   intermediates: Certificate[],
-  anchors: Certificate[]
+  anchors: Issuer[]
 ): Generator<LeafProblem> {
   const last = intermediates.at(-1)
   const sent =
-    last !== undefined && anchors.some(({ der }) => equalBytes(der, last.der))
+    last !== undefined && anchors.some(({ certificate }) => equalBytes(certificate.der, last.der))
       ? intermediates.slice(0, -1)
       : intermediates
   let certificate = leaf
   for (const [depth, issuer] of sent.entries()) {
-    yield* linkProblems(leaf, certificate, issuer, depth)
+    yield* linkProblems(leaf, certificate, issuerOf(issuer), depth)
     certificate = issuer
   }
-  const named = anchors.filter(({ subject }) => equalBytes(subject, certificate.issuer))
+  const named = anchors.filter(anchor => equalBytes(anchor.certificate.subject, certificate.issuer))
   if (named.length === 0) {
     yield problem('Anchor', 'No trust anchor is the issuer of the last certificate.')
     return
@@ -199,14 +224,13 @@ function* pathProblems(
 function* linkProblems(
   leaf: Certificate,
   certificate: Certificate,
-  issuer: Certificate,
+  { certificate: issuer, key }: Issuer,
   depth: number
 ): Generator<LeafProblem> {
   if (!equalBytes(certificate.issuer, issuer.subject)) {
     yield problem('Order', 'A certificate is not followed by that of its issuer.')
     return
   }
-  const key = verificationKey(issuer.publicKey)
   if (key === undefined || !isSignedBy(certificate, key)) {
     yield problem('Signature', 'A certificate is not signed by its issuer.')
   }
