@@ -7,7 +7,8 @@ import type { Operation } from '../../src/injection/edits.ts'
 import type { Container, Pod } from '../../src/kubernetes/objects.ts'
 
 export function applied(pod: Pod, operations: readonly Operation[]): Pod {
-  const copy = structuredClone(operations) as unknown as PatchOperation[]
+  // As text, because that is how a patch travels: the library would otherwise share values between operations.
+  const copy = JSON.parse(JSON.stringify(operations)) as PatchOperation[]
   return jsonpatch.applyPatch(structuredClone(pod), copy, true, false).newDocument
 }
 
