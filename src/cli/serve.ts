@@ -1,10 +1,206 @@
-import type { Command } from './command.ts'
+/**
+ * `rayguard serve`: puts the parts together, and takes them apart at the end.
+ *
+ * The composition root: here alone clocks, randomness and the environment enter. A process without the enrollment
+ * component never loads what signs.
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { setTimeout as sleepFor } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { limits } from '../server/limits.ts'
+import { createListener, type Listener } from '../server/listener.ts'
+import { opsRoutes } from '../server/ops-routes.ts'
+import { createReadiness } from '../server/readiness.ts'
+import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
+import { createServingReload, type ServingReload } from '../server/serving-reload.ts'
+import { shutDown } from '../server/shutdown.ts'
+import type { Settings } from '../settings/load.ts'
+import { createLogger } from '../telemetry/logger.ts'
+import { createMetrics } from '../telemetry/metrics.ts'
+import { type Command, type CommandIo, exitCodes } from './command.ts'
+import {
+  type Clocks,
+  type Component,
+  ConfigurationError,
+  type Surroundings
+} from './components/component.ts'
+import { connect } from './components/kubernetes.ts'
+import { settingsFor } from './settings-file.ts'
+import { version } from './version.ts'
+
+const lookAtServingFilesEveryMs = 10_000
 
 export const command: Command = {
   name: 'serve',
   summary: 'run the admission webhook and the enrollment server',
-  help: 'Usage: rayguard serve\n',
-  async run() {
-    throw new Error('not built yet')
+  help: `Usage: rayguard serve [--config FILE] [--components LIST]
+
+Runs the admission webhook and the enrollment server until SIGTERM, then ends without a failed request. A second signal
+ends it at once. The log goes to standard output, one JSON object a line.
+
+Options:
+  --config FILE       settings file; default $RAYGUARD_CONFIG, else /etc/rayguard/config.yaml if there is one
+  --components LIST   what to serve: webhook, enrollment, or both (the default), separated by commas
+  -h, --help          show this text
+
+Every setting can also be an environment variable; docs/settings.md lists them. \`rayguard check-config\` looks at the
+settings and at every file that they name.
+
+Exit codes: 0 ended by a signal; 1 it could not start or had to cut requests off at its end; 2 wrong arguments or settings.
+`,
+  async run(argumentsList, io) {
+    const { values } = parseArgs({
+      args: argumentsList,
+      options: { config: { type: 'string' }, components: { type: 'string' } }
+    })
+    const source = { config: values.config, components: values.components }
+    const settings = await settingsFor({ ...source, environment: io.environment }, io.stderr)
+    if (settings === undefined) return exitCodes.usage
+    try {
+      return await serve(settings, io)
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error
+      io.stderr.write(`rayguard serve: ${error.message}\n`)
+      return exitCodes.usage
+    }
   }
+}
+
+async function serve(settings: Settings, io: CommandIo): Promise<number> {
+  const clocks: Clocks = { wall: Date.now, steady: () => performance.now() }
+  const log = createLogger({
+    level: settings.log.level,
+    destination: { write: io.stdout.write.bind(io.stdout) }
+  })
+  const metrics = createMetrics({ version: version() })
+  const readiness = createReadiness()
+  const serving = await servingPair(settings, clocks)
+  const client = await connect(settings, io.environment, clocks)
+  const common = { requestId: randomUUID, log, serving }
+  const surroundings: Surroundings = {
+    settings,
+    serving,
+    client,
+    readiness,
+    metrics,
+    log,
+    common,
+    clocks,
+    random: { bytes: randomBytes, fraction: Math.random }
+  }
+  const components = await createComponents(surroundings)
+  const listeners = components.map(({ listener }) => listener)
+  const ops = await createListener({
+    ...settings.listen.ops,
+    requestId: randomUUID,
+    log,
+    name: 'ops',
+    limits: limits.ops,
+    register: opsRoutes({ readiness, metrics })
+  })
+  const reload = reloadFor(surroundings, listeners)
+  readiness.add('serving', () => servingProblem(reload.current(), clocks.wall()))
+  for (const name of Object.keys(readiness.report().checks)) {
+    metrics.check(name, () => readiness.report().checks[name] === 'ok')
+  }
+
+  try {
+    const { address, port } = await ops.start()
+    log.info({ listener: 'ops', address, port, version: version() }, 'listening')
+    reload.start(lookAtServingFilesEveryMs)
+    await Promise.all(components.map(component => component.start(io.signal)))
+    await aborted(io.signal)
+  } catch (error) {
+    for (const listener of [...listeners, ops]) listener.cut()
+    throw error
+  }
+  const inTime = await shutDown({
+    readiness,
+    listeners,
+    ops,
+    closers: [reload.stop, ...components.map(({ stop }) => stop), client.close],
+    drainMs: settings.shutdown.drainSeconds * 1000,
+    deadlineMs: settings.shutdown.deadlineSeconds * 1000,
+    log,
+    sleep
+  })
+  log.info('ended')
+  return inTime ? exitCodes.ok : exitCodes.failed
+}
+
+async function servingPair({ serving }: Settings, clocks: Clocks): Promise<LoadedPair> {
+  try {
+    return checkPair(await readPair(serving), serving, clocks.wall())
+  } catch (error) {
+    if (!(error instanceof ServingPairError)) throw error
+    throw new ConfigurationError(`${error.setting}: ${error.message}`, { cause: error })
+  }
+}
+
+/** Loaded on demand: the webhook's process does not hold the code that signs, nor the other way round. */
+async function createComponents(surroundings: Surroundings): Promise<Component[]> {
+  const components: Component[] = []
+  for (const name of surroundings.settings.components) {
+    switch (name) {
+      case 'webhook': {
+        const { createWebhook } = await import('./components/webhook.ts')
+        components.push(await createWebhook(surroundings))
+        break
+      }
+      case 'enrollment': {
+        const { createEnrollmentServer } = await import('./components/enrollment.ts')
+        components.push(await createEnrollmentServer(surroundings))
+        break
+      }
+      default: {
+        const unknown: never = name
+        throw new Error(`there is no component ${String(unknown)}`)
+      }
+    }
+  }
+  return components
+}
+
+function reloadFor(
+  { settings, serving, metrics, log, clocks }: Surroundings,
+  listeners: readonly Listener[]
+): ServingReload {
+  metrics.certificateExpiry('serving', serving.notAfter)
+  return createServingReload({
+    files: settings.serving,
+    initial: serving,
+    clock: clocks.wall,
+    use(pair) {
+      for (const listener of listeners) listener.useServing(pair)
+    },
+    onDone({ notAfter, subjectAltName }) {
+      metrics.reload('serving', 'done')
+      metrics.certificateExpiry('serving', notAfter)
+      log.info({ notAfter, subjectAltName }, 'the server certificate is read anew')
+    },
+    onFailed(error) {
+      metrics.reload('serving', 'failed')
+      log.error(
+        { err: error },
+        'the changed server certificate cannot be used; the former one stays'
+      )
+    }
+  })
+}
+
+function servingProblem({ notAfter }: LoadedPair, now: number): string | undefined {
+  return notAfter.getTime() <= now
+    ? `the server certificate ended at ${notAfter.toISOString()}`
+    : undefined
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  await sleepFor(milliseconds, undefined, signal === undefined ? {} : { signal }).catch(() => {})
 }

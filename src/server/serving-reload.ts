@@ -5,6 +5,7 @@
  * watchers see different things on different systems.
  */
 import { checkPair, type LoadedPair, type PairFiles, readPair } from './serving-pair.ts'
+import type { ServingPair } from './tls.ts'
 
 export interface ServingReloadOptions {
   files: PairFiles
@@ -14,7 +15,7 @@ export interface ServingReloadOptions {
   /** Hands the pair to the listeners; throws where it cannot be used. */
   use(pair: LoadedPair): void
   onDone(pair: LoadedPair): void
-  /** Once for each new content of the files; the pair before it stays in use. */
+  /** Once for each problem; the pair in use stays. */
   onFailed(error: unknown): void
 }
 
@@ -30,7 +31,7 @@ export interface ServingReload {
 export function createServingReload(options: ServingReloadOptions): ServingReload {
   const { files, clock } = options
   let current = options.initial
-  let seen = fingerprint(current.certificate, current.privateKey)
+  let reported: string | undefined
   let timer: NodeJS.Timeout | undefined
 
   return {
@@ -45,30 +46,26 @@ export function createServingReload(options: ServingReloadOptions): ServingReloa
     current: () => current
   }
 
+  /** A pair that was refused is tried again each time: its other half may be on the way, its day may come. */
   async function look(): Promise<void> {
     try {
-      const pair = await readPair(files).catch((error: Error) => {
-        if (isNew(error.message)) throw error
-        return undefined
-      })
-      if (pair === undefined || !isNew(fingerprint(pair.certificate, pair.privateKey))) return
+      const pair = await readPair(files)
+      if (samePair(pair, current)) return
       const loaded = checkPair(pair, files, clock())
       options.use(loaded)
       current = loaded
+      reported = undefined
       options.onDone(loaded)
     } catch (error) {
+      const { message } = error as Error
+      // The same problem is spoken of once, not every few seconds.
+      if (message === reported) return
+      reported = message
       options.onFailed(error)
     }
   }
-
-  /** The same bad content is spoken of once, not every few seconds. */
-  function isNew(content: string): boolean {
-    if (content === seen) return false
-    seen = content
-    return true
-  }
 }
 
-function fingerprint(certificate: string, privateKey: string): string {
-  return `${certificate}\0${privateKey}`
+function samePair(one: ServingPair, other: ServingPair): boolean {
+  return one.certificate === other.certificate && one.privateKey === other.privateKey
 }

@@ -10,7 +10,6 @@ export interface AdmissionObservation {
   kind: string
   /** `Allowed`, or the code of the refusal. */
   code: string
-  seconds: number
 }
 
 export interface IssuanceObservation {
@@ -23,11 +22,14 @@ export type ReloadedThing = 'serving' | 'authority'
 
 export interface Metrics {
   admission(observation: AdmissionObservation): void
+  admissionDuration(seconds: number): void
   issuance(observation: IssuanceObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
   certificateExpiry(certificate: ReloadedThing, notAfter: Date): void
   reload(thing: ReloadedThing, result: 'done' | 'failed'): void
+  /** A number that `read` gives whenever metrics are read. */
+  gauge(name: string, help: string, read: () => number): void
   /** `passes` is asked whenever metrics are read. */
   check(name: string, passes: () => boolean): void
   contentType: string
@@ -54,7 +56,7 @@ export function createMetrics(options: { version: string }): Metrics {
   })
   const admissionSeconds = new Histogram({
     name: 'rayguard_admission_duration_seconds',
-    help: 'Time to answer an admission review, without reading it from the network.',
+    help: 'Time to decide on an admission review, without the network.',
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
     registers
   })
@@ -104,10 +106,10 @@ export function createMetrics(options: { version: string }): Metrics {
   const issuanceCodes = bounded()
 
   return {
-    admission({ kind, code, seconds }) {
+    admission({ kind, code }) {
       admissions.inc({ kind: kinds(kind), code: admissionCodes(code) })
-      admissionSeconds.observe(seconds)
     },
+    admissionDuration: seconds => admissionSeconds.observe(seconds),
     issuance({ code, seconds }) {
       issuances.inc({ code: issuanceCodes(code) })
       issuanceSeconds.observe({ result: code === 'Issued' ? 'issued' : 'refused' }, seconds)
@@ -120,6 +122,16 @@ export function createMetrics(options: { version: string }): Metrics {
     },
     reload(thing, result) {
       reloads.inc({ thing, result })
+    },
+    gauge(name, help, read) {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        }
+      })
     },
     check(name, passes) {
       checks.set(name, passes)

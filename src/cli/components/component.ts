@@ -1,0 +1,67 @@
+import type { Client } from '../../kubernetes/client.ts'
+import type { Listener, ListenerOptions } from '../../server/listener.ts'
+import type { Readiness } from '../../server/readiness.ts'
+import type { LoadedPair } from '../../server/serving-pair.ts'
+import type { Settings } from '../../settings/load.ts'
+import type { Component as ComponentName } from '../../settings/schema.ts'
+import type { Logger } from '../../telemetry/logger.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+
+/** One of the things that this process serves. */
+export interface Component {
+  name: ComponentName
+  listener: Listener
+  /** Starts the watches, and listens as soon as an answer would be right. */
+  start(signal: AbortSignal): Promise<void>
+  /** After the listener is closed. */
+  stop(): Promise<void>
+}
+
+/** What every component is given. */
+export interface Surroundings {
+  settings: Settings
+  serving: LoadedPair
+  client: Client
+  readiness: Readiness
+  metrics: Metrics
+  log: Logger
+  /** What all listeners have in common. */
+  common: Pick<ListenerOptions, 'requestId' | 'log' | 'serving'>
+  clocks: Clocks
+  random: Randomness
+}
+
+export interface Clocks {
+  /** Milliseconds since the epoch. */
+  wall: () => number
+  /** Milliseconds that never go back. */
+  steady: () => number
+}
+
+export interface Randomness {
+  bytes: (size: number) => Uint8Array
+  /** From 0 to 1, for jitter alone. */
+  fraction: () => number
+}
+
+/** A setting or a file that it names is wrong: the program ends with the usage code. */
+export class ConfigurationError extends Error {
+  readonly code = 'Configuration'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'ConfigurationError'
+  }
+}
+
+/** True once `promise` is settled, false when the signal came first. */
+export async function untilAborted(
+  promise: Promise<unknown>,
+  signal: AbortSignal
+): Promise<boolean> {
+  if (signal.aborted) return false
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => resolve(false), { once: true })
+    promise.then(() => resolve(true), reject)
+  })
+}

@@ -1,0 +1,192 @@
+/**
+ * The enrollment server, put together: who asks (identity), who signs (authority), the checks between them, the listener.
+ */
+
+import { type Authority, AuthorityError } from '../../authority/authority.ts'
+import { openAuthority } from '../../authority/open.ts'
+import type { ReloadOutcome } from '../../authority/pem-authority.ts'
+import { createEnrollment } from '../../enrollment/enroll.ts'
+import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
+import { createIdentity, type Identity } from '../../identity/identity.ts'
+import { createPodIndex } from '../../identity/pods.ts'
+import { createCalls } from '../../kubernetes/calls.ts'
+import { limits } from '../../server/limits.ts'
+import { createListener } from '../../server/listener.ts'
+import { type Component, ConfigurationError, type Surroundings } from './component.ts'
+
+const rightsEveryMs = 30_000
+
+export async function createEnrollmentServer(surroundings: Surroundings): Promise<Component> {
+  const { settings, client, readiness, metrics, log, clocks, random } = surroundings
+  const authority = await opened(surroundings)
+  const pods = createPodIndex({
+    client,
+    random: random.fraction,
+    clock: clocks.steady,
+    onFault(error) {
+      log.warn({ watch: 'pods', err: error }, 'a watch failed and is tried again')
+    }
+  })
+  const { injection } = settings
+  const { audience, shortNames, checkSourceAddress, lifetimeSeconds, quota } = settings.enrollment
+  const identity = createIdentity({
+    calls: createCalls(client),
+    pods,
+    audience,
+    shortNames,
+    clusterDomain: settings.kubernetes.clusterDomain,
+    images: [injection.image, ...injection.formerImages, ...injection.imageMirrors],
+    clock: clocks.wall
+  })
+  const enrollment = createEnrollment({
+    identity,
+    authority,
+    checkSourceAddress,
+    lifetimeSeconds,
+    quota,
+    clock: clocks.wall
+  })
+  const listener = await createListener({
+    ...surroundings.common,
+    ...settings.listen.enrollment,
+    name: 'enrollment',
+    limits: limits.enrollment,
+    onReply: status => metrics.reply('enrollment', status),
+    register: app =>
+      enrollmentRoutes({
+        enroll: enrollment.enroll,
+        observe: observation => observe(observation, surroundings)
+      })(app)
+  })
+  metrics.gauge(
+    'rayguard_certificate_requests_in_progress',
+    'Requests for certificates that are at work.',
+    () => enrollment.concurrent
+  )
+  metrics.gauge(
+    'rayguard_certificate_requests_held',
+    'Requests that wait until the address of their pod is visible.',
+    () => enrollment.held
+  )
+  let listening = false
+  readiness.add('enrollment', () => (listening ? undefined : 'does not listen yet'))
+  readiness.add('pods', () =>
+    pods.synced() ? undefined : 'the addresses of pods are not known (yet)'
+  )
+  readiness.add('authority', () => authorityProblem(authority, clocks.wall()))
+  const rights = watchRights(identity, surroundings)
+  readiness.add('rights', rights.problem)
+
+  return {
+    name: 'enrollment',
+    listener,
+    async start() {
+      pods.start()
+      rights.start()
+      // At once: who comes too early is told to come again.
+      const { address, port } = await listener.start()
+      listening = true
+      log.info({ listener: 'enrollment', address, port }, 'listening')
+    },
+    async stop() {
+      rights.stop()
+      await pods.stop()
+      await authority.close()
+    }
+  }
+}
+
+/** Throws {@link ConfigurationError} where the CA's files are at fault. */
+async function opened({
+  settings,
+  clocks,
+  random,
+  metrics,
+  log
+}: Surroundings): Promise<Authority> {
+  if (settings.authority === undefined) throw new ConfigurationError('authority is needed')
+  try {
+    return await openAuthority(settings.authority, {
+      clock: clocks.wall,
+      random: random.bytes,
+      clusterDomain: settings.kubernetes.clusterDomain,
+      onReload(outcome: ReloadOutcome) {
+        metrics.reload('authority', outcome.loaded ? 'done' : 'failed')
+        if (!outcome.loaded) {
+          log.error(
+            { reason: outcome.reason },
+            'the changed CA cannot be used; the former one signs on'
+          )
+          return
+        }
+        const { description, warnings } = outcome
+        metrics.certificateExpiry('authority', description.notAfter)
+        log.info({ authority: description }, 'the CA is loaded')
+        for (const warning of warnings) log.warn({ warning }, 'the CA could be better kept')
+      }
+    })
+  } catch (error) {
+    if (error instanceof AuthorityError && error.code === 'Invalid') {
+      throw new ConfigurationError(`authority: ${error.message}`, { cause: error })
+    }
+    throw error
+  }
+}
+
+function authorityProblem(authority: Authority, now: number): string | undefined {
+  const { notAfter } = authority.describe()
+  return notAfter.getTime() <= now ? `the CA ended at ${notAfter.toISOString()}` : undefined
+}
+
+interface Rights {
+  start(): void
+  stop(): void
+  problem(): string | undefined
+}
+
+/** A right that is missing would show only in the first pod that asks, as "again later". */
+function watchRights(identity: Identity, { log }: Surroundings): Rights {
+  let problem: string | undefined = 'not asked yet'
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+
+  return {
+    start: () => void ask(),
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    },
+    problem: () => problem
+  }
+
+  async function ask(): Promise<void> {
+    try {
+      const missing = await identity.checkPermissions()
+      if (missing.length > 0) log.error({ missing }, 'this service account lacks rights')
+      problem = missing.length === 0 ? undefined : `missing: ${missing.join(', ')}`
+    } catch (error) {
+      log.warn({ err: error }, 'the rights of this service account cannot be asked for')
+      problem = 'the Kubernetes API does not answer'
+    }
+    if (problem === undefined || stopped) return
+    timer = setTimeout(() => void ask(), rightsEveryMs)
+    timer.unref()
+  }
+}
+
+function observe(observation: EnrollmentObservation, { metrics, log }: Surroundings): void {
+  const { code, outcome, requestId, sourceAddress } = observation
+  const { facts, durationSeconds } = outcome
+  metrics.issuance({ code, seconds: durationSeconds })
+  const line = { code, requestId, sourceAddress, durationSeconds, ...facts }
+  if (outcome.allowed) {
+    log.info({ ...line, notAfter: outcome.response.notAfter }, 'certificate issued')
+    return
+  }
+  const { reason, cause } = outcome
+  const ours = code === 'ApiUnavailable' || code === 'AuthorityUnavailable'
+  log[ours ? 'error' : 'info'](
+    { ...line, reason, ...(cause === undefined ? {} : { err: cause }) },
+    'certificate refused'
+  )
+}

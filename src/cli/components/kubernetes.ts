@@ -1,0 +1,46 @@
+import { type Client, createClient } from '../../kubernetes/client.ts'
+import {
+  type Connection,
+  inClusterConnection,
+  kubeconfigConnection
+} from '../../kubernetes/connection.ts'
+import { KubernetesError } from '../../kubernetes/error.ts'
+import type { Settings } from '../../settings/load.ts'
+import type { Environment } from '../command.ts'
+import { type Clocks, ConfigurationError } from './component.ts'
+
+/** For a single call; an API server that takes longer is as good as away for a pod that waits. */
+const timeoutMs = 5_000
+
+/** Throws {@link ConfigurationError} where it is not known how to reach the API. */
+export async function connect(
+  settings: Settings,
+  environment: Environment,
+  clocks: Clocks
+): Promise<Client> {
+  try {
+    return createClient(await connection(settings, environment, clocks), { timeoutMs })
+  } catch (error) {
+    if (error instanceof KubernetesError && error.code === 'Credentials') {
+      throw new ConfigurationError(`kubernetes: ${error.message}`, { cause: error })
+    }
+    throw error
+  }
+}
+
+async function connection(
+  { kubernetes }: Settings,
+  environment: Environment,
+  clocks: Clocks
+): Promise<Connection> {
+  if (kubernetes.kubeconfigFile !== undefined) {
+    return kubeconfigConnection({ file: kubernetes.kubeconfigFile })
+  }
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment
+  if (!host || !port) {
+    throw new ConfigurationError(
+      'kubernetes.kubeconfigFile: expected a kubeconfig, because this process does not run in a pod (KUBERNETES_SERVICE_HOST is not set)'
+    )
+  }
+  return inClusterConnection({ host, port, clock: clocks.steady })
+}
