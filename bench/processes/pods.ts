@@ -1,0 +1,117 @@
+/**
+ * A thousand pods in one process: each sends from its own address with its own key, and asks again as the agent does.
+ *
+ * Keys and requests are made beforehand, so that what is measured is the server.
+ */
+import { generateKeyPairSync } from 'node:crypto'
+import { request } from 'node:https'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { serveParent } from '../processes.ts'
+
+export interface BurstPod {
+  address: string
+  token: string
+}
+
+export interface Burst {
+  /** From the first connection to the last certificate. */
+  seconds: number
+  /** Each pod's own wait, in milliseconds. */
+  waits: number[]
+  /** Answers that meant "again", and connections that broke, by code. */
+  again: Record<string, number>
+  /** Pods that got no certificate, by the last code. */
+  failed: Record<string, number>
+}
+
+interface BurstTarget {
+  url: string
+  ca: string
+  pods: BurstPod[]
+}
+
+const bodies: string[] = []
+const triesAtMost = 20
+
+serveParent({
+  prepare(addresses: string[]) {
+    bodies.length = 0
+    for (const address of addresses) {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      bodies.push(JSON.stringify({ csr: createCertificateRequest(privateKey), podIPs: [address] }))
+    }
+  },
+  async burst({ url, ca, pods }: BurstTarget): Promise<Burst> {
+    const again: Burst['again'] = {}
+    const failed: Burst['failed'] = {}
+    const start = performance.now()
+    const waits = await Promise.all(
+      pods.map(async (pod, at) => {
+        const code = await enrolled(url, ca, pod, bodies[at] ?? '', again)
+        if (code !== undefined) count(failed, code)
+        return performance.now() - start
+      })
+    )
+    return { seconds: (performance.now() - start) / 1000, waits, again, failed }
+  }
+})
+
+/** `undefined` once there is a certificate, else why there is none. */
+async function enrolled(
+  url: string,
+  ca: string,
+  pod: BurstPod,
+  body: string,
+  again: Burst['again']
+): Promise<string | undefined> {
+  for (let tries = 1; ; tries += 1) {
+    const { status, code, retryAfterMs } = await ask(url, ca, pod, body)
+    if (status === 201) return undefined
+    if ((status !== 503 && status !== 0) || tries === triesAtMost) return code
+    count(again, code)
+    await sleep(retryAfterMs)
+  }
+}
+
+interface Answered {
+  status: number
+  code: string
+  retryAfterMs: number
+}
+
+function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answered> {
+  return new Promise(resolve => {
+    const sent = request(
+      url,
+      {
+        method: 'POST',
+        ca,
+        agent: false,
+        localAddress: pod.address,
+        headers: {
+          authorization: `Bearer ${pod.token}`,
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body)
+        }
+      },
+      response => {
+        const chunks: Buffer[] = []
+        response.on('data', chunk => chunks.push(chunk))
+        response.on('end', () => {
+          const answer = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+          const retryAfterMs = Number(response.headers['retry-after'] ?? 1) * 1000
+          resolve({ status: response.statusCode ?? 0, code: answer.code, retryAfterMs })
+        })
+      }
+    )
+    sent.on('error', (error: NodeJS.ErrnoException) =>
+      resolve({ status: 0, code: error.code ?? error.message, retryAfterMs: 1000 })
+    )
+    sent.end(body)
+  })
+}
+
+function count(counts: Record<string, number>, code: string): void {
+  counts[code] = (counts[code] ?? 0) + 1
+}
