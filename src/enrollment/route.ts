@@ -42,7 +42,8 @@ export function enrollmentRoutes({ enroll, observe }: EnrollmentRouteOptions) {
     app.setErrorHandler((error: FastifyError, request, reply) => {
       if (error.statusCode === undefined || error.statusCode >= 500) throw error
       const outcome = { ...refuse('BadRequest', error.code ?? error.name), ...nothingKnown }
-      return answer(request, reply, outcome)
+      // The rest of a body over the limit is not read, so nothing can follow it.
+      return answer(request, reply.header('connection', 'close'), outcome)
     })
     app.post(certificatesPath, { bodyLimit: maximumBodyBytes }, async (request, reply) => {
       const asked = certificateRequest(request.body)

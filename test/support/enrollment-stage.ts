@@ -14,6 +14,7 @@ import {
   type EnrollmentOptions
 } from '../../src/enrollment/enroll.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../src/enrollment/route.ts'
+import { claimedAddresses } from '../../src/identity/addresses.ts'
 import { createIdentity, type Identity, type IdentityOptions } from '../../src/identity/identity.ts'
 import { createPodIndex, type PodIndex } from '../../src/identity/pods.ts'
 import { createCalls } from '../../src/kubernetes/calls.ts'
@@ -152,9 +153,10 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     serverCa: pair.ca,
     async run(pod) {
       const stored = standIn.put(pod)
-      const ips = (pod.status?.podIPs ?? []).map(({ ip }) => ip)
-      if (ips.length > 0 && !unsynced)
-        await pods.whenShown(stored.metadata.uid ?? '', ips, { timeoutMs: 5_000 })
+      const ips = claimedAddresses((pod.status?.podIPs ?? []).map(({ ip }) => ip)) ?? []
+      const indexed = ips.length > 0 && !pod.spec.hostNetwork && pod.status?.phase === 'Pending'
+      if (indexed && !unsynced)
+        await pods.whenShown(stored.metadata.uid ?? '', ips, { timeoutMs: 30_000 })
       return stored
     },
     enroll(pod, wishes = {}) {

@@ -1,0 +1,108 @@
+import t, { type Test } from 'tap'
+import { createKnownKeys } from '../../src/enrollment/keys.ts'
+import { createQuota } from '../../src/enrollment/quota.ts'
+import { type Stage, startStage } from '../support/enrollment-stage.ts'
+import { rayCluster, rayPod } from '../support/ray-objects.ts'
+
+t.test('a quota is used up at once and comes back with time', async t => {
+  let now = 0
+  const quota = createQuota({ burst: 3, periodSeconds: 30, clock: () => now })
+  t.same(
+    [1, 2, 3].map(() => quota.take('a')),
+    [0, 0, 0],
+    'three may be taken at once'
+  )
+  t.equal(quota.take('a'), 10, 'the fourth has to wait for ten seconds')
+  t.equal(quota.take('b'), 0, 'another key has its own')
+  now = 4_000
+  t.equal(quota.take('a'), 6, 'after four seconds six are left')
+  now = 10_000
+  t.equal(quota.take('a'), 0, 'then there is one again')
+  now = 5_000
+  t.ok(quota.take('a') > 0, 'a clock that goes back gives nothing')
+  quota.giveBack('a')
+  t.equal(quota.take('a'), 0, 'what was given back can be taken')
+  now = 1_000_000
+  quota.giveBack('a')
+  t.same(
+    [1, 2, 3].map(() => quota.take('a')),
+    [0, 0, 0],
+    'it is never more than full'
+  )
+  t.ok(quota.take('a') > 0, 'nor less than it was')
+})
+
+t.test('a key belongs to the first pod that shows it, until it is forgotten', async t => {
+  const keys = createKnownKeys(2)
+  t.ok(keys.claim('one', 'a'), 'the first pod')
+  t.ok(keys.claim('one', 'a'), 'the same again')
+  t.notOk(keys.claim('one', 'b'), 'attack 10: another pod with the same key')
+  keys.claim('two', 'a')
+  keys.claim('three', 'a')
+  t.ok(keys.claim('one', 'b'), 'memory is bounded')
+})
+
+async function stageWithPods(t: Test, options: Parameters<typeof startStage>[0]): Promise<Stage> {
+  const stage = await startStage(options)
+  t.teardown(stage.close)
+  stage.standIn.put(rayCluster())
+  return stage
+}
+
+t.test('attack 44: a pod gets so many certificates an hour and no more', async t => {
+  const stage = await stageWithPods(t, { quota: { perPod: 2, perNamespace: 3 } })
+  const first = await stage.run(rayPod({ name: 'first', ips: ['127.0.0.2'] }))
+  const second = await stage.run(rayPod({ name: 'second', ips: ['127.0.0.3'] }))
+  t.equal((await stage.enroll(first)).status, 201, 'one')
+  t.equal((await stage.enroll(first)).status, 201, 'two')
+  const third = await stage.enroll(first)
+  t.match(third, { status: 503, body: { code: 'QuotaExceeded' } }, 'not three')
+  t.equal(third.headers['retry-after'], '1800', 'it is told when')
+  t.equal((await stage.enroll(second)).status, 201, 'another pod may')
+  const exhausted = await stage.enroll(second)
+  t.match(
+    exhausted,
+    { status: 503, body: { code: 'QuotaExceeded' } },
+    'until the namespace is done'
+  )
+  t.match(stage.observed.at(-1)?.outcome, { reason: 'of the namespace' }, 'which the log says')
+})
+
+t.test('a certificate that was not made is not counted', async t => {
+  const stage = await stageWithPods(t, { quota: { perPod: 1, perNamespace: 1 } })
+  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  stage.authority.bend = () => {
+    throw new Error('no paper')
+  }
+  for (let attempt = 0; attempt < 3; attempt++)
+    t.match(
+      await stage.enroll(pod),
+      { body: { code: 'AuthorityUnavailable' } },
+      'the authority fails'
+    )
+  stage.authority.bend = undefined
+  t.equal((await stage.enroll(pod)).status, 201, 'and then it works')
+})
+
+t.test('attack 44: no more requests are at work than the limit', async t => {
+  const stage = await stageWithPods(t, { maximumConcurrent: 1 })
+  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  let release = () => {}
+  const held = new Promise<void>(resolve => {
+    release = resolve
+  })
+  const reached = new Promise<void>(resolve => {
+    stage.standIn.interfere(() => {
+      resolve()
+      return { until: held }
+    })
+  })
+  const first = stage.enroll(pod)
+  await reached
+  t.equal(stage.enrollment.concurrent, 1, 'one is at work')
+  t.match(await stage.enroll(pod), { status: 503, body: { code: 'NotReady' } }, 'the next is not')
+  release()
+  stage.standIn.interfere(undefined)
+  t.equal((await first).status, 201, 'the first one is served')
+  t.equal(stage.enrollment.concurrent, 0, 'none is left')
+})
