@@ -4,6 +4,7 @@
  */
 import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import jsonpatch, { type Operation } from 'fast-json-patch'
 import { certificatesPath } from '../contract/enrollment.ts'
 import type { Pod } from '../kubernetes/objects.ts'
@@ -42,7 +43,10 @@ export async function play(cast: Cast): Promise<void> {
     await admitted(cast, workerPod(cluster), `${demoCluster}-small-worker-9kd2c`, true),
     await admitted(cast, workerPod(cluster), `${demoCluster}-small-worker-tz5mv`, false)
   ]
-  narrator.note('(the second worker gets the same patch)')
+  narrator.expect(
+    isDeepStrictEqual(workers[0]?.spec, workers[1]?.spec),
+    'the second worker gets the same patch'
+  )
 
   narrator.heading('2. Each pod makes its own key and enrolls (the agent runs as a process)')
   const running: RunningPod[] = []
