@@ -24,10 +24,15 @@ export interface PemTexts {
   warnings: string[]
 }
 
+/** Throws AuthorityError `Invalid` when the file cannot be read. */
+export async function readCertificates({ certificateFile }: PemFiles): Promise<string> {
+  return await read(certificateFile)
+}
+
 /** Throws AuthorityError `Invalid` when a file cannot be read. */
 export async function readPemFiles(files: PemFiles): Promise<PemTexts> {
   const [certificates, privateKey, passphrase] = await Promise.all([
-    read(files.certificateFile),
+    readCertificates(files),
     read(files.privateKeyFile),
     files.passphraseFile === undefined ? undefined : read(files.passphraseFile)
   ])

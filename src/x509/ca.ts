@@ -3,7 +3,7 @@
  *
  * Decides their form; never where they are kept. Keys, serial numbers and dates are the caller's.
  */
-import { createHash, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { signatureAlgorithmOf } from './algorithms.ts'
 import { keyIdentifier } from './leaf.ts'
 import { webCrypto, x509 } from './library.ts'
@@ -62,12 +62,6 @@ export async function createAuthorityCertificate(
     webCrypto
   )
   return encodePem('CERTIFICATE', new Uint8Array(certificate.rawData))
-}
-
-/** In colons, as openssl prints it. */
-export function fingerprint(der: Uint8Array): string {
-  const digest = createHash('sha256').update(der).digest('hex').toUpperCase()
-  return digest.replace(/..(?=.)/g, '$&:')
 }
 
 function subjectPublicKey(keys: KeyPair): Buffer {

@@ -156,6 +156,12 @@ function describe(ordered: Certificate[]): Chain | undefined {
   }
 }
 
+/** SHA-256 in colons, as openssl prints it. */
+export function fingerprint(der: Uint8Array): string {
+  const digest = createHash('sha256').update(der).digest('hex').toUpperCase()
+  return digest.replace(/..(?=.)/g, '$&:')
+}
+
 export function subjectText(der: Uint8Array): string {
   return new X509Certificate(der).subject?.split('\n').join(', ') ?? ''
 }
