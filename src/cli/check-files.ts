@@ -1,0 +1,136 @@
+/**
+ * Looks at the files that the settings name: readable, well-formed, belonging together, not over.
+ *
+ * Reports all of it at once; `serve` would end at the first. Opens the authority only to see that it can be.
+ */
+import { X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
+import { type Authority, AuthorityError } from '../authority/authority.ts'
+import { openAuthority } from '../authority/open.ts'
+import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
+import type { Settings } from '../settings/load.ts'
+import { ConfigurationError } from './components/component.ts'
+import { injectionSettings } from './components/webhook.ts'
+
+export interface FileReport {
+  /** Each begins with the setting. */
+  problems: string[]
+  warnings: string[]
+}
+
+export interface Sources {
+  /** Milliseconds since the epoch. */
+  clock: () => number
+  random: (size: number) => Uint8Array
+}
+
+const soonDays = 30
+
+export async function checkFiles(settings: Settings, sources: Sources): Promise<FileReport> {
+  const report: FileReport = { problems: [], warnings: [] }
+  const pair = await checkServing(settings, sources, report)
+  if (settings.components.includes('webhook')) {
+    const ca = await checkServerCa(settings, report)
+    if (ca !== undefined && pair !== undefined && settings.components.includes('enrollment')) {
+      checkReach(settings, pair, ca, report)
+    }
+  }
+  if (settings.components.includes('enrollment')) await checkAuthority(settings, sources, report)
+  return report
+}
+
+async function checkServing(
+  { serving }: Settings,
+  { clock }: Sources,
+  report: FileReport
+): Promise<LoadedPair | undefined> {
+  try {
+    const pair = checkPair(await readPair(serving), serving, clock())
+    warnSoon('serving.certificateFile', pair.notAfter, clock(), report)
+    return pair
+  } catch (error) {
+    if (!(error instanceof ServingPairError)) throw error
+    report.problems.push(`${error.setting}: ${error.message}`)
+    return undefined
+  }
+}
+
+async function checkServerCa(settings: Settings, report: FileReport): Promise<string | undefined> {
+  try {
+    return (await injectionSettings(settings)).serverCa
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    report.problems.push(error.message)
+    return undefined
+  }
+}
+
+/** What would otherwise show in the first pod that enrolls. Warnings: a proxy in between may have a pair of its own. */
+function checkReach(settings: Settings, pair: LoadedPair, ca: string, report: FileReport): void {
+  const certificate = new X509Certificate(pair.certificate)
+  const host = new URL(settings.injection.serverUrl ?? '').hostname.replace(/^\[|\]$/g, '')
+  const named = isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)
+  if (named === undefined) {
+    report.warnings.push(
+      `injection.serverUrl: the server certificate does not have the name ${host}; it has ${certificate.subjectAltName ?? 'none'}`
+    )
+  }
+  const authorities = pemCertificates(ca)
+  const chain = [certificate, ...pemCertificates(pair.certificate).slice(1)]
+  const trusted = chain.some(link =>
+    authorities.some(
+      authority =>
+        link.fingerprint256 === authority.fingerprint256 ||
+        (link.checkIssued(authority) && link.verify(authority.publicKey))
+    )
+  )
+  if (!trusted) {
+    report.warnings.push(
+      'injection.serverCaFile: none of these certificates has signed the server certificate, so pods would not trust it'
+    )
+  }
+}
+
+function pemCertificates(text: string): X509Certificate[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  return blocks.flatMap(block => {
+    try {
+      return [new X509Certificate(block)]
+    } catch {
+      return []
+    }
+  })
+}
+
+async function checkAuthority(
+  settings: Settings,
+  { clock, random }: Sources,
+  report: FileReport
+): Promise<void> {
+  if (settings.authority === undefined) return
+  let authority: Authority
+  try {
+    authority = await openAuthority(settings.authority, {
+      clock,
+      random,
+      clusterDomain: settings.kubernetes.clusterDomain,
+      pollMs: 0,
+      onReload(outcome) {
+        if (!outcome.loaded) return
+        for (const warning of outcome.warnings) report.warnings.push(`authority: ${warning}`)
+      }
+    })
+  } catch (error) {
+    if (!(error instanceof AuthorityError)) throw error
+    report.problems.push(`authority: ${error.message}`)
+    return
+  }
+  warnSoon('authority.certificateFile', authority.describe().notAfter, clock(), report)
+  await authority.close()
+}
+
+function warnSoon(setting: string, notAfter: Date, now: number, report: FileReport): void {
+  const days = Math.floor((notAfter.getTime() - now) / 86_400_000)
+  if (days >= soonDays) return
+  report.warnings.push(`${setting}: ends in ${days} days, at ${notAfter.toISOString()}`)
+}
