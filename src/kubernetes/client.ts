@@ -90,7 +90,7 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         repeatable: true,
         limitBytes: pageBytes
       })
-      if (!Array.isArray(page?.items ?? []) || !page.metadata?.resourceVersion)
+      if (!page?.metadata?.resourceVersion || !Array.isArray(page.items ?? []))
         throw new KubernetesError('Invalid', `GET ${path}: a list was expected.`)
       // Go writes an empty list as null.
       return { metadata: page.metadata, items: page.items ?? [] }
