@@ -72,9 +72,7 @@ t.test(
     const statuses = [400, 401, 403, 409, 410, 413, 422, 429, 500, 503] as const
     for (const status of statuses) {
       standIn.interfere(() => ({ status, body: { message: 'says the API' } }))
-      const error = await client
-        .create('/api/v1/things', { secret: 'hush' })
-        .catch(caught => caught)
+      const error = await fault(client.create('/api/v1/things', { secret: 'hush' }))
       t.match(error, { name: 'KubernetesError', code: codeOfStatus(status), status }, `${status}`)
       t.match(error.message, /says the API/, 'the reason of the API is kept')
       t.notMatch(error.message, /hush|client-token/, 'what was sent is not')
