@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type Enrolled, enroll } from '../agent/agent.ts'
 import { createJournal, type Journal } from '../agent/journal.ts'
@@ -82,6 +81,10 @@ async function runToEnd(argumentsList: string[], io: CommandIo): Promise<number>
     outcome.kind === 'kept' ? 'Kept the certificate that is there' : 'Wrote the certificate'
   journal.write({ level: 'info', message: `${deed}: ${serialNumber}, valid until ${notAfter}.` })
   return exitCodes.ok
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, milliseconds))
 }
 
 const flags = {
