@@ -27,6 +27,9 @@ export function createWatchSwitch(): WatchSwitch {
   }
 }
 
+/** A real server sends one about once a minute. */
+const bookmarkEveryMs = 30_000
+
 /** Answers a watch: what came since `resourceVersion`, then what comes, until the client or `timeoutSeconds` ends it. */
 export function serveWatch(
   store: Store,
@@ -69,8 +72,11 @@ export function serveWatch(
   const seconds = Number(query.get('timeoutSeconds') ?? 1800)
   const timer = setTimeout(() => response.end(), seconds * 1000)
   timer.unref()
+  const bookmarks = setInterval(bookmark, bookmarkEveryMs)
+  bookmarks.unref()
   response.on('close', () => {
     clearTimeout(timer)
+    clearInterval(bookmarks)
     unsubscribe()
     watches.open.delete(control)
   })

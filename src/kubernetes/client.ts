@@ -40,11 +40,12 @@ export interface Client {
   replace<T>(path: string, body: object): Promise<T>
   /** Server-side apply; conflicts are forced. */
   apply<T>(path: string, body: object, fieldManager: string): Promise<T>
-  /** Ends when the server ends it. Throws `Gone` where `resourceVersion` is too old. */
+  /** Ends when the server ends it. Throws `Gone` where `resourceVersion` is too old. `onOpen`: the server has begun. */
   watch<T extends KubernetesObject>(
     path: string,
     query: Query,
-    signal: AbortSignal
+    signal: AbortSignal,
+    onOpen?: () => void
   ): AsyncGenerator<WatchEvent<T>>
   close(): Promise<void>
 }
@@ -108,7 +109,12 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         repeatable: true,
         limitBytes: objectBytes
       }),
-    async *watch<T extends KubernetesObject>(path: string, query: Query, signal: AbortSignal) {
+    async *watch<T extends KubernetesObject>(
+      path: string,
+      query: Query,
+      signal: AbortSignal,
+      onOpen?: () => void
+    ) {
       const whole = withQuery(path, { ...query, watch: true, allowWatchBookmarks: true })
       const { headers, watches } = await access(false)
       const answer = await watches
@@ -127,6 +133,7 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         const found = await readText(answer.body, objectBytes).catch(() => '')
         throw refused('GET', path, answer.statusCode, found)
       }
+      onOpen?.()
       try {
         yield* watchEvents<T>(answer.body, path)
       } catch (cause) {

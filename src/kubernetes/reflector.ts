@@ -131,7 +131,10 @@ export function createReflector<O extends KubernetesObject, T>(
     const events = client.watch<O>(
       path,
       { ...query, resourceVersion, timeoutSeconds: 300 + Math.floor(options.random() * 300) },
-      stopping.signal
+      stopping.signal,
+      () => {
+        lastContact = clock()
+      }
     )
     let heard = false
     for await (const { type, object } of events) {

@@ -5,6 +5,7 @@
 import { request as httpsRequest } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
+import type { Authority } from '../../src/authority/authority.ts'
 import { certificatesPath } from '../../src/contract/enrollment.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import type { TokenOptions } from '../../src/demo/stand-in-tokens.ts'
@@ -30,6 +31,8 @@ export interface StageOptions extends Partial<Omit<EnrollmentOptions, 'identity'
   identity?: Partial<Omit<IdentityOptions, 'calls' | 'pods'>>
   /** Leaves the index of pods unstarted. */
   unsynced?: boolean
+  /** Instead of the test's own. */
+  realAuthority?: Authority
 }
 
 export interface Stage {
@@ -93,7 +96,12 @@ export function connectionTo(server: string, ca: string, token = clientToken) {
 }
 
 export async function startStage(options: StageOptions = {}): Promise<Stage> {
-  const { identity: identityOptions = {}, unsynced = false, ...enrollmentOptions } = options
+  const {
+    identity: identityOptions = {},
+    unsynced = false,
+    realAuthority,
+    ...enrollmentOptions
+  } = options
   const pair = servingPair()
   const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
   const server = await standIn.listen()
@@ -121,7 +129,7 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
   const authority = createTestAuthority(newAuthority('Stage pod CA'))
   const enrollment = createEnrollment({
     identity,
-    authority,
+    authority: realAuthority ?? authority,
     checkSourceAddress: true,
     lifetimeSeconds: 3600,
     quota: { perPod: 20, perNamespace: 10_000 },
