@@ -43,8 +43,12 @@ export async function playKubelet(
   const pods = `/api/v1/namespaces/${namespace}/pods`
   const played: PlayedKubelet = { runs: new Map(), seen: [], stop }
   const work: Promise<void>[] = []
+  const faults: unknown[] = []
+  const noteFault = (error: unknown) => {
+    faults.push(error)
+  }
   let stopped = false
-  const loop = watch()
+  const loop = watch().catch(noteFault)
 
   async function watch(): Promise<void> {
     while (!stopped) {
@@ -53,7 +57,7 @@ export async function playKubelet(
         if (pod.metadata.deletionTimestamp) await end(name)
         else if (!pod.spec.nodeName && !played.seen.includes(name)) {
           played.seen.push(name)
-          work.push(run(pod, `127.0.${options.network}.${played.seen.length}`))
+          work.push(run(pod, `127.0.${options.network}.${played.seen.length}`).catch(noteFault))
         }
       }
       await sleep(100)
@@ -62,7 +66,7 @@ export async function playKubelet(
 
   /** The grace period is the kubelet's to end. */
   async function end(name: string): Promise<void> {
-    await api.delete(`${pods}/${name}`, { gracePeriodSeconds: 0 })
+    await api.delete(`${pods}/${name}?gracePeriodSeconds=0`)
   }
 
   async function run(pod: Pod, address: string): Promise<void> {
@@ -75,7 +79,9 @@ export async function playKubelet(
         played.runs.set(name, result)
         if (result.exitCode !== 0) return
       }
-      await api.patch(`${pods}/${name}/status`, { status: readyStatus(pod, address, played.runs.get(name)) })
+      await api.patch(`${pods}/${name}/status`, {
+        status: readyStatus(pod, address, played.runs.get(name))
+      })
     } catch (error) {
       // deleted meanwhile: KubeRay does that, and then there is nothing left to run
       if (!(error instanceof ApiFailure && error.code === 404)) throw error
@@ -86,6 +92,8 @@ export async function playKubelet(
     stopped = true
     await loop
     await Promise.all(work)
+    if (faults.length > 0)
+      throw new AggregateError(faults, `the played kubelet of ${namespace} failed`)
   }
 
   return played
@@ -123,10 +131,15 @@ export async function runAgent(
 ): Promise<AgentRun> {
   await mkdir(join(directory, 'tls'), { recursive: true })
   const audience = audienceOf(pod)
-  const token = await makeToken(api, pod.metadata.namespace ?? '', pod.spec.serviceAccountName ?? '', {
-    audience,
-    pod
-  })
+  const token = await makeToken(
+    api,
+    pod.metadata.namespace ?? '',
+    pod.spec.serviceAccountName ?? '',
+    {
+      audience,
+      pod
+    }
+  )
   await writeFile(join(directory, 'token'), token, { mode: 0o400 })
   await writeFile(join(directory, 'termination'), '')
   const options = [
@@ -173,10 +186,12 @@ function resolveVariables(pod: Pod, container: Container, address: string): Reco
   const environment: Record<string, string> = { PATH: process.env.PATH ?? '' }
   for (const variable of container.env ?? []) {
     const field = variable.valueFrom?.fieldRef?.fieldPath
-    environment[variable.name] = field === undefined ? (variable.value ?? '') : (fields[field] ?? '')
+    environment[variable.name] =
+      field === undefined ? (variable.value ?? '') : (fields[field] ?? '')
   }
   // the supplemental group of a pod is not a test's to have: its own group stands for it
-  if (environment.RAYGUARD_KEY_GROUP) environment.RAYGUARD_KEY_GROUP = String(process.getgid?.() ?? 0)
+  if (environment.RAYGUARD_KEY_GROUP)
+    environment.RAYGUARD_KEY_GROUP = String(process.getgid?.() ?? 0)
   return environment
 }
 

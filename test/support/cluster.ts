@@ -25,7 +25,7 @@ export interface ClusterApi {
   replace<T extends object>(path: string, body: object): Promise<T>
   /** JSON merge patch. */
   patch<T extends object>(path: string, body: object): Promise<T>
-  delete(path: string, body?: object): Promise<void>
+  delete(path: string): Promise<void>
   /** The same API with another identity. */
   as(token: string): ClusterApi
   close(): void
@@ -118,8 +118,8 @@ function apiOf(
     create: (path, body) => call('POST', path, body),
     replace: (path, body) => call('PUT', path, body),
     patch: (path, body) => call('PATCH', path, body, 'application/merge-patch+json'),
-    delete: async (path, body) => {
-      await call('DELETE', path, body).catch(unlessMissing)
+    delete: async path => {
+      await call('DELETE', path).catch(unlessMissing)
     },
     as: other => apiOf(server, ca, { token: other }),
     close: () => agent.destroy()
