@@ -54,7 +54,7 @@ async function enrollMs(stage: Stage, server: Server, number: number): Promise<n
       ...['--termination-log', join(directory, 'termination-log'), '--exit-delay', '0']
     ],
     {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', 'pipe'],
       env: {
         RAYGUARD_SERVER_URL: server.enrollmentUrl,
         RAYGUARD_SERVER_CA: stage.servingCa.certificate,
@@ -63,10 +63,12 @@ async function enrollMs(stage: Stage, server: Server, number: number): Promise<n
       }
     }
   )
+  const journal: Buffer[] = []
+  child.stderr.on('data', chunk => journal.push(chunk))
   await once(child, 'exit')
   const elapsed = performance.now() - start
   if (!(await readdir(join(directory, 'tls'))).includes(keyFile)) {
-    throw new Error(`The agent has written no key.\n${server.log()}`)
+    throw new Error(`The agent has written no key.\n${Buffer.concat(journal)}${server.log()}`)
   }
   return elapsed
 }

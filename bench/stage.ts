@@ -20,6 +20,9 @@ import { image } from './settings.ts'
 /** The bundled program beside the bench's own bundle. */
 export const program = fileURLToPath(import.meta.resolve('../rayguard.js'))
 
+/** For the server alone, as `--cpu-prof --cpu-prof-dir=/tmp/profile`. */
+const nodeFlags = (process.env.BENCH_NODE_FLAGS ?? '').split(' ').filter(flag => flag !== '')
+
 export const host = '127.0.0.1'
 const clientToken = 'bench'
 
@@ -134,7 +137,7 @@ async function writeSettings(
 
 async function startServer({ file, ports }: Written): Promise<Server> {
   const start = performance.now()
-  const child = spawn(process.execPath, [program, 'serve', '--config', file], {
+  const child = spawn(process.execPath, [...nodeFlags, program, 'serve', '--config', file], {
     env: {},
     stdio: ['ignore', 'pipe', 'pipe']
   })
