@@ -27,7 +27,9 @@ import { encodePem } from './pem.ts'
  */
 export function createCertificateRequest(privateKey: KeyObject, names?: CertificateNames): string {
   const algorithm = signatureAlgorithmOf(privateKey)
-  if (algorithm === undefined) throw new TypeError('A P-256, P-384 or RSA key was expected.')
+  if (algorithm === undefined || algorithm.keyType === 'ed25519') {
+    throw new TypeError('A P-256, P-384 or RSA key was expected.')
+  }
   const information = sequence(
     unsignedInteger(Uint8Array.of(0)),
     sequence(),
