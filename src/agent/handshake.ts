@@ -34,6 +34,7 @@ export type HandshakeFault =
   | 'Timeout'
   | 'Plaintext'
   | 'ClientCertificateRefused'
+  | 'NotHttp2'
   | 'HandshakeFailed'
 
 /**
@@ -143,6 +144,7 @@ function faultOf(error: NodeJS.ErrnoException): Handshake & { kind: 'failed' } {
   if (alert !== undefined && /certificate|unknown ca|access denied|decrypt/.test(alert)) {
     return failed('ClientCertificateRefused', alert)
   }
+  if (alert === 'no application protocol') return failed('NotHttp2', alert)
   const code = networkFaults[error.code ?? ''] ?? 'HandshakeFailed'
   return failed(code, alert ?? error.message)
 }

@@ -40,7 +40,6 @@ export type VerificationCode =
   | 'PeerNotYetValid'
   | 'PeerUsage'
   | 'PeerName'
-  | 'NotHttp2'
 
 export interface CertificateDescription {
   dnsNames: string[]
@@ -161,6 +160,7 @@ const failures: Record<HandshakeFault, string> = {
   Plaintext: 'The server does not speak TLS. Its pod runs without RAY_USE_TLS=1: was it injected?',
   ClientCertificateRefused:
     'The server does not accept the certificate of this pod. Do both pods trust the same CA, and is it still valid?',
+  NotHttp2: 'The server speaks TLS, but not HTTP/2: this is not a gRPC port of Ray.',
   HandshakeFailed: 'The TLS handshake failed.'
 }
 
@@ -241,8 +241,5 @@ function judgeSession(session: Handshake & { kind: 'secure' }): Verdict | undefi
     }
   }
   if (session.after === 'http2' && session.applicationProtocol === 'h2') return undefined
-  return {
-    code: 'NotHttp2',
-    message: 'The server speaks TLS, but not HTTP/2: this is not a gRPC port of Ray.'
-  }
+  return { code: 'NotHttp2', message: failures.NotHttp2 }
 }
