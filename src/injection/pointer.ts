@@ -10,5 +10,6 @@ export function pointer(path: Path): string {
 
 /** `~` first: the other order would escape the tilde of `~1` again (RFC 6901 §3). */
 function escapeMember(member: string): string {
+  if (!member.includes('/') && !member.includes('~')) return member
   return member.replaceAll('~', '~0').replaceAll('/', '~1')
 }

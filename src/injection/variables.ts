@@ -20,10 +20,10 @@ export function addVariables(
   container: Container,
   wanted: readonly EnvVar[]
 ): void {
-  for (const variable of wanted) {
-    if (container.env?.some(({ name }) => name === variable.name)) continue
-    edits.append([...at, 'env'], variable)
-  }
+  const lacking = container.env
+    ? wanted.filter(variable => !container.env?.some(({ name }) => name === variable.name))
+    : wanted
+  if (lacking.length > 0) edits.append([...at, 'env'], ...lacking)
 }
 
 /** For a container of ours: every variable with a wanted name gets the wanted value, whatever it was. */
