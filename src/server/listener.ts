@@ -65,6 +65,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => {
       answerError(error, request, reply as FastifyReply, options)
+      // No hook sees these.
+      options.onReply?.(reply.statusCode)
     }
   })
   const routes = collectRoutes(app)
@@ -155,9 +157,11 @@ function createServer({ limits, serving }: ListenerOptions): Server | HttpsServe
   return server
 }
 
-function answerBrokenRequest(error: Error, socket: Socket): void {
-  if (socket.writable) socket.end(rawReply(error))
-  else socket.destroy()
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  // A handshake that failed or never came has nobody to answer to, and waiting for its end would keep the socket for ever.
+  const isHttp = /^(HPE_|ERR_HTTP_)/.test(error.code ?? '')
+  if (!isHttp || !socket.writable) socket.destroy()
+  else socket.end(rawReply(error), () => socket.destroy())
 }
 
 function answerError(

@@ -1,0 +1,542 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
+import { createServer } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { type Limits, limits } from '../../src/server/limits.ts'
+import { listenError } from '../../src/server/listen-on.ts'
+import { createListener, type Listener, type ListenerOptions } from '../../src/server/listener.ts'
+import { createLogger } from '../../src/telemetry/logger.ts'
+import { servingPair } from '../support/enrollment-stage.ts'
+import { openTcp, openTls } from '../support/raw-connection.ts'
+
+const pair = servingPair()
+
+interface Started {
+  listener: Listener
+  port: number
+  log(): string
+  statuses: number[]
+}
+
+interface Wishes {
+  limits?: Partial<Limits>
+  register?: ListenerOptions['register']
+  options?: Partial<ListenerOptions>
+}
+
+function echo(app: FastifyInstance): void {
+  app.get('/', (_request, reply) => reply.send({ ok: true }))
+  app.post('/echo', (request, reply) => reply.send(request.body))
+}
+
+async function start(t: Test, wishes: Wishes = {}): Promise<Started> {
+  let log = ''
+  let count = 0
+  const statuses: number[] = []
+  const listener = await createListener({
+    name: 'webhook',
+    address: '127.0.0.1',
+    port: 0,
+    limits: { ...limits.webhook, ...wishes.limits },
+    serving: pair,
+    register: wishes.register ?? echo,
+    requestId: () => `request-${++count}`,
+    log: createLogger({
+      level: 'debug',
+      destination: {
+        write(line) {
+          log += line
+        }
+      }
+    }),
+    onReply: status => statuses.push(status),
+    ...wishes.options
+  })
+  t.teardown(async () => {
+    listener.cut()
+    await listener.close()
+  })
+  const { port } = await listener.start()
+  return { listener, port, log: () => log, statuses }
+}
+
+interface Reply {
+  status: number
+  headers: Record<string, unknown>
+  text: string
+  json(): { code: string; message: string; requestId: string }
+  fingerprint: string
+}
+
+function ask(
+  port: number,
+  path = '/',
+  options: RequestOptions & { body?: string | Buffer; ca?: string } = {}
+): Promise<Reply> {
+  const { body, ...rest } = options
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(
+      { host: '127.0.0.1', port, path, ca: pair.ca, agent: false, ...rest },
+      response => {
+        const { fingerprint256 } = (response.socket as TLSSocket).getPeerCertificate()
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', chunk => {
+          text += chunk
+        })
+        response.on('error', reject)
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text,
+            json: () => JSON.parse(text),
+            fingerprint: fingerprint256
+          })
+        )
+      }
+    )
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+const post = (body: string, contentType = 'application/json') => ({
+  method: 'POST',
+  headers: { 'content-type': contentType },
+  body
+})
+
+/** What `openssl s_client` says, whatever its exit code. */
+function sClient(port: number, ...options: string[]): Promise<string> {
+  return new Promise(resolve => {
+    const child = execFile(
+      'openssl',
+      ['s_client', '-connect', `127.0.0.1:${port}`, ...options],
+      (_error, stdout, stderr) => resolve(stdout + stderr)
+    )
+    child.stdin?.end('Q\n')
+  })
+}
+
+t.test('attack: a downgrade below TLS 1.2, or to a weak suite, fails in the handshake', async t => {
+  const { port } = await start(t)
+  const weak = ['-cipher', 'ALL:@SECLEVEL=0']
+  for (const version of ['-tls1', '-tls1_1'])
+    t.match(
+      await sClient(port, version, ...weak),
+      /alert protocol version|alert handshake failure/,
+      `${version} is refused`
+    )
+  t.match(
+    await sClient(port, '-tls1_2'),
+    /Cipher is ECDHE-\w+-AES128-GCM-SHA256/,
+    'TLS 1.2 is taken'
+  )
+  t.match(await sClient(port, '-tls1_3'), /Cipher is TLS_AES/, 'TLS 1.3 is taken')
+  for (const suite of [
+    'AES128-SHA',
+    'ECDHE-ECDSA-AES128-SHA',
+    'AES128-GCM-SHA256',
+    'ECDHE-ECDSA-AES128-SHA256'
+  ])
+    t.match(
+      await sClient(port, '-tls1_2', '-cipher', `${suite}:@SECLEVEL=0`),
+      /alert handshake failure/,
+      `${suite} is refused: no forward secrecy or no AEAD`
+    )
+  t.match(
+    await sClient(port, '-alpn', 'h2,http/1.1'),
+    /ALPN protocol: http\/1\.1/,
+    'HTTP/2 is not offered'
+  )
+})
+
+t.test('attack: renegotiation within a connection is refused', async t => {
+  const { port } = await start(t)
+  const text = await new Promise<string>(resolve => {
+    const child = execFile(
+      'openssl',
+      ['s_client', '-connect', `127.0.0.1:${port}`, '-tls1_2'],
+      (_error, stdout, stderr) => resolve(stdout + stderr)
+    )
+    child.stdin?.write('R\n')
+    child.stdout?.on('data', () => {})
+    child.stderr?.on('data', data => {
+      if (/RENEGOTIATING/.test(String(data))) child.stdin?.end()
+    })
+  })
+  t.match(text, /no renegotiation/, 'the server says no')
+})
+
+t.test('plain HTTP on the TLS port is cut without an answer', async t => {
+  const { port, log } = await start(t)
+  const connection = await openTcp(port)
+  connection.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  t.notMatch(await connection.ended(), /200/, 'nothing is served')
+  t.match(log(), /a TLS handshake failed/, 'the log knows')
+})
+
+t.test('attack: a connection that never begins its handshake is cut', async t => {
+  const { port } = await start(t, { limits: { handshakeTimeoutMs: 50 } })
+  const connection = await openTcp(port)
+  t.equal(await connection.ended(), '', 'the server ends it')
+})
+
+t.test('attack: slow loris, headers that never end', async t => {
+  const { port } = await start(t, { limits: { headersTimeoutMs: 100, checkEveryMs: 20 } })
+  const kept = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => kept.destroy())
+  const first = await ask(port, '/', { agent: kept })
+  const connection = await openTls(port, { ca: pair.ca })
+  connection.send('GET / HTTP/1.1\r\nhost: a\r\nx-slow: ')
+  const drip = setInterval(() => connection.send('a'), 20)
+  t.teardown(() => clearInterval(drip))
+  t.match(
+    await connection.ended(),
+    /^HTTP\/1\.1 408 Request Timeout\r\n[\s\S]*did not arrive in time/,
+    'is answered 408 and cut'
+  )
+  t.equal(first.status, 200, 'another client was served before')
+  let reused = false
+  const again = httpsRequest({ host: '127.0.0.1', port, ca: pair.ca, agent: kept })
+  const [response] = await Promise.all([
+    once(again, 'response').then(([found]) => {
+      reused = again.reusedSocket
+      found.resume()
+      return found
+    }),
+    new Promise<void>(resolve => again.end(resolve))
+  ])
+  t.equal(response.statusCode, 200, 'and is served on')
+  t.ok(reused, 'over the connection that idled for longer than that: idling is no attack')
+})
+
+t.test('attack: a body that never ends', async t => {
+  const { port } = await start(t, {
+    limits: { requestTimeoutMs: 200, headersTimeoutMs: 200, checkEveryMs: 20 }
+  })
+  const connection = await openTls(port, { ca: pair.ca })
+  connection.send(
+    'POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{'
+  )
+  t.match(await connection.ended(), /^HTTP\/1\.1 408 /, 'is answered 408 and cut')
+})
+
+t.test('attack: header floods', async t => {
+  const { port, listener } = await start(t)
+  const big = await openTls(port, { ca: pair.ca })
+  big.send(`GET / HTTP/1.1\r\nhost: a\r\nx-big: ${'a'.repeat(17 * 1024)}\r\n\r\n`)
+  t.match(await big.ended(), /^HTTP\/1\.1 431 [\s\S]*headers are too large/, 'one huge header: 431')
+  const many = await openTls(port, { ca: pair.ca })
+  many.send(
+    `GET / HTTP/1.1\r\nhost: a\r\n${Array.from({ length: 5_000 }, (_, at) => `x${at}: a\r\n`).join('')}\r\n`
+  )
+  t.match(await many.ended(), /^HTTP\/1\.1 431 /, 'thousands of small ones: 431')
+  const broken = await openTls(port, { ca: pair.ca })
+  broken.send('NONSENSE\r\n\r\n')
+  t.match(await broken.ended(), /^HTTP\/1\.1 400 Bad Request/, 'what is no HTTP: 400')
+  const smuggled = await openTls(port, { ca: pair.ca })
+  smuggled.send(
+    'POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'
+  )
+  t.match(await smuggled.ended(), /^HTTP\/1\.1 400 /, 'two lengths at once: 400')
+  t.equal(listener.name, 'webhook', 'the listener lives on')
+})
+
+t.test('attack: a body over the limit, announced or not', async t => {
+  const { port } = await start(t, { limits: { bodyBytes: 1000 } })
+  const body = JSON.stringify('a'.repeat(2000))
+  const announced = await ask(port, '/echo', post(body))
+  t.equal(announced.status, 413, 'announced')
+  t.equal(announced.json().code, 'BodyTooLarge', 'with a code')
+  const chunked = await openTls(port, { ca: pair.ca })
+  chunked.send(
+    'POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n'
+  )
+  chunked.send(`${body.length.toString(16)}\r\n${body}\r\n`)
+  t.match(await chunked.until(/\r\n\r\n/), /^HTTP\/1\.1 413 /, 'in chunks')
+  chunked.socket.destroy()
+  t.equal(
+    (await ask(port, '/echo', post(JSON.stringify('a'.repeat(900))))).status,
+    200,
+    'below it is taken'
+  )
+})
+
+t.test('attack: more connections than allowed are refused, those that are open go on', async t => {
+  const { port, log } = await start(t, { limits: { maximumConnections: 2 } })
+  const one = await openTls(port, { ca: pair.ca })
+  const two = await openTls(port, { ca: pair.ca })
+  await t.rejects(openTls(port, { ca: pair.ca }), 'the third is closed before its handshake')
+  t.match(log(), /as many as allowed are open/, 'the log says why')
+  one.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  t.match(await one.until(/"ok":true/), /200 OK/, 'the first is served')
+  two.socket.end()
+  await two.ended()
+})
+
+t.test('a connection is given back after its share of requests', async t => {
+  const { port } = await start(t, { limits: { requestsPerConnection: 2 } })
+  const connection = await openTls(port, { ca: pair.ca })
+  connection.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  t.match(await connection.until(/"ok":true/), /connection: keep-alive/i, 'it is kept at first')
+  connection.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  t.match(await connection.until(/"ok":true[\s\S]*"ok":true/), /connection: close/i, 'then it ends')
+})
+
+t.test(
+  'an idle connection outlives those of the API server, which drops them after 90 s',
+  async t => {
+    const { port } = await start(t)
+    const kept = new Agent({ keepAlive: true })
+    t.teardown(() => kept.destroy())
+    const { headers } = await ask(port, '/', { agent: kept })
+    t.equal(headers['keep-alive'], 'timeout=120, max=10000', 'the server waits for longer')
+    t.ok(limits.webhook.keepAliveTimeoutMs > 90_000, 'by the table, too')
+  }
+)
+
+t.test('what is asked wrongly is answered in words, the same for everybody', async t => {
+  const { port, log, statuses } = await start(t, {
+    register(app) {
+      app.post('/mutate/:podSecurity/:tls?', (_request, reply) => reply.send({}))
+      app.post('/mutate', (_request, reply) => reply.send({}))
+      app.get('/fault', () => {
+        throw Object.assign(new Error('the password of the database is hunter2'), {
+          code: 'EDATABASE'
+        })
+      })
+      app.get('/teapot', () => {
+        throw Object.assign(new Error('secret detail'), { statusCode: 418 })
+      })
+      app.post('/typed', {
+        schema: {
+          body: {
+            type: 'object',
+            additionalProperties: false,
+            properties: { n: { type: 'integer' } }
+          }
+        },
+        handler: (request, reply) => reply.send(request.body)
+      })
+    }
+  })
+  const cases: [string, Parameters<typeof ask>[2], number, string, RegExp?][] = [
+    ['/nothing', {}, 404, 'NotFound', /\/mutate, \/fault/],
+    ['/mutate/a/b/c', post('{}'), 404, 'NotFound'],
+    ['/mutate', {}, 405, 'MethodNotAllowed', /takes POST/],
+    ['/mutate?timeout=10s', { method: 'DELETE' }, 405, 'MethodNotAllowed'],
+    ['/mutate/warn', {}, 405, 'MethodNotAllowed'],
+    ['/mutate/warn/tls', { method: 'HEAD' }, 405, ''],
+    ['/%zz', {}, 400, 'BadUrl'],
+    ['/mutate', post('{'), 400, 'InvalidJson'],
+    ['/mutate', post(''), 400, 'InvalidJson', /none came/],
+    ['/mutate', post('{"a":{"__proto__":{"x":1}}}'), 400, 'InvalidJson', /__proto__/],
+    ['/mutate', post('{"\\u005f_proto__":1}'), 400, 'InvalidJson'],
+    ['/mutate', post('{"constructor":{"prototype":{"x":1}}}'), 400, 'InvalidJson'],
+    ['/mutate', post('<a/>', 'application/xml'), 415, 'MediaType'],
+    ['/fault', {}, 500, 'Internal'],
+    ['/teapot', {}, 418, 'BadRequest'],
+    ['/typed', post('{"n":"1"}'), 400, 'BadRequest'],
+    ['/typed', post('{"n":1,"m":2}'), 400, 'BadRequest']
+  ]
+  for (const [path, options, status, code, message] of cases) {
+    const reply = await ask(port, path, options)
+    const what = `${options?.method ?? 'GET'} ${path} ${options?.body ?? ''}`
+    t.equal(reply.status, status, `${what}: ${status}`)
+    if (code !== '') {
+      t.equal(reply.json().code, code, `${what}: ${code}`)
+      t.match(reply.json().requestId, /^request-\d+$/, 'with the id of the request')
+    }
+    if (message) t.match(reply.json().message, message, 'and says what to do')
+    if (status === 405) t.equal(reply.headers.allow, 'POST', 'with the method that it takes')
+    t.notMatch(reply.text, /hunter2|secret detail/, 'nothing of what is inside')
+  }
+  t.strictSame(
+    statuses,
+    cases.map(([, , status]) => status),
+    'every reply is counted'
+  )
+  const fault = log()
+    .split('\n')
+    .find(line => line.includes('a request failed'))
+  t.match(
+    JSON.parse(fault ?? '{}'),
+    { level: 'error', path: '/fault', requestId: /^request-/, err: { code: 'EDATABASE' } },
+    'the log has the fault under the same id'
+  )
+})
+
+t.test('a header of the client chooses neither its address nor its request id', async t => {
+  const { port } = await start(t, {
+    register(app) {
+      app.get('/', (request, reply) =>
+        reply.send({ ip: request.ip, id: request.id, host: request.hostname })
+      )
+    }
+  })
+  const { text } = await ask(port, '/', {
+    headers: {
+      'x-forwarded-for': '10.0.0.1',
+      'x-real-ip': '10.0.0.1',
+      forwarded: 'for=10.0.0.1',
+      'request-id': 'mine',
+      'x-request-id': 'mine'
+    }
+  })
+  t.match(JSON.parse(text), { ip: '127.0.0.1', id: 'request-1' }, 'both are our own')
+})
+
+t.test(
+  'a new certificate is shown to new connections alone, and every option of TLS stays',
+  async t => {
+    const { port, listener } = await start(t)
+    const kept = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.teardown(() => kept.destroy())
+    const before = await ask(port, '/', { agent: kept })
+    const next = servingPair()
+    listener.useServing(next)
+    t.equal(
+      (await ask(port, '/', { agent: kept })).fingerprint,
+      before.fingerprint,
+      'an open connection goes on'
+    )
+    const after = await ask(port, '/', { ca: next.ca })
+    t.not(after.fingerprint, before.fingerprint, 'a new one sees the new certificate')
+    t.match(
+      await sClient(port, '-tls1_1', '-cipher', 'ALL:@SECLEVEL=0'),
+      /alert/,
+      'TLS 1.1 is refused as before'
+    )
+    t.match(
+      await sClient(port, '-tls1_2', '-cipher', 'AES128-SHA:@SECLEVEL=0'),
+      /alert handshake failure/,
+      'and so are weak suites'
+    )
+
+    t.throws(
+      () => listener.useServing({ ...pair, privateKey: next.privateKey }),
+      'a pair that does not fit is thrown back'
+    )
+    t.equal(
+      (await ask(port, '/', { ca: next.ca })).fingerprint,
+      after.fingerprint,
+      'and the one in use stays'
+    )
+  }
+)
+
+t.test(
+  'at the end requests under way are answered, and every reply asks for a new connection',
+  async t => {
+    let letGo = () => {}
+    const gate = new Promise<void>(resolve => {
+      letGo = resolve
+    })
+    let arrived = () => {}
+    const underWay = new Promise<void>(resolve => {
+      arrived = resolve
+    })
+    const { port, listener } = await start(t, {
+      register(app) {
+        echo(app)
+        app.get('/slow', async () => {
+          arrived()
+          await gate
+          return { slow: true }
+        })
+      }
+    })
+    const kept = new Agent({ keepAlive: true })
+    t.teardown(() => kept.destroy())
+    t.not((await ask(port, '/', { agent: kept })).headers.connection, 'close', 'kept alive before')
+    listener.drain()
+    t.equal(
+      (await ask(port, '/', { agent: kept })).headers.connection,
+      'close',
+      'closed while draining'
+    )
+    const slow = ask(port, '/slow')
+    await underWay
+    const closed = listener.close()
+    await t.rejects(ask(port), 'new connections are refused')
+    letGo()
+    t.match(await slow, { status: 200, text: '{"slow":true}' }, 'what was under way is answered')
+    await closed
+    await listener.close()
+    t.pass('and closing twice is closing once')
+  }
+)
+
+t.test('cutting ends what hangs, even in the middle of a handshake', async t => {
+  const { port, listener } = await start(t, {
+    register(app) {
+      app.get('/never', () => new Promise(() => {}))
+    }
+  })
+  const silent = await openTcp(port)
+  const hanging = await openTls(port, { ca: pair.ca })
+  hanging.send('GET /never HTTP/1.1\r\nhost: a\r\n\r\n')
+  const closed = listener.close()
+  listener.cut()
+  t.equal(await silent.ended(), '', 'the silent one')
+  t.equal(await hanging.ended(), '', 'the one that waits')
+  await closed
+})
+
+t.test('a port that cannot be had names the setting', async t => {
+  const other = createServer()
+  await new Promise<void>(resolve => other.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => other.close())
+  const { port } = other.address() as { port: number }
+  const common = {
+    name: 'ops',
+    limits: limits.ops,
+    register: echo,
+    requestId: () => '',
+    log: createLogger({ level: 'error' })
+  }
+  const inUse = await createListener({ ...common, address: '127.0.0.1', port })
+  await t.rejects(inUse.start(), {
+    code: 'PortInUse',
+    message: new RegExp(`listen\\.ops\\.port: .*${port}`)
+  })
+  const elsewhere = await createListener({ ...common, address: '192.0.2.1', port: 0 })
+  await t.rejects(elsewhere.start(), {
+    code: 'Address',
+    message: /listen\.ops\.address: .*192\.0\.2\.1/
+  })
+  t.throws(() => inUse.useServing(pair), 'a listener without TLS has no certificate')
+  await inUse.close()
+  await elsewhere.close()
+
+  const place = { name: 'webhook', address: '::', port: 80 }
+  const codes = ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EMFILE'].map(
+    code => listenError(Object.assign(new Error(), { code }), place).code
+  )
+  t.strictSame(codes, ['PortInUse', 'PortForbidden', 'Address', 'Address', 'Listen'], 'each code')
+})
+
+t.test('every address of both families is listened on by default', async t => {
+  const { port } = await start(t, { options: { address: '::' } })
+  t.equal((await ask(port)).status, 200, 'IPv4 reaches it')
+})
+
+t.test('attack: bytes at random crash nothing', async t => {
+  const { port } = await start(t)
+  for (let seed = 0; seed < 30; seed++) {
+    const connection = seed % 2 ? await openTls(port, { ca: pair.ca }) : await openTcp(port)
+    connection.send(
+      String.fromCharCode(
+        ...Array.from({ length: 300 }, (_, at) => (at * 7919 + seed * 104_729) % 256)
+      )
+    )
+    connection.socket.end()
+    await connection.ended()
+  }
+  t.equal((await ask(port)).status, 200, 'the next client is served')
+})
