@@ -47,9 +47,9 @@ export function readDocuments(
 
 type Read = { value: unknown; end: number } | { problem: string; offset: number }
 
-/** Past white space, empty documents and a byte order mark. */
+/** Past white space, comments, empty documents and a byte order mark. */
 function nextDocument(text: string, offset: number): number {
-  const gap = /(?:[\s\uFEFF]|(?<=^|\n)---(?=\s|$))*/y
+  const gap = /(?:[\s\uFEFF]|#[^\n]*|(?<=^|\n)---(?=\s|$))*/y
   gap.lastIndex = offset
   gap.test(text)
   return gap.lastIndex
@@ -58,10 +58,13 @@ function nextDocument(text: string, offset: number): number {
 function readJson(text: string, offset: number): Read {
   const scan = scanJson(text, offset)
   if ('problem' in scan) return { problem: `not JSON: ${scan.problem}`, offset: scan.offset }
-  const after = /[ \t\r]*(?:\n|$|(?=\{))/y
+  const after = /[ \t\r]*/y
   after.lastIndex = scan.end
-  if (!after.test(text)) {
-    return { problem: 'expected the end of the document after the last brace', offset: scan.end }
+  after.test(text)
+  const next = text[after.lastIndex]
+  if (next !== undefined && next !== '\n' && next !== '{') {
+    const problem = 'expected the end of the document after the last brace'
+    return { problem, offset: after.lastIndex }
   }
   return { value: JSON.parse(text.slice(offset, scan.end)), end: scan.end }
 }
