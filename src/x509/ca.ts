@@ -5,6 +5,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import { signatureAlgorithmOf } from './algorithms.ts'
+import { objectIdentifier, sequence, set, utf8String } from './der.ts'
 import { keyIdentifier } from './leaf.ts'
 import { webCrypto, x509 } from './library.ts'
 import { encodePem } from './pem.ts'
@@ -36,8 +37,8 @@ export async function createAuthorityCertificate(
   const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: Buffer.from(request.serialNumber).toString('hex'),
-      subject: [{ CN: [request.commonName] }],
-      issuer: [{ CN: [issuer.commonName] }],
+      subject: commonNameAlone(request.commonName),
+      issuer: commonNameAlone(issuer.commonName),
       notBefore: request.notBefore,
       notAfter: request.notAfter,
       publicKey: new Uint8Array(subjectPublicKey(request.keys)),
@@ -62,6 +63,12 @@ export async function createAuthorityCertificate(
     webCrypto
   )
   return encodePem('CERTIFICATE', new Uint8Array(certificate.rawData))
+}
+
+/** In DER: in the library's own notation quotes and commas of a name would mean something. */
+function commonNameAlone(commonName: string): x509.Name {
+  const attribute = sequence(objectIdentifier('2.5.4.3'), utf8String(commonName))
+  return new x509.Name(new Uint8Array(sequence(set(attribute))))
 }
 
 function subjectPublicKey(keys: KeyPair): Buffer {

@@ -99,6 +99,7 @@ function certificates(pem: string): Certificate[] | string {
   const found: Certificate[] = []
   for (const [at, { der }] of blocks.entries()) {
     if (found.some(known => equalBytes(known.der, der))) continue
+    if (!opensslReads(der)) return `Certificate ${at + 1}: OpenSSL does not take it.`
     try {
       found.push(readCertificate(der))
     } catch (error) {
@@ -107,6 +108,14 @@ function certificates(pem: string): Certificate[] | string {
     }
   }
   return found
+}
+
+function opensslReads(der: Uint8Array): boolean {
+  try {
+    return new X509Certificate(der).publicKey !== undefined
+  } catch {
+    return false
+  }
 }
 
 /** The lowest one first. `undefined` when more than one has nothing below it, or some are left over. */
