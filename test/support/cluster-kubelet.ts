@@ -39,7 +39,6 @@ export async function playKubelet(
   namespace: string,
   options: KubeletOptions
 ): Promise<PlayedKubelet> {
-  await makeNode(api)
   const pods = `/api/v1/namespaces/${namespace}/pods`
   const played: PlayedKubelet = { runs: new Map(), seen: [], stop }
   const work: Promise<void>[] = []
@@ -99,27 +98,35 @@ export async function playKubelet(
   return played
 }
 
+/** Pods of a node that does not exist are collected. */
 async function makeNode(api: ClusterApi): Promise<void> {
   if (await api.find(`/api/v1/nodes/${nodeName}`)) return
-  await api.create('/api/v1/nodes', { metadata: { name: nodeName } })
+  await api.create('/api/v1/nodes', { metadata: { name: nodeName } }).catch(error => {
+    // somebody else was quicker
+    if (!(error instanceof ApiFailure && error.code === 409)) throw error
+  })
 }
 
 /** Binds the pod to the node and publishes its address, as a kubelet does once the sandbox runs. */
 export async function assign(api: ClusterApi, pod: Pod, address: string): Promise<void> {
-  const { name, namespace } = pod.metadata
-  const path = `/api/v1/namespaces/${namespace}/pods/${name}`
-  if (!pod.spec.nodeName) {
-    await api.create(`${path}/binding`, {
-      apiVersion: 'v1',
-      kind: 'Binding',
-      metadata: { name },
-      target: { apiVersion: 'v1', kind: 'Node', name: nodeName }
-    })
-  }
-  await api.patch(`${path}/status`, {
+  await makeNode(api)
+  await api.create(`${pathOf(pod)}/binding`, {
+    apiVersion: 'v1',
+    kind: 'Binding',
+    metadata: { name: pod.metadata.name },
+    target: { apiVersion: 'v1', kind: 'Node', name: nodeName }
+  })
+  await showAddress(api, pod, address)
+}
+
+export async function showAddress(api: ClusterApi, pod: Pod, address: string): Promise<void> {
+  await api.patch(`${pathOf(pod)}/status`, {
     status: { phase: 'Pending', podIP: address, podIPs: [{ ip: address }] }
   })
 }
+
+const pathOf = ({ metadata }: Pod) =>
+  `/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}`
 
 /** The real agent, with the variables of the container as the kubelet would resolve them. */
 export async function runAgent(
@@ -127,7 +134,8 @@ export async function runAgent(
   pod: Pod,
   container: Container,
   address: string,
-  directory: string
+  directory: string,
+  sourceAddress = address
 ): Promise<AgentRun> {
   await mkdir(join(directory, 'tls'), { recursive: true })
   const audience = audienceOf(pod)
@@ -144,7 +152,7 @@ export async function runAgent(
   await writeFile(join(directory, 'termination'), '')
   const options = [
     ...['--directory', join(directory, 'tls'), '--token-file', join(directory, 'token')],
-    ...['--termination-log', join(directory, 'termination'), '--source-address', address],
+    ...['--termination-log', join(directory, 'termination'), '--source-address', sourceAddress],
     ...['--exit-delay', '0']
   ]
   const [, ...command] = container.command ?? []
