@@ -4,6 +4,11 @@ import { type LoadResult, load } from './load.ts'
 import { admissionReview, largeHead, largeWorker } from './pods.ts'
 import { startProcess } from './processes.ts'
 import { openStage } from './stage.ts'
+import { processorMs } from './usage.ts'
+
+interface Round extends LoadResult {
+  processorMs: number
+}
 
 const amount = 5000
 const connections = 20
@@ -15,10 +20,12 @@ export async function run(report: Report): Promise<void> {
     const server = await stage.serve(['webhook'])
     const port = await echo.call<number>('listen', stage.serving)
     const bodies = [largeHead(), largeWorker()].map(pod => JSON.stringify(admissionReview(pod)))
-    const p99: Record<'subject' | 'baseline', number[]> = { subject: [], baseline: [] }
-    const measure = async (which: 'subject' | 'baseline', url: string) => {
-      const result: LoadResult = await load({ url, connections, amount, bodies })
-      p99[which].push(result.p99)
+    const subject: Round[] = []
+    const baseline: Round[] = []
+    const measure = async (rounds: Round[], url: string, pid: number) => {
+      const before = await processorMs(pid)
+      const result = await load({ url, connections, amount, bodies })
+      rounds.push({ ...result, processorMs: ((await processorMs(pid)) - before) / amount })
       return result.perSecond
     }
     report(
@@ -26,17 +33,27 @@ export async function run(report: Report): Promise<void> {
         name: '/mutate, 9 KB pods, 20 clients (fastify echo)',
         unit: '/s',
         rounds: 7,
-        subject: () => measure('subject', `${server.webhookUrl}/mutate`),
-        baseline: () => measure('baseline', `https://127.0.0.1:${port}/echo`),
+        subject: () => measure(subject, `${server.webhookUrl}/mutate`, server.pid),
+        baseline: () => measure(baseline, `https://127.0.0.1:${port}/echo`, echo.pid),
         target: { of: 'ratio', atLeast: 0.6 }
       })
     )
+    const measured = (of: (round: Round) => number) => ({
+      values: subject.slice(1).map(of),
+      baselines: baseline.slice(1).map(of)
+    })
     report(
       figureOf({
         name: '/mutate, p99 of the same (fastify echo)',
         unit: 'ms',
-        values: p99.subject.slice(1),
-        baselines: p99.baseline.slice(1)
+        ...measured(round => round.p99)
+      })
+    )
+    report(
+      figureOf({
+        name: '/mutate, processor time a request (echo)',
+        unit: 'ms',
+        ...measured(round => round.processorMs)
       })
     )
   } finally {

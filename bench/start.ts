@@ -1,10 +1,10 @@
 /** From nothing to ready, and what it takes while nothing is asked: the real server against a Node that does nothing. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { compare, figureOf, type Report } from './harness.ts'
 import { type Component, openStage } from './stage.ts'
+import { residentMegabytes } from './usage.ts'
 
 /** Idle memory is what is left when the start's garbage has gone. */
 const idleMs = 1500
@@ -65,10 +65,4 @@ async function idleNodeMegabytes(): Promise<number> {
   child.kill()
   await once(child, 'exit')
   return found
-}
-
-/** Linux; NaN elsewhere. */
-async function residentMegabytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) / 1024
 }

@@ -99,9 +99,9 @@ function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answ
         const chunks: Buffer[] = []
         response.on('data', chunk => chunks.push(chunk))
         response.on('end', () => {
-          const answer = JSON.parse(Buffer.concat(chunks).toString('utf8'))
-          const retryAfterMs = Number(response.headers['retry-after'] ?? 1) * 1000
-          resolve({ status: response.statusCode ?? 0, code: answer.code, retryAfterMs })
+          const { statusCode: status = 0, headers } = response
+          const code = codeOf(Buffer.concat(chunks).toString('utf8')) ?? String(status)
+          resolve({ status, code, retryAfterMs: Number(headers['retry-after'] ?? 1) * 1000 })
         })
       }
     )
@@ -110,6 +110,14 @@ function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answ
     )
     sent.end(body)
   })
+}
+
+function codeOf(text: string): string | undefined {
+  try {
+    return JSON.parse(text).code
+  } catch {
+    return undefined
+  }
 }
 
 function count(counts: Record<string, number>, code: string): void {
