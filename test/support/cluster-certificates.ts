@@ -44,5 +44,8 @@ export function makePair(folder: string, name: string, ca: TestCa, names: string
 
 /** Standard output; throws with openssl's own words when it fails. */
 export function openssl(...argumentsList: string[]): string {
-  return execFileSync('openssl', argumentsList, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  return execFileSync('openssl', argumentsList, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
 }

@@ -56,7 +56,10 @@ export async function startRayguard(
     const file = join(folder, `${component}.yaml`)
     const text = stringify({
       components: [component],
-      listen: { [component]: { address: '127.0.0.1', port }, ops: { address: '127.0.0.1', port: ops } },
+      listen: {
+        [component]: { address: '127.0.0.1', port },
+        ops: { address: '127.0.0.1', port: ops }
+      },
       serving,
       kubernetes: { kubeconfigFile },
       injection: { image, serverUrl: enrollmentUrl, serverCaFile: servingCa.certificateFile },
@@ -84,7 +87,9 @@ export async function startRayguard(
       `${component} is ready`,
       async () => {
         if (child.exitCode !== null) {
-          throw new Error(`${component} ended: ${await readFile(join(folder, `${component}.log`), 'utf8')}`)
+          throw new Error(
+            `${component} ended: ${await readFile(join(folder, `${component}.log`), 'utf8')}`
+          )
         }
         const answer = await fetch(`http://127.0.0.1:${ops}/readyz`).catch(() => undefined)
         return answer?.ok
@@ -205,7 +210,9 @@ async function inForce(api: ClusterApi): Promise<boolean> {
 
 async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map(server => new Promise(resolve => server.once('listening', resolve))))
+  await Promise.all(
+    servers.map(server => new Promise(resolve => server.once('listening', resolve)))
+  )
   return servers.map(server => {
     const address = server.address()
     server.close()
