@@ -78,7 +78,7 @@ export function exchange(target: ExchangeTarget, token: string, body: string): P
       })
     })
     request.on('error', (error: NodeJS.ErrnoException) =>
-      fail(faultOf(error, connected), error.message)
+      fail(faultOf(error, connected), faultText(error))
     )
     request.on('response', response => {
       const parts: Buffer[] = []
@@ -106,6 +106,11 @@ export function exchange(target: ExchangeTarget, token: string, body: string): P
     })
     request.end(body)
   })
+}
+
+/** OpenSSL's faults carry one plain sentence beside a line of addresses and source files. */
+export function faultText(error: Error & { reason?: unknown }): string {
+  return typeof error.reason === 'string' ? error.reason : error.message
 }
 
 /** OpenSSL's verification results and Node's name check have codes of their own; the rest is the network. */

@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { createConnection, isIP } from 'node:net'
 import { connect } from 'node:tls'
+import { faultText } from './exchange.ts'
 
 export interface HandshakeTarget {
   host: string
@@ -101,7 +102,7 @@ function overTls(target: HandshakeTarget): Promise<Handshake> {
     })
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (secure === undefined) finish(faultOf(error))
-      else finish({ ...secure, after: 'closed', alert: alertOf(error) ?? error.message })
+      else finish({ ...secure, after: 'closed', alert: alertOf(error) ?? faultText(error) })
     })
     socket.on('close', () => {
       finish(
@@ -146,7 +147,7 @@ function faultOf(error: NodeJS.ErrnoException): Handshake & { kind: 'failed' } {
   }
   if (alert === 'no application protocol') return failed('NotHttp2', alert)
   const code = networkFaults[error.code ?? ''] ?? 'HandshakeFailed'
-  return failed(code, alert ?? error.message)
+  return failed(code, alert ?? faultText(error))
 }
 
 /** The server's alert (RFC 8446 §6.2), or `undefined` for a fault that is not one. */

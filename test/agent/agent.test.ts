@@ -253,6 +253,21 @@ t.test('attack 33: no server but that of the given CA and name is told the token
 })
 
 t.test(
+  'An intermediate of a company is enough to vouch for the server, and its root is not asked',
+  async t => {
+    const root = newAuthority('company root')
+    const middle = newAuthority('enrollment CA', root)
+    const server = await standIn(t, { serverAuthority: middle })
+    t.equal(server.serverCa, middle.certificate, 'the pod knows the intermediate alone')
+    const { outcome } = await run(optionsFor(server, newPlace(t)), { tries: 1 })
+    t.equal(outcome?.kind, 'issued', 'issued')
+    const sibling = newAuthority('enrollment CA', root)
+    const foreign = optionsFor({ url: server.url, serverCa: sibling.certificate }, newPlace(t))
+    t.match(await run(foreign, { tries: 1 }), { entries: [{ code: 'ServerCertificate' }] })
+  }
+)
+
+t.test(
   'attack 34: the trust anchor comes with the answer and must have signed the certificate',
   async t => {
     const server = await standIn(t)

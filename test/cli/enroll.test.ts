@@ -180,7 +180,7 @@ t.test(
       // Another address than the pair has, so that it is asked for anew.
       const environment = { ...environmentFor(server), [agentVariables.podIPs]: '10.1.2.9' }
       const { child, ended } = start(place, environment)
-      await asked(server, 2, () => child.kill(signal))
+      await Promise.race([asked(server, 2, () => child.kill(signal)), ended])
       t.match(await ended, { code, signal: null }, `${signal} ends with ${code}`)
       t.same(contents(place), before, 'nothing has changed')
     }
@@ -194,7 +194,7 @@ t.test('SIGKILL between two tries leaves the old set, and the next run goes on',
   const before = contents(place)
   const environment = { ...environmentFor(server), [agentVariables.podIPs]: '10.1.2.9' }
   const { child, ended } = start(place, environment)
-  await asked(server, 2, () => child.kill('SIGKILL'))
+  await Promise.race([asked(server, 2, () => child.kill('SIGKILL')), ended])
   t.match(await ended, { signal: 'SIGKILL' }, 'it was killed')
   t.same(contents(place), before, 'the old set is whole')
   server.answers.length = 0

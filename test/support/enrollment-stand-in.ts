@@ -38,13 +38,15 @@ export interface EnrollmentStandIn {
 
 export interface StandInOptions {
   serverNames?: Pick<Wanted, 'dnsNames' | 'ipAddresses' | 'notBefore' | 'notAfter'>
+  /** A new self-signed one by default. */
+  serverAuthority?: Issuer
   maxVersion?: 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3'
 }
 
 export async function startEnrollmentStandIn(
   options: StandInOptions = {}
 ): Promise<EnrollmentStandIn> {
-  const serverAuthority = newAuthority('enrollment CA')
+  const serverAuthority = options.serverAuthority ?? newAuthority('enrollment CA')
   const pods = newAuthority('pods CA')
   const key = newKey()
   const names = options.serverNames ?? { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }
