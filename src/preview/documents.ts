@@ -101,8 +101,11 @@ function readYaml(text: string, offset: number, end: number): Read {
     if (error) return { problem: `not YAML: ${error.message}`, offset: offset + error.pos[0] }
     return { value: document.toJS({ maxAliasCount: maximumAliases }), end }
   } catch (error) {
-    if (error instanceof RangeError) return { problem: 'nested too deeply', offset }
-    if (error instanceof ReferenceError) return { problem: `not YAML: ${error.message}`, offset }
-    throw error
+    // The reader recurses, and counts aliases only while it makes values of them.
+    const { message } = error as Error
+    return {
+      problem: error instanceof RangeError ? 'nested too deeply' : `not YAML: ${message}`,
+      offset
+    }
   }
 }
