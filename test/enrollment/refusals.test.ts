@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync, sign } from 'node:crypto'
 import t from 'tap'
 import { AuthorityError } from '../../src/authority/authority.ts'
@@ -421,9 +422,9 @@ const cases: Case[] = [
     })
   },
   {
-    title: 'attack 9: a key on a curve that gRPC cannot use',
+    title: 'attack 9: a key of 1024 bits',
     code: 'KeyNotAllowed',
-    wishes: () => ({ csr: createCertificateRequest(generateKeyPairSync('ed25519').privateKey) })
+    wishes: () => ({ csr: weakRequest() })
   },
   {
     title: 'attack 10: the key of another pod',
@@ -456,6 +457,14 @@ const cases: Case[] = [
     code: 'TokenNotBound',
     wishes: (stage, pod) =>
       reviewed(stage, pod, { extra: { 'authentication.kubernetes.io/pod-name': ['a', 'b'] } })
+  },
+  {
+    title: 'attack 4: a review with two UIDs of the pod',
+    code: 'TokenNotBound',
+    wishes: (stage, pod) =>
+      reviewed(stage, pod, {
+        extra: { 'authentication.kubernetes.io/pod-uid': [pod.metadata.uid ?? '', 'b'] }
+      })
   },
   {
     title: 'a review with an error beside its yes',
@@ -616,6 +625,12 @@ function resigned(token: string): string {
     dsaEncoding: 'ieee-p1363'
   })
   return `${input}.${signature.toString('base64url')}`
+}
+
+/** RSA with 1024 bits, as no code of ours writes it. */
+function weakRequest(): string {
+  const options = ['req', '-new', '-newkey', 'rsa:1024', '-nodes', '-keyout', '/dev/null']
+  return execFileSync('openssl', [...options, '-subj', '/'], { stdio: 'pipe' }).toString('utf8')
 }
 
 /** The last byte of the signature changed. */
