@@ -130,7 +130,7 @@ async function checkAuthority(
 }
 
 function warnSoon(setting: string, notAfter: Date, now: number, report: FileReport): void {
-  const days = Math.floor((notAfter.getTime() - now) / 86_400_000)
-  if (days >= soonDays) return
-  report.warnings.push(`${setting}: ends in ${days} days, at ${notAfter.toISOString()}`)
+  if (notAfter.getTime() - now >= soonDays * 86_400_000) return
+  const date = notAfter.toISOString()
+  report.warnings.push(`${setting}: ends at ${date}, less than ${soonDays} days from now`)
 }

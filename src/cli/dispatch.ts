@@ -86,7 +86,7 @@ function isUsageError(error: unknown): error is Error {
 function messageWithCauses(error: unknown): string {
   const messages: string[] = []
   let current = error
-  while (current instanceof Error && messages.length < 5) {
+  for (let depth = 0; current instanceof Error && depth < 5; depth++) {
     const text = current.message === '' ? current.name : current.message
     if (messages.at(-1)?.includes(text) !== true) messages.push(text)
     current = current.cause
