@@ -36,6 +36,9 @@ export const rayResources = {
 } as const
 export type RayKind = keyof typeof rayResources
 
+/** RFC 1123 subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ */
+const objectName = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/
+
 export interface Right {
   verb: string
   /** Empty for the core group. */
@@ -66,6 +69,8 @@ export function createCalls(client: Client): Calls {
     service: (namespace, name) =>
       client.get<Service>(path`/api/v1/namespaces/${namespace}/services/${name}`),
     async rayObject<T extends KubernetesObject>(namespace: string, reference: RayReference) {
+      // Attack: an owner reference may hold any text. No object has such a name, which is no fault of the API.
+      if (!objectName.test(reference.name)) return undefined
       const resource = rayResources[reference.kind]
       const others = rayVersions.filter(version => version !== reference.apiVersion)
       for (const version of [reference.apiVersion, ...others]) {

@@ -135,7 +135,7 @@ const cases: Case[] = [
     title: 'our init container twice',
     code: 'PodNotInjected',
     pod: pod => {
-      pod.spec.initContainers?.push(ours(pod))
+      pod.spec.initContainers?.push({ name: enrollContainer, image: 'evil.test/image' })
     }
   },
   {
@@ -323,6 +323,13 @@ const cases: Case[] = [
     code: 'RayClusterNotFound',
     pod: pod => {
       pod.metadata.ownerReferences = [{ ...controllerReference(cluster), name: 'other' }]
+    }
+  },
+  {
+    title: 'attack 20: an owner whose name leads to another path',
+    code: 'RayClusterNotFound',
+    pod: pod => {
+      pod.metadata.ownerReferences = [{ ...controllerReference(cluster), name: '..' }]
     }
   },
   {
