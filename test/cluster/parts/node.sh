@@ -3,7 +3,7 @@
 
 node_requirements() {
   packages runc containernetworking-plugins iptables iproute2 conntrack openssl curl procps
-  if pgrep -x kubelet >/dev/null; then fail 'this machine is a Kubernetes node already: a kubelet runs'; fi
+  if pgrep --runstates D,R,S,T -x kubelet >/dev/null; then fail 'this machine is a Kubernetes node already: a kubelet runs'; fi
   if ip -4 route show "$network.0/24" | grep -q . || ip -4 addr show to "$network.0/24" | grep -q .; then
     fail "the network $network.0/24 is in use; choose another by RAYGUARD_NETWORK=10.78.0"
   fi

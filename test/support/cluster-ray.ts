@@ -1,0 +1,83 @@
+/** An ordinary RayCluster on a real node, and when each of its pods came how far. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import type { ClusterApi } from './cluster.ts'
+
+export const rayVersion = '2.58.0'
+
+/** One head and two workers, as anyone would write them. */
+export function rayCluster(name: string): KubernetesObject & { spec: object } {
+  const template = (container: string) => ({
+    spec: {
+      containers: [
+        {
+          name: container,
+          image: `rayproject/ray:${rayVersion}`,
+          resources: {
+            requests: { cpu: '200m', memory: '1Gi' },
+            limits: { cpu: '1', memory: '2Gi' }
+          }
+        }
+      ]
+    }
+  })
+  return {
+    apiVersion: 'ray.io/v1',
+    kind: 'RayCluster',
+    metadata: { name },
+    spec: {
+      rayVersion,
+      headGroupSpec: { rayStartParams: { 'num-cpus': '1' }, template: template('ray-head') },
+      workerGroupSpecs: [
+        {
+          groupName: 'small',
+          replicas: 2,
+          minReplicas: 2,
+          maxReplicas: 2,
+          rayStartParams: { 'num-cpus': '1' },
+          template: template('ray-worker')
+        }
+      ]
+    }
+  }
+}
+
+export interface PodTimes {
+  node: string
+  createdMs: number
+  /** When its address was first seen in the API. */
+  addressMs?: number
+  /** When its first container was first seen as ready. */
+  readyMs?: number
+}
+
+/** Watches the pods of a namespace by looking, ten times a second. */
+export function timePods(api: ClusterApi, namespace: string) {
+  const times = new Map<string, PodTimes>()
+  let stopped = false
+  const loop = (async () => {
+    while (!stopped) {
+      const pods = await api.list<Pod>(`/api/v1/namespaces/${namespace}/pods`)
+      const now = Date.now()
+      for (const { metadata, status } of pods) {
+        const name = metadata.name ?? ''
+        const entry = times.get(name) ?? {
+          node: metadata.labels?.['ray.io/node-type'] ?? '',
+          createdMs: now
+        }
+        times.set(name, entry)
+        if (status?.podIP) entry.addressMs ??= now
+        const [first] = status?.containerStatuses ?? []
+        if ((first as { ready?: boolean } | undefined)?.ready) entry.readyMs ??= now
+      }
+      await sleep(100)
+    }
+  })()
+  return {
+    times,
+    async stop() {
+      stopped = true
+      await loop
+    }
+  }
+}
