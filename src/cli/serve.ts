@@ -104,21 +104,30 @@ async function serve(settings: Settings, io: CommandIo): Promise<number> {
     metrics.check(name, () => readiness.report().checks[name] === 'ok')
   }
 
+  const closers = [reload.stop, ...components.map(({ stop }) => stop), client.close]
+  const failed = new AbortController()
   try {
     const { address, port } = await ops.start()
     log.info({ listener: 'ops', address, port, version: version() }, 'listening')
     reload.start(lookAtServingFilesEveryMs)
-    await Promise.all(components.map(component => component.start(io.signal)))
+    const signal = AbortSignal.any([io.signal, failed.signal])
+    await Promise.all(components.map(component => component.start(signal)))
     await aborted(io.signal)
   } catch (error) {
-    for (const listener of [...listeners, ops]) listener.cut()
+    // One part could not start: the others must not go on without it.
+    failed.abort()
+    for (const listener of [...listeners, ops]) {
+      listener.cut()
+      await listener.close()
+    }
+    for (const close of closers) await close()
     throw error
   }
   const inTime = await shutDown({
     readiness,
     listeners,
     ops,
-    closers: [reload.stop, ...components.map(({ stop }) => stop), client.close],
+    closers,
     drainMs: settings.shutdown.drainSeconds * 1000,
     deadlineMs: settings.shutdown.deadlineSeconds * 1000,
     log,

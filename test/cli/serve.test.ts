@@ -1,0 +1,544 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest, type RequestOptions } from 'node:https'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { stringify } from 'yaml'
+import { command } from '../../src/cli/serve.ts'
+import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
+import type { Namespace } from '../../src/kubernetes/objects.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { headPod, review } from '../support/builders.ts'
+import { captureIo } from '../support/cli.ts'
+import { openssl } from '../support/cluster-certificates.ts'
+import { clientToken, servingPair } from '../support/enrollment-stage.ts'
+import { newKey } from '../support/hand-made-certificates.ts'
+import { image, rayCluster, rayPod } from '../support/ray-objects.ts'
+
+const program = join(import.meta.dirname, '../../dist/rayguard.js')
+const pair = servingPair()
+
+interface Place {
+  standIn: StandIn
+  file(name: string): string
+  settings(changes?: Record<string, unknown>): string
+}
+
+/** A folder with a CA and a serving pair, and the stand-in for the API that its kubeconfig leads to. */
+async function place(t: Test): Promise<Place> {
+  const folder = t.testdir({})
+  const file = (name: string) => join(folder, name)
+  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  t.teardown(() => standIn.close())
+  const server = await standIn.listen()
+  openssl(
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+    ...['-subj', '/CN=pods', '-days', '400', '-keyout', file('pods.key'), '-out', file('pods.crt')],
+    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
+  )
+  writeFileSync(file('tls.crt'), pair.certificate)
+  writeFileSync(file('tls.key'), pair.privateKey)
+  writeFileSync(file('ca.crt'), pair.ca)
+  const cluster = { server, 'certificate-authority-data': Buffer.from(pair.ca).toString('base64') }
+  writeFileSync(
+    file('kubeconfig'),
+    stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'a', cluster }],
+      users: [{ name: 'a', user: { token: clientToken } }],
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+      'current-context': 'a'
+    })
+  )
+  const listener = { address: '127.0.0.1', port: 0 }
+  return {
+    standIn,
+    file,
+    settings(changes = {}) {
+      writeFileSync(
+        file('config.yaml'),
+        JSON.stringify({
+          listen: { webhook: listener, enrollment: listener, ops: listener },
+          serving: { certificateFile: file('tls.crt'), privateKeyFile: file('tls.key') },
+          kubernetes: { kubeconfigFile: file('kubeconfig') },
+          injection: { image, serverUrl: 'https://localhost:8444', serverCaFile: file('ca.crt') },
+          authority: { certificateFile: file('pods.crt'), privateKeyFile: file('pods.key') },
+          shutdown: { drain: '0s', deadline: '10s' },
+          log: { level: 'debug' },
+          ...changes
+        })
+      )
+      return file('config.yaml')
+    }
+  }
+}
+
+interface Served {
+  log(): string
+  /** The port of a listener, once it listens. */
+  port(listener: string): Promise<number>
+  /** Once the log has a line with this message. */
+  said(message: string): Promise<Record<string, unknown>>
+  stop(): Promise<number>
+}
+
+/** In this process. */
+function serve(t: Test, settings: string, argumentsList: string[] = []): Served {
+  const waiting = new Set<() => void>()
+  const io = captureIo({}, () => {
+    for (const look of [...waiting]) look()
+  })
+  const ended = command.run(['--config', settings, ...argumentsList], io)
+  // Whoever waits for a line learns of the failure, too.
+  const failed = ended.then(code => Promise.reject(new Error(`ended with ${code}: ${io.err()}`)))
+  failed.catch(() => {})
+  const stop = () => {
+    io.abort()
+    return ended
+  }
+  t.teardown(stop)
+  const line = (matches: (line: Record<string, unknown>) => boolean) =>
+    Promise.race([
+      failed,
+      new Promise<Record<string, unknown>>(resolve => {
+        const look = () => {
+          const found = linesOf(io.out()).find(matches)
+          if (found === undefined) return
+          waiting.delete(look)
+          resolve(found)
+        }
+        waiting.add(look)
+        look()
+      })
+    ])
+  return {
+    log: io.out,
+    port: async listener =>
+      Number(
+        (await line(({ listener: name, msg }) => name === listener && msg === 'listening')).port
+      ),
+    said: message => line(({ msg }) => msg === message),
+    stop
+  }
+}
+
+function linesOf(log: string): Record<string, unknown>[] {
+  return log
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line))
+}
+
+interface Reply {
+  status: number
+  text: string
+  json: Record<string, unknown> & { code?: string; response?: Record<string, unknown> }
+}
+
+function ask(secure: boolean, options: RequestOptions, body?: object): Promise<Reply> {
+  const request = secure ? httpsRequest : httpRequest
+  return new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', agent: false, ca: pair.ca, ...options }, response => {
+      let text = ''
+      response.on('data', chunk => {
+        text += chunk
+      })
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          text,
+          json: /^\{/.test(text) ? JSON.parse(text) : {}
+        })
+      )
+    })
+      .on('error', reject)
+      .end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
+
+const get = (port: number, path: string) => ask(false, { port, path })
+
+const post = (port: number, path: string, body: object, options: RequestOptions = {}) =>
+  ask(
+    true,
+    {
+      port,
+      path,
+      method: 'POST',
+      ...options,
+      headers: { 'content-type': 'application/json', ...options.headers }
+    },
+    body
+  )
+
+/** `ready` once the probe says so: each look waits for a real answer of the server, none for a time. */
+async function ready(port: number, wanted = 200): Promise<Reply> {
+  for (;;) {
+    const reply = await get(port, '/readyz')
+    if (reply.status === wanted) return reply
+  }
+}
+
+function namespace(
+  name: string,
+  labels: Record<string, string> = {},
+  uid = `${name}-uid`
+): Namespace {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, uid, labels } }
+}
+
+t.test('a whole run: admission, certificate, metrics, end; and no secret in the log', async t => {
+  const { standIn, settings, file } = await place(t)
+  standIn.put(namespace('team-a'))
+  standIn.put(rayCluster())
+  const pod = standIn.put(rayPod({ ips: ['127.0.0.7'] }))
+  const served = serve(t, settings())
+  const [webhook, enrollment, ops] = await Promise.all(
+    ['webhook', 'enrollment', 'ops'].map(served.port)
+  )
+  await ready(ops as number)
+
+  const admitted = await post(webhook as number, '/mutate', review(headPod()))
+  t.match(
+    admitted.json,
+    { response: { allowed: true, patchType: 'JSONPatch' } },
+    'a pod is patched'
+  )
+  const patch = Buffer.from(String(admitted.json.response?.patch), 'base64').toString('utf8')
+  t.match(patch, /rayguard-enroll[\s\S]*RAYGUARD_SERVER_CA/, 'with the init container')
+
+  const [address = ''] = (pod.status?.podIPs ?? []).map(({ ip }) => ip)
+  const token = standIn.issueToken(pod)
+  const csr = createCertificateRequest(newKey())
+  const certificate = () =>
+    post(
+      enrollment as number,
+      '/v1/certificates',
+      { csr, podIPs: [address] },
+      {
+        localAddress: address,
+        headers: { authorization: `Bearer ${token}` }
+      }
+    )
+  const issued = await certificate()
+  t.equal(issued.status, 201, `a certificate is issued ${issued.text.slice(0, 100)}`)
+  t.equal(
+    issued.json.trustAnchors,
+    readFileSync(file('pods.crt'), 'utf8'),
+    'under the CA of the settings'
+  )
+
+  const refusals = [
+    await post(
+      enrollment as number,
+      '/v1/certificates',
+      { csr, podIPs: [address] },
+      { headers: { authorization: `Bearer ${token}` } }
+    ),
+    await post(enrollment as number, '/v1/certificates', { csr, podIPs: [address] }),
+    await post(
+      enrollment as number,
+      '/v1/certificates',
+      { csr: csr.slice(0, 90), podIPs: [address] },
+      { localAddress: address, headers: { authorization: `Bearer ${token}` } }
+    ),
+    await post(enrollment as number, '/v1/certificates', { csr, podIPs: [address], more: token })
+  ]
+  t.strictSame(
+    refusals.map(({ json }) => json.code),
+    ['SourceAddress', 'TokenRequired', 'CsrMalformed', 'BadRequest'],
+    'others are refused'
+  )
+  standIn.interfere(({ path }) =>
+    path.includes('tokenreviews') ? { status: 500, body: `no ${token}` } : undefined
+  )
+  const other = standIn.issueToken(pod, { audience: 'rayguard' })
+  const unavailable = await post(
+    enrollment as number,
+    '/v1/certificates',
+    { csr, podIPs: [address] },
+    { localAddress: address, headers: { authorization: `Bearer ${other}` } }
+  )
+  t.equal(unavailable.json.code, 'ApiUnavailable', 'while the API fails')
+  standIn.interfere(undefined)
+
+  const metrics = (await get(ops as number, '/metrics')).text
+  for (const line of [
+    'rayguard_admissions_total{kind="head",code="Allowed"} 1',
+    'rayguard_certificate_requests_total{code="Issued"} 1',
+    'rayguard_certificate_requests_total{code="SourceAddress"} 1',
+    'rayguard_http_replies_total{listener="enrollment",status="201"} 1',
+    'rayguard_reloads_total{thing="authority",result="done"} 1',
+    'rayguard_certificate_requests_in_progress 0'
+  ])
+    t.ok(metrics.includes(`${line}\n`), line)
+  t.notMatch(
+    metrics,
+    /team-a|demo-worker|127\.0\./,
+    'attack: no label names a namespace, a pod or an address'
+  )
+  t.equal(await served.stop(), 0, 'it ends well')
+
+  const log = served.log()
+  t.match(log, /"msg":"certificate issued"/, 'the log has the certificate')
+  t.match(log, /"requestId":"[0-9a-f-]{36}"/, 'with the id that the client was told')
+  const body = (pem: string) => pem.split('\n')[1] ?? pem
+  const secrets = {
+    token,
+    other,
+    clientToken,
+    csr: body(csr),
+    'half a csr': csr.slice(30, 80).split('\n')[1] ?? '',
+    'key of the CA': body(readFileSync(file('pods.key'), 'utf8')),
+    'key of the server': body(pair.privateKey),
+    certificate: body(String(issued.json.certificate))
+  }
+  for (const [what, secret] of Object.entries(secrets)) {
+    t.ok(secret.length > 5, `${what}: something to look for`)
+    t.notOk(log.includes(secret), `attack: ${what} is not in the log`)
+    t.notOk(metrics.includes(secret), `nor in the metrics`)
+  }
+})
+
+t.test('the webhook answers nobody before it knows the labels of namespaces', async t => {
+  const { standIn, settings } = await place(t)
+  let letGo = () => {}
+  const gate = new Promise<void>(resolve => {
+    letGo = resolve
+  })
+  standIn.interfere(({ path }) => (path === '/api/v1/namespaces' ? { until: gate } : undefined))
+  standIn.put(namespace('team-a', { 'rayguard.dev/tls': 'disabled' }))
+  standIn.put(
+    namespace('team-b', { 'rayguard.dev/tls': 'nonsense', 'kubernetes.io/metadata.name': 'team-b' })
+  )
+  const served = serve(t, settings(), ['--components', 'webhook'])
+  const ops = await served.port('ops')
+  const report = (await get(ops, '/readyz')).json
+  t.match(
+    report,
+    { ready: false, checks: { namespaces: /not known/, webhook: /not listen/, serving: 'ok' } },
+    'the probe says what is missing'
+  )
+  t.notMatch(served.log(), /"listener":"webhook".*"listening"/, 'no port is open')
+  letGo()
+  const webhook = await served.port('webhook')
+  await ready(ops)
+
+  const env = async (name: string) => {
+    const { json } = await post(webhook, '/mutate', review(headPod(), { namespace: name }))
+    const patch = Buffer.from(String(json.response?.patch ?? ''), 'base64').toString('utf8')
+    return json.response?.allowed === true ? /RAY_USE_TLS/.test(patch) : 'refused'
+  }
+  t.equal(await env('team-a'), false, 'a label that turns TLS off is heeded')
+  t.equal(await env('team-b'), 'refused', 'one that is not known refuses')
+  t.equal(await env('team-c'), true, 'without a label TLS is on')
+})
+
+t.test('a namespace that is made anew has the labels of the new one', async t => {
+  const { standIn, settings } = await place(t)
+  const old = standIn.put(namespace('team-a', { 'rayguard.dev/tls': 'disabled' }, 'first'))
+  const served = serve(t, settings(), ['--components', 'webhook'])
+  const webhook = await served.port('webhook')
+  const kind = async () => {
+    const { json } = await post(webhook, '/mutate', review(headPod(), { namespace: 'team-a' }))
+    return json.response?.allowed
+  }
+  t.equal(await kind(), true, 'admitted at first')
+  standIn.remove(old)
+  standIn.put(namespace('team-a', { 'rayguard.dev/tls': 'nonsense' }, 'second'))
+  while ((await kind()) !== false);
+  t.pass('refused by the new label')
+  standIn.put(namespace('team-a', {}, 'second'))
+  while ((await kind()) !== true);
+  t.pass('admitted when it is gone')
+})
+
+t.test('the webhook’s process never touches the authority', async t => {
+  const { settings, file } = await place(t)
+  const authority = { certificateFile: file('absent.crt'), privateKeyFile: file('absent.key') }
+  const served = serve(t, settings({ authority }), ['--components', 'webhook'])
+  const ops = await served.port('ops')
+  const { json } = await ready(ops)
+  t.strictSame(
+    Object.keys(json.checks as object).sort(),
+    ['namespaces', 'serving', 'webhook'],
+    'it has no such check'
+  )
+  t.equal(await served.stop(), 0, 'and ends well')
+})
+
+t.test('rights that are missing are named by the probe and the log', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.deny('get /pods', 'create authentication.k8s.io/tokenreviews')
+  const served = serve(t, settings(), ['--components', 'enrollment'])
+  const ops = await served.port('ops')
+  t.match(
+    await served.said('this service account lacks rights'),
+    { missing: ['create tokenreviews.authentication.k8s.io', 'get pods'] },
+    'in the log'
+  )
+  t.match(
+    (await get(ops, '/readyz')).json,
+    {
+      ready: false,
+      checks: { rights: 'missing: create tokenreviews.authentication.k8s.io, get pods' }
+    },
+    'and by the probe'
+  )
+})
+
+t.test('while the API is away it starts, says so, and is not ready', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.interfere(() => ({ reset: true }))
+  const served = serve(t, settings())
+  const ops = await served.port('ops')
+  t.match(
+    await served.said('a watch failed and is tried again'),
+    { level: 'warn', err: { code: 'Unavailable' } },
+    'the log has the reason'
+  )
+  await served.said('the rights of this service account cannot be asked for')
+  t.match(
+    (await get(ops, '/readyz')).json,
+    { checks: { pods: /not known/, namespaces: /not known/, rights: /does not answer/ } },
+    'each check says what it waits for'
+  )
+  t.equal(await served.stop(), 0, 'it can be ended all the same')
+})
+
+t.test('what is wrong with the settings ends it with 2 and a sentence', async t => {
+  const { settings, file } = await place(t)
+  writeFileSync(file('other.key'), newKey().export({ type: 'pkcs8', format: 'pem' }) as string)
+  const cases: [string, Record<string, unknown>, RegExp][] = [
+    ['a wrong value', { trust: 'everybody' }, /config\.yaml:\d+:\d+: trust: expected shared/],
+    [
+      'another key',
+      { serving: { certificateFile: file('tls.crt'), privateKeyFile: file('other.key') } },
+      /serving\.privateKeyFile: .*another key/
+    ],
+    [
+      'no server certificate',
+      { serving: { certificateFile: '/none', privateKeyFile: '/none' } },
+      /serving\.certificateFile: there is no file \/none/
+    ],
+    [
+      'no CA',
+      { authority: { certificateFile: '/none', privateKeyFile: '/none' } },
+      /authority: .*\/none/
+    ],
+    [
+      'another key of the CA',
+      { authority: { certificateFile: file('pods.crt'), privateKeyFile: file('other.key') } },
+      /authority: .*does not belong/
+    ],
+    ['no kubeconfig', { kubernetes: { kubeconfigFile: '/none' } }, /kubernetes: .*\/none/],
+    [
+      'outside of a cluster',
+      { kubernetes: {} },
+      /kubernetes\.kubeconfigFile: .*does not run in a pod/
+    ],
+    [
+      'no CA for pods',
+      { injection: { image, serverUrl: 'https://a', serverCaFile: '/none' } },
+      /injection\.serverCaFile: .*\/none/
+    ]
+  ]
+  for (const [what, changes, message] of cases) {
+    const io = captureIo()
+    t.equal(await command.run(['--config', settings(changes)], io), 2, `${what}: 2`)
+    t.match(io.err(), message, 'with the setting at fault')
+  }
+  const io = captureIo({ KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' })
+  t.equal(
+    await command.run(['--config', settings({ kubernetes: {} })], io),
+    2,
+    'in a pod without a mounted token: 2'
+  )
+  t.match(io.err(), /serviceaccount\/ca\.crt cannot be read/, 'it says which file is missing')
+  const wrong = captureIo()
+  t.equal(
+    await command.run(['--config', settings(), '--components', 'webhook,preview'], wrong),
+    2,
+    'an unknown component: 2'
+  )
+})
+
+t.test('a port in use ends it with the name of the setting', async t => {
+  const { settings } = await place(t)
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.teardown(() => other.close())
+  const { port } = other.address() as { port: number }
+  const free = { address: '127.0.0.1', port: 0 }
+  for (const name of ['webhook', 'enrollment', 'ops']) {
+    const listen = {
+      webhook: free,
+      enrollment: free,
+      ops: free,
+      [name]: { address: '127.0.0.1', port }
+    }
+    const run = command.run(['--config', settings({ listen })], captureIo())
+    await t.rejects(
+      run,
+      { code: 'PortInUse', message: new RegExp(`listen\\.${name}\\.port: .*${port}`) },
+      name
+    )
+  }
+})
+
+t.test('asked to end before it has begun, it ends', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.interfere(() => ({ until: new Promise(() => {}) }))
+  const io = captureIo()
+  io.abort()
+  t.equal(await command.run(['--config', settings()], io), 0, 'and well')
+})
+
+/** The bundle as a process; resolves when it is ready. */
+async function bundled(
+  t: Test,
+  settings: string
+): Promise<{ child: ChildProcess; log(): string; ops: number }> {
+  const child = spawn(process.execPath, [program, 'serve', '--config', settings], {
+    env: {},
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  let log = ''
+  const ops = await new Promise<number>((resolve, reject) => {
+    child.once('exit', () => reject(new Error(log)))
+    child.stderr?.on('data', data => {
+      log += data
+    })
+    child.stdout?.on('data', data => {
+      log += data
+      const line = /^\{.*"listener":"ops".*"port":(\d+).*\}$/m.exec(log)
+      if (line) resolve(Number(line[1]))
+    })
+  })
+  await ready(ops)
+  return { child, log: () => log, ops }
+}
+
+t.test('as a process: SIGTERM ends it with 0, a second one at once', async t => {
+  const { settings } = await place(t)
+  const { child } = await bundled(t, settings())
+  child.kill('SIGTERM')
+  t.strictSame(await once(child, 'exit'), [0, null], 'one signal')
+
+  const patient = await bundled(t, settings({ shutdown: { drain: '5m', deadline: '10m' } }))
+  patient.child.kill('SIGTERM')
+  await ready(patient.ops, 503)
+  t.match(
+    (await get(patient.ops, '/readyz')).json,
+    { checks: { shutdown: 'shutting down' } },
+    'it drains'
+  )
+  patient.child.kill('SIGTERM')
+  t.strictSame(await once(patient.child, 'exit'), [143, null], 'the second signal')
+})
