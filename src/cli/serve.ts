@@ -28,12 +28,14 @@ import { connect } from './components/kubernetes.ts'
 import { settingsFor } from './settings-file.ts'
 import { version } from './version.ts'
 
-const lookAtServingFilesEveryMs = 10_000
+export const command: Command = serveCommand({ lookEveryMs: 10_000 })
 
-export const command: Command = {
-  name: 'serve',
-  summary: 'run the admission webhook and the enrollment server',
-  help: `Usage: rayguard serve [--config FILE] [--components LIST]
+/** `lookEveryMs`: how often certificate files are compared with what is in use. */
+export function serveCommand({ lookEveryMs }: { lookEveryMs: number }): Command {
+  return {
+    name: 'serve',
+    summary: 'run the admission webhook and the enrollment server',
+    help: `Usage: rayguard serve [--config FILE] [--components LIST]
 
 Runs the admission webhook and the enrollment server until SIGTERM, then ends without a failed request. A second signal
 ends it at once. The log goes to standard output, one JSON object a line.
@@ -48,25 +50,26 @@ settings and at every file that they name.
 
 Exit codes: 0 ended by a signal; 1 it could not start or had to cut requests off at its end; 2 wrong arguments or settings.
 `,
-  async run(argumentsList, io) {
-    const { values } = parseArgs({
-      args: argumentsList,
-      options: { config: { type: 'string' }, components: { type: 'string' } }
-    })
-    const source = { config: values.config, components: values.components }
-    const settings = await settingsFor({ ...source, environment: io.environment }, io.stderr)
-    if (settings === undefined) return exitCodes.usage
-    try {
-      return await serve(settings, io)
-    } catch (error) {
-      if (!(error instanceof ConfigurationError)) throw error
-      io.stderr.write(`rayguard serve: ${error.message}\n`)
-      return exitCodes.usage
+    async run(argumentsList, io) {
+      const { values } = parseArgs({
+        args: argumentsList,
+        options: { config: { type: 'string' }, components: { type: 'string' } }
+      })
+      const source = { config: values.config, components: values.components }
+      const settings = await settingsFor({ ...source, environment: io.environment }, io.stderr)
+      if (settings === undefined) return exitCodes.usage
+      try {
+        return await serve(settings, io, lookEveryMs)
+      } catch (error) {
+        if (!(error instanceof ConfigurationError)) throw error
+        io.stderr.write(`rayguard serve: ${error.message}\n`)
+        return exitCodes.usage
+      }
     }
   }
 }
 
-async function serve(settings: Settings, io: CommandIo): Promise<number> {
+async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Promise<number> {
   const clocks: Clocks = { wall: Date.now, steady: () => performance.now() }
   const log = createLogger({
     level: settings.log.level,
@@ -86,6 +89,7 @@ async function serve(settings: Settings, io: CommandIo): Promise<number> {
     log,
     common,
     clocks,
+    lookEveryMs,
     random: { bytes: randomBytes, fraction: Math.random }
   }
   const components = await createComponents(surroundings)
@@ -109,7 +113,7 @@ async function serve(settings: Settings, io: CommandIo): Promise<number> {
   try {
     const { address, port } = await ops.start()
     log.info({ listener: 'ops', address, port, version: version() }, 'listening')
-    reload.start(lookAtServingFilesEveryMs)
+    reload.start(lookEveryMs)
     const signal = AbortSignal.any([io.signal, failed.signal])
     await Promise.all(components.map(component => component.start(signal)))
     await aborted(io.signal)

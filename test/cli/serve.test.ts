@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
-import { command } from '../../src/cli/serve.ts'
+import { command, serveCommand } from '../../src/cli/serve.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import type { Namespace } from '../../src/kubernetes/objects.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
@@ -93,7 +93,7 @@ function serve(t: Test, settings: string, argumentsList: string[] = []): Served 
   const io = captureIo({}, () => {
     for (const look of [...waiting]) look()
   })
-  const ended = command.run(['--config', settings, ...argumentsList], io)
+  const ended = serveCommand({ lookEveryMs: 20 }).run(['--config', settings, ...argumentsList], io)
   // Whoever waits for a line learns of the failure, too.
   const failed = ended.then(code => Promise.reject(new Error(`ended with ${code}: ${io.err()}`)))
   failed.catch(() => {})
@@ -370,6 +370,43 @@ t.test('the webhook’s process never touches the authority', async t => {
     'it has no such check'
   )
   t.equal(await served.stop(), 0, 'and ends well')
+})
+
+t.test('files that are replaced while it runs are taken, and bad ones are not', async t => {
+  const { standIn, settings, file } = await place(t)
+  standIn.put(namespace('team-a'))
+  chmodSync(file('pods.key'), 0o644)
+  const served = serve(t, settings())
+  const ops = await served.port('ops')
+  const webhook = await served.port('webhook')
+  await ready(ops)
+  t.match(await served.said('the CA could be better kept'), { warning: /chmod/ }, 'a warning')
+
+  const next = servingPair()
+  writeFileSync(file('tls.crt'), next.certificate)
+  writeFileSync(file('tls.key'), next.privateKey)
+  await served.said('the server certificate is read anew')
+  const asked = review(headPod())
+  await t.rejects(post(webhook, '/mutate', asked), 'who trusts the old CA alone is not served')
+  t.equal(
+    (await post(webhook, '/mutate', asked, { ca: next.ca })).status,
+    200,
+    'who trusts the new one is'
+  )
+  writeFileSync(file('tls.key'), 'nonsense')
+  const failed = await served.said(
+    'the changed server certificate cannot be used; the former one stays'
+  )
+  t.match(failed, { level: 'error', err: { code: 'Malformed' } }, 'a bad one is told')
+  t.equal((await post(webhook, '/mutate', asked, { ca: next.ca })).status, 200, 'and not used')
+
+  writeFileSync(file('pods.crt'), 'nonsense')
+  await served.said('the changed CA cannot be used; the former one signs on')
+  const metrics = (await get(ops, '/metrics')).text
+  t.match(metrics, /rayguard_reloads_total\{thing="serving",result="done"\} [1-9]/, 'counted')
+  t.match(metrics, /rayguard_reloads_total\{thing="serving",result="failed"\} [1-9]/, 'counted')
+  t.match(metrics, /rayguard_reloads_total\{thing="authority",result="failed"\} [1-9]/, 'counted')
+  t.equal((await get(ops, '/readyz')).status, 200, 'it is ready all the while')
 })
 
 t.test('rights that are missing are named by the probe and the log', async t => {

@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { type Limits, limits } from '../../src/server/limits.ts'
-import { listenError } from '../../src/server/listen-on.ts'
+import { listenError, listenOn } from '../../src/server/listen-on.ts'
 import { createListener, type Listener, type ListenerOptions } from '../../src/server/listener.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
 import { servingPair } from '../support/enrollment-stage.ts'
@@ -519,6 +519,22 @@ t.test('a port that cannot be had names the setting', async t => {
     code => listenError(Object.assign(new Error(), { code }), place).code
   )
   t.strictSame(codes, ['PortInUse', 'PortForbidden', 'Address', 'Address', 'Listen'], 'each code')
+})
+
+t.test('on a node without IPv6 every address is every IPv4 address', async t => {
+  const server = createServer()
+  const listen = server.listen.bind(server)
+  // What a kernel without IPv6 answers.
+  server.listen = ((options: { host: string; port: number }, done: () => void) => {
+    if (options.host !== '::') return listen(options, done)
+    process.nextTick(() =>
+      server.emit('error', Object.assign(new Error(), { code: 'EAFNOSUPPORT' }))
+    )
+    return server
+  }) as typeof server.listen
+  t.teardown(() => server.close())
+  const { address } = await listenOn(server, { name: 'ops', address: '::', port: 0 })
+  t.equal(address, '0.0.0.0', 'instead of ::')
 })
 
 t.test('every address of both families is listened on by default', async t => {

@@ -29,6 +29,8 @@ export interface Surroundings {
   common: Pick<ListenerOptions, 'requestId' | 'log' | 'serving'>
   clocks: Clocks
   random: Randomness
+  /** How often files are looked at that may be replaced while we run. */
+  lookEveryMs: number
 }
 
 export interface Clocks {

@@ -102,7 +102,8 @@ async function opened({
   clocks,
   random,
   metrics,
-  log
+  log,
+  lookEveryMs
 }: Surroundings): Promise<Authority> {
   if (settings.authority === undefined) throw new ConfigurationError('authority is needed')
   try {
@@ -110,6 +111,7 @@ async function opened({
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
+      pollMs: lookEveryMs,
       onReload(outcome: ReloadOutcome) {
         metrics.reload('authority', outcome.loaded ? 'done' : 'failed')
         if (!outcome.loaded) {
