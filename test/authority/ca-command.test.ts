@@ -59,7 +59,7 @@ t.test('init with an intermediate makes a root above it', async t => {
   const directory = workshop.path('two')
   workshop.write('passphrase', 'let me in\n')
   const passphrase = ['--passphrase-file', workshop.path('passphrase')]
-  const name = 'A very long name of a certificate authority - sixty-four letters.'
+  const name = 'A very long name of a CA that signs for Ray '.padEnd(64, 'x')
   const made = await run(
     'init',
     '--directory',
