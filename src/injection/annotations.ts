@@ -10,7 +10,7 @@ import {
   tlsContainersAnnotation
 } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
-import { own } from '../ray/classify.ts'
+import { own, type RayKind } from '../ray/classify.ts'
 import { quote, type Refusal, refuse } from './outcome.ts'
 
 const group = 'rayguard.dev/'
@@ -25,8 +25,17 @@ export interface Wishes {
   netrcSecret?: string
 }
 
-/** `report` is ours and is not read. */
-export function readAnnotations(pod: Pod): { wishes: Wishes } | { refusal: Refusal } {
+/** A list that names every container of the largest pod is shorter. */
+const maximumList = 32 * 1024
+
+/**
+ * `report` is ours and is not read. Containers are looked for on heads and workers only: KubeRay copies the annotations of a
+ * head to its Redis cleanup, which has the Ray container alone, and refusing that would keep a RayCluster from its end.
+ */
+export function readAnnotations(
+  pod: Pod,
+  kind: RayKind
+): { wishes: Wishes } | { refusal: Refusal } {
   const annotations = pod.metadata.annotations ?? {}
   const unknown = Object.keys(annotations).find(
     key => key.startsWith(group) && !known.includes(key)
@@ -42,11 +51,13 @@ export function readAnnotations(pod: Pod): { wishes: Wishes } | { refusal: Refus
   const wishes: Wishes = { tlsContainers: [] }
   const containers = own(annotations, tlsContainersAnnotation)
   if (containers !== undefined) {
-    wishes.tlsContainers = containers.split(',').map(name => name.trim())
-    const missing = wishes.tlsContainers.find(name => !isContainer(pod, name))
-    if (missing !== undefined) {
-      return invalid(tlsContainersAnnotation, 'containers of the pod, with commas between', missing)
-    }
+    const expected = 'containers of the pod, with commas between'
+    // The API server limits annotations only after admission; splitting megabytes would hold up every other pod.
+    if (containers.length > maximumList)
+      return invalid(tlsContainersAnnotation, expected, containers)
+    wishes.tlsContainers = [...new Set(containers.split(',').map(name => name.trim()))]
+    const missing = kind === 'head' || kind === 'worker' ? missingOf(pod, wishes.tlsContainers) : []
+    if (missing[0] !== undefined) return invalid(tlsContainersAnnotation, expected, missing[0])
   }
   const secret = own(annotations, netrcSecretAnnotation)
   if (secret !== undefined) {
@@ -58,12 +69,11 @@ export function readAnnotations(pod: Pod): { wishes: Wishes } | { refusal: Refus
   return { wishes }
 }
 
-function isContainer(pod: Pod, name: string): boolean {
+function missingOf(pod: Pod, wanted: readonly string[]): string[] {
   const { initContainers, containers } = pod.spec
-  return (
-    name !== enrollContainer &&
-    [...(initContainers ?? []), ...containers].some(container => container.name === name)
-  )
+  const present = new Set([...(initContainers ?? []), ...containers].map(({ name }) => name))
+  present.delete(enrollContainer)
+  return wanted.filter(name => !present.has(name))
 }
 
 function invalid(annotation: string, expected: string, found: string): { refusal: Refusal } {

@@ -19,7 +19,7 @@ import type { Container, EnvVar, Pod, VolumeMount } from '../kubernetes/objects.
 import type { Edits } from './edits.ts'
 import type { KeyReaders } from './key-group.ts'
 import { putMount, refuseOverlap } from './mounts.ts'
-import { type Refusal, refuse } from './outcome.ts'
+import { quote, type Refusal, refuse } from './outcome.ts'
 import { isSameQuantity } from './quantity.ts'
 import type { InjectionSettings } from './settings.ts'
 import { putVariables } from './variables.ts'
@@ -45,9 +45,30 @@ export function refuseForeignEnrollContainer(
   }
   if (found.args?.length) return reserved('it has arguments')
   if (found.restartPolicy) return reserved('it has a restartPolicy')
+  const foreign = foreignCode(found)
+  if (foreign) return reserved(foreign)
   for (const mount of mounts) {
     const refusal = refuseOverlap(found, mount)
     if (refusal) return refusal
+  }
+  return undefined
+}
+
+/** Variables that make Node or the loader run or trust something else (node(1), ld.so(8)). */
+const steering = /^(?:NODE_|LD_|SSL_|OPENSSL_|PATH$)/
+
+/**
+ * Attack: with our command and image, a variable, a list of variables or a capability still makes other code the holder of
+ * the token. A variable of ours that stands twice is not from us or any webhook, and would make the patch as long as one
+ * likes.
+ */
+function foreignCode(container: Container): string | undefined {
+  if (container.envFrom?.length) return 'it has envFrom'
+  if (container.securityContext?.capabilities?.add?.length) return 'it adds capabilities'
+  const names = new Set<string>(Object.values(agentVariables))
+  for (const { name } of container.env ?? []) {
+    if (steering.test(name)) return `it sets the variable ${quote(name)}`
+    if (name.startsWith('RAYGUARD_') && !names.delete(name)) return `it sets ${quote(name)} twice`
   }
   return undefined
 }

@@ -33,11 +33,21 @@ export function inject(
   if (odd) return refused('none', odd)
   const ray = classify(pod)
   const mirror = Object.hasOwn(pod.metadata.annotations ?? {}, mirrorAnnotation)
-  if (ray.kind === 'none' || (mirror && request.fromKubelet)) return untouched(pod, ray)
+  const isEphemeral = request.subresource === 'ephemeralcontainers'
+  // Before the labels are asked: they can be changed on a running pod, its volumes cannot.
+  const mounts = isEphemeral ? refuseEphemeralMounts(pod, newEphemeral(request.oldPod)) : undefined
+  if (mounts) return refused(ray.kind, mounts)
+  const misspelt = (ray.kind === 'none' && ray.looksLikeRay === true) || isFalseCleanup(pod, ray)
+  if (misspelt && request.tls === 'required' && !isEphemeral)
+    return refused('none', nodeTypeUnknown(ray))
+  if ((ray.kind === 'none' && !misspelt) || (mirror && request.fromKubelet)) {
+    return untouched(pod, ray)
+  }
   const refusal = refuseTooLarge(pod) ?? (mirror ? forgedMirror : undefined)
   if (refusal) return refused(ray.kind, refusal)
-  if (request.subresource === 'ephemeralcontainers') return injectEphemeral(pod, ray, request)
-  const annotations = readAnnotations(pod)
+  if (isEphemeral) return injectEphemeral(pod, ray, request)
+  if (misspelt) return injectJob(pod, ray, { tlsContainers: [] }, request)
+  const annotations = readAnnotations(pod, ray.kind)
   if ('refusal' in annotations) return refused(ray.kind, annotations.refusal)
   return ray.kind === 'head' || ray.kind === 'worker'
     ? injectNode(pod, ray, annotations.wishes, request, settings)
@@ -49,6 +59,20 @@ const forgedMirror = refuse(
   'MirrorPod',
   `The annotation ${mirrorAnnotation} belongs to pods that a kubelet creates; remove it.`
 )
+
+/** A head that calls itself Redis cleanup would be without TLS; the real one is the pod of a Job. */
+function isFalseCleanup(pod: Pod, ray: RayPod): boolean {
+  const byJob = pod.metadata.ownerReferences?.some(
+    owner => owner.controller && owner.kind === 'Job' && owner.apiVersion === 'batch/v1'
+  )
+  return ray.kind === 'redis-cleanup' && !byJob
+}
+
+/** A label that is nearly KubeRay's must not be a way out where TLS is required. */
+function nodeTypeUnknown(ray: RayPod): Refusal {
+  const reason = ray.reason ?? 'only a pod of a Job can be a Redis cleanup'
+  return refuse('NodeTypeUnknown', `This namespace requires TLS of Ray pods, and ${reason}.`)
+}
 
 function untouched(pod: Pod, ray: RayPod): Injection {
   const findings: Finding[] = ray.reason
@@ -101,6 +125,10 @@ const foreignNotice: Finding = {
 /** A submitter speaks HTTP and the Redis cleanup speaks to Redis: neither is enrolled. */
 function injectJob(pod: Pod, ray: RayPod, wishes: Wishes, request: InjectionRequest): Injection {
   const notices: Finding[] = []
+  // Labels that are nearly KubeRay's: no role, so no certificate, but Pod Security all the same.
+  if (ray.kind === 'none' && ray.reason !== undefined) {
+    notices.push({ kind: 'notice', id: 'NodeTypeUnknown', reason: ray.reason })
+  }
   // The cleanup pod is a copy of its head, whose annotations are meant for the head.
   const ignored = wishes.tlsContainers.length > 0 || wishes.netrcSecret !== undefined
   if (ray.kind === 'submitter' && ignored) {
@@ -117,10 +145,11 @@ function finish(
   request: InjectionRequest,
   { foreign, names, notices }: { foreign: boolean; names: string[]; notices: Finding[] }
 ): Injection {
-  const findings = [...notices]
+  let findings = [...notices]
   if (request.podSecurity !== 'off') {
     apply(edits, tighten(edits.pod))
-    findings.push(...violations(edits.pod), ...sudoNotices(edits.pod))
+    // Not spread into a call: a hostile pod has more of them than a call may have arguments.
+    findings = findings.concat(violations(edits.pod), sudoNotices(edits.pod))
   }
   const refusal =
     request.podSecurity === 'enforce' ? violationRefusal(edits.pod, findings) : undefined
@@ -139,14 +168,12 @@ function finish(
 
 function injectEphemeral(pod: Pod, ray: RayPod, request: InjectionRequest): Injection {
   const isNew = newEphemeral(request.oldPod)
-  const mounts = refuseEphemeralMounts(pod, isNew)
-  if (mounts) return refused(ray.kind, mounts)
   const edits = createEdits(pod)
-  const findings: Finding[] = []
+  let findings: Finding[] = []
   if (request.podSecurity !== 'off') {
     apply(edits, tightenEphemeral(pod, isNew))
     const areEphemeral = new Set(edits.pod.spec.ephemeralContainers?.filter(isNew))
-    findings.push(...violations(edits.pod, container => areEphemeral.has(container)))
+    findings = violations(edits.pod, container => areEphemeral.has(container))
   }
   const refusal = request.podSecurity === 'enforce' ? violationRefusal(pod, findings) : undefined
   if (refusal) return refused(ray.kind, refusal, findings)

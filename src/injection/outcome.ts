@@ -12,6 +12,7 @@ export const refusalCodes = [
   'AnnotationUnknown',
   'AnnotationInvalid',
   'MirrorPod',
+  'NodeTypeUnknown',
   'WindowsPod',
   'HostNetwork',
   'TlsVariables',

@@ -949,3 +949,70 @@ function matches(before: unknown, after: unknown, path: string): boolean {
     return false
   }
 }
+
+t.test(
+  'a list of containers in an annotation is bounded, and only heads and workers need them',
+  async t => {
+    const annotations = { 'rayguard.dev/tls-containers': 'ray-head,'.repeat(10_000) }
+    t.equal(codeOf(headPod({ annotations })), 'AnnotationInvalid', 'a list longer than any pod')
+    const twice = { 'rayguard.dev/tls-containers': 'ray-head, ray-head' }
+    t.equal(codeOf(headPod({ annotations: twice })), undefined, 'a name may stand twice')
+    const cleanup = structuredClone(jobPods['Redis cleanup'] as Pod)
+    cleanup.metadata.annotations = { 'rayguard.dev/tls-containers': 'driver' }
+    t.equal(
+      codeOf(cleanup),
+      undefined,
+      'a Redis cleanup has the annotations of a head, not its parts'
+    )
+  }
+)
+
+t.test('labels that are nearly KubeRay’s are no way out of TLS or Pod Security', async t => {
+  const privileged = { securityContext: { privileged: true } }
+  const odd = headPod({ labels: { 'ray.io/node-type': 'Head' }, ray: privileged })
+  t.equal(codeOf(odd, { tls: 'required' }), 'NodeTypeUnknown', 'refused where TLS is required')
+  t.equal(codeOf(odd, { podSecurity: 'enforce' }), 'PodSecurity', 'and judged as any other pod')
+  const plain = injected(headPod({ labels: { 'ray.io/node-type': 'Head' } }))
+  t.ok(plain.operations.length > 0, 'tightened')
+  t.equal(plain.pod.spec.initContainers, undefined, 'but never enrolled')
+  t.ok(
+    plain.findings.some(({ id }) => id === 'NodeTypeUnknown'),
+    'and said'
+  )
+  const headAsCleanup = headPod({ labels: { 'ray.io/node-type': 'redis-cleanup' } })
+  t.equal(codeOf(headAsCleanup, { tls: 'required' }), 'NodeTypeUnknown', 'not the pod of a Job')
+  t.equal(codeOf(jobPods['Redis cleanup'] as Pod, { tls: 'required' }), undefined, 'the real one')
+})
+
+t.test('the enroll container runs nothing but our code (25)', async t => {
+  const ours = injected(workerPod()).pod.spec.initContainers?.[0] as Container
+  const changed = (changes: Partial<Container>) =>
+    codeOf(workerPod({ spec: { initContainers: [{ ...ours, ...changes }] } }))
+  const variables = (...env: EnvVar[]) => ({ env: [...(ours.env ?? []), ...env] })
+  t.equal(changed({}), undefined, 'as it was injected')
+  t.equal(changed(variables({ name: 'HTTP_PROXY', value: 'x' })), undefined, 'plain variables stay')
+  for (const name of [
+    'NODE_OPTIONS',
+    'LD_PRELOAD',
+    'PATH',
+    'SSL_CERT_FILE',
+    'RAYGUARD_SERVER_CA'
+  ]) {
+    t.equal(changed(variables({ name, value: 'x' })), 'ReservedContainer', name)
+  }
+  t.equal(changed({ envFrom: [{}] }), 'ReservedContainer', 'variables from elsewhere')
+  const securityContext = { ...ours.securityContext, capabilities: { add: ['NET_ADMIN'] } }
+  t.equal(changed({ securityContext }), 'ReservedContainer', 'a capability')
+})
+
+t.test('no ephemeral container gets at our volumes by a changed label (28)', async t => {
+  const pod = structuredClone(injected(workerPod()).pod)
+  pod.metadata.labels = { ...pod.metadata.labels, 'ray.io/node-type': 'x' }
+  const debug = {
+    name: 'debug',
+    volumeMounts: [{ name: 'rayguard-tls', mountPath: '/key', readOnly: true }]
+  }
+  const changed = { ...pod, spec: { ...pod.spec, ephemeralContainers: [debug] } }
+  const refused = codeOf(changed, { subresource: 'ephemeralcontainers', oldPod: pod })
+  t.ok(refused, `refused with ${refused}`)
+})

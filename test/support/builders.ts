@@ -81,6 +81,16 @@ export function redisCleanupPod(changes: PodChanges = {}): Pod {
     metadata: {
       ...pod.metadata,
       generateName: 'demo-redis-cleanup-',
+      ownerReferences: [
+        {
+          apiVersion: 'batch/v1',
+          kind: 'Job',
+          name: 'demo-redis-cleanup',
+          uid: '33333333-0000-4000-8000-000000000003',
+          controller: true,
+          blockOwnerDeletion: true
+        }
+      ],
       labels: { ...pod.metadata.labels, 'ray.io/node-type': 'redis-cleanup' }
     },
     spec: {
