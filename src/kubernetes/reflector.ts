@@ -6,7 +6,7 @@
  * (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes)
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Client } from './client.ts'
+import type { Client, ListPage } from './client.ts'
 import { KubernetesError } from './error.ts'
 import type { KubernetesObject } from './objects.ts'
 import type { Query } from './path.ts'
@@ -30,7 +30,7 @@ export interface ReflectorOptions<O extends KubernetesObject, T> {
   staleAfterMs?: number
   /** Default 250 ms, doubled with every failure in a row, at most 30 s. */
   backoffMs?: number
-  /** Objects in one page of a list. Default 500. */
+  /** Objects in one page of a list. Default 100: a pod can have a megabyte. */
   pageSize?: number
 }
 
@@ -93,9 +93,9 @@ export function createReflector<O extends KubernetesObject, T>(
         failures = (await follow()) ? 0 : failures + 1
       } catch (error) {
         if (stopping.signal.aborted) return
-        if (error instanceof KubernetesError && error.code === 'Gone') resourceVersion = undefined
         options.onFault?.(error)
         failures += 1
+        if (mustListAgain(error, failures)) resourceVersion = undefined
       }
       await pause(failures)
     }
@@ -107,11 +107,7 @@ export function createReflector<O extends KubernetesObject, T>(
     let next: string | undefined
     let version: string
     do {
-      const page = await client.list<O>(
-        path,
-        { ...query, limit: options.pageSize ?? 500, continue: next },
-        stopping.signal
-      )
+      const page = await pageAfter(next)
       for (const object of page.items) {
         const projected = options.project(object)
         if (projected !== undefined) found.set(uidOf(object), projected)
@@ -124,6 +120,18 @@ export function createReflector<O extends KubernetesObject, T>(
     resourceVersion = version
     lastContact = clock()
     settleSynced()
+  }
+
+  /** Attack: a few pods of a megabyte each would make every page too large, and the list could never end. */
+  async function pageAfter(next: string | undefined): Promise<ListPage<O>> {
+    for (let limit = options.pageSize ?? 100; ; limit = Math.ceil(limit / 4)) {
+      try {
+        return await client.list<O>(path, { ...query, limit, continue: next }, stopping.signal)
+      } catch (error) {
+        const tooLarge = error instanceof KubernetesError && error.code === 'TooLarge'
+        if (!tooLarge || limit === 1) throw error
+      }
+    }
   }
 
   /** Until the server ends the watch, as it does every few minutes. False if nothing at all came. */
@@ -140,9 +148,10 @@ export function createReflector<O extends KubernetesObject, T>(
     for await (const { type, object } of events) {
       heard = true
       lastContact = clock()
-      resourceVersion = object.metadata.resourceVersion ?? resourceVersion
       if (type !== 'BOOKMARK')
         put(uidOf(object), type === 'DELETED' ? undefined : options.project(object))
+      // Last: an event that could not be taken in must not count as seen.
+      resourceVersion = object.metadata.resourceVersion ?? resourceVersion
     }
     return heard
   }
@@ -161,6 +170,16 @@ export function createReflector<O extends KubernetesObject, T>(
     const time = failures === 0 ? 0 : longest * (0.5 + options.random() / 2)
     await sleep(time, undefined, { signal: stopping.signal }).catch(() => {})
   }
+}
+
+/**
+ * The copy may be wrong, or the version that it follows is refused for good (a restored etcd): only what passes by itself
+ * is waited for, and not for ever.
+ */
+function mustListAgain(error: unknown, failures: number): boolean {
+  const passing =
+    error instanceof KubernetesError && (error.code === 'Unavailable' || error.code === 'Throttled')
+  return !passing || failures >= 3
 }
 
 function uidOf(object: KubernetesObject): string {

@@ -255,3 +255,42 @@ t.test('who waits is woken once, or goes with its time or its caller', async t =
   waiters.wake('a', 2)
   t.equal(await two, true, 'the right one')
 })
+
+t.test('attack: pods too large for a page are listed by smaller pages', async t => {
+  const { standIn, reflector, pod, shown, faults } = await start(t, { pageSize: 4 })
+  for (const name of ['a', 'b', 'c', 'd', 'e']) standIn.put(pod(name))
+  standIn.interfere(({ query }) => (Number(query.get('limit')) > 1 ? { status: 413 } : undefined))
+  reflector.start()
+  await reflector.whenSynced
+  t.equal(shown().length, 5, 'all of them')
+  t.same(faults, [], 'without a fault')
+})
+
+t.test('an event that cannot be taken in is not lost, the copy is listed anew', async t => {
+  let broken = true
+  const { standIn, reflector, pod, watching } = await start(t, {
+    project(object) {
+      if (object.metadata.name !== 'bad' || !broken) return object.metadata.name
+      broken = false
+      throw new Error('once')
+    }
+  })
+  reflector.start()
+  await reflector.whenSynced
+  await watching()
+  standIn.put(pod('bad'))
+  t.ok(await reflector.changed('bad-uid', { ...patient, until: value => value === 'bad' }), 'there')
+})
+
+t.test('a watch that is always refused lists again', async t => {
+  const { standIn, reflector, pod } = await start(t)
+  reflector.start()
+  await reflector.whenSynced
+  standIn.interfere(({ query }) => (query.get('watch') === 'true' ? { status: 500 } : undefined))
+  standIn.watches.dropAll()
+  standIn.put(pod('new'))
+  t.ok(
+    await reflector.changed('new-uid', { ...patient, until: value => value !== undefined }),
+    'seen'
+  )
+})
