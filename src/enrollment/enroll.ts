@@ -61,6 +61,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   const perNamespace = hourly(options.quota.perNamespace)
   // A pod asks about once a second; each attempt costs several calls to the API.
   const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
+  const attemptsOfSource = createQuota({ burst: 120, periodSeconds: 15, clock })
   const knownKeys = createKnownKeys()
   const checkLeaf = createLeafCheck()
   let concurrent = 0
@@ -94,7 +95,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (claimed === undefined) return refuse('BadRequest', 'podIPs has what is not an address')
     const token = identity.likelyToken(request.authorization)
     if (!token.allowed) return token
-    const tooMany = attemptFault(token.text)
+    const tooMany = attemptFault(token.text, request.sourceAddress)
     if (tooMany) return tooMany
     const holder = await identity.holder(token)
     if (!holder.allowed) return holder
@@ -126,9 +127,14 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     return issued(csr, named.names, holder, facts)
   }
 
-  /** Attack: one token, shown over and over. Keyed by its digest, so that no token is kept. */
-  function attemptFault(token: string): Refusal | undefined {
-    const wait = attempts.take(createHash('sha256').update(token).digest('base64'))
+  /**
+   * Attack: one token shown over and over (keyed by its digest, so that no token is kept), or a new one each time from one
+   * pod, each of them a TokenReview. Where sources are not checked many pods may share an address.
+   */
+  function attemptFault(token: string, source: string | undefined): Refusal | undefined {
+    const wait =
+      attempts.take(createHash('sha256').update(token).digest('base64')) ||
+      (options.checkSourceAddress ? attemptsOfSource.take(source ?? '') : 0)
     if (wait === 0) return undefined
     return { ...refuse('QuotaExceeded', 'too many attempts'), retryAfterSeconds: wait }
   }
