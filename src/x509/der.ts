@@ -95,10 +95,9 @@ export function objectIdentifier(dotted: string): Uint8Array {
 
 /** UTCTime through the year 2049, GeneralizedTime from 2050 on, both in whole seconds (RFC 5280 §4.1.2.5). */
 export function time(date: Date): Uint8Array {
-  const digits = date
-    .toISOString()
-    .replace(/\.\d+Z$/, 'Z')
-    .replace(/[-:T]/g, '')
+  const iso = date.toISOString()
+  const day = iso.slice(0, 4) + iso.slice(5, 7) + iso.slice(8, 10)
+  const digits = `${day}${iso.slice(11, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}Z`
   const year = date.getUTCFullYear()
   return year >= 1950 && year < 2050
     ? element(tags.utcTime, Buffer.from(digits.slice(2), 'latin1'))

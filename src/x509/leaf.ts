@@ -54,22 +54,31 @@ export interface LeafWriter {
 const version3 = element(contextTag(0, 'constructed'), unsignedInteger(Uint8Array.of(2)))
 const emptySubject = sequence()
 
-const criticalExtension = (oid: string, value: Uint8Array): Uint8Array =>
-  sequence(objectIdentifier(oid), booleanTrue(), octetString(value))
-const extension = (oid: string, value: Uint8Array): Uint8Array =>
-  sequence(objectIdentifier(oid), octetString(value))
+const oids = {
+  subjectKeyIdentifier: objectIdentifier('2.5.29.14'),
+  keyUsage: objectIdentifier('2.5.29.15'),
+  subjectAlternativeName: objectIdentifier(subjectAlternativeNameOid),
+  basicConstraints: objectIdentifier('2.5.29.19'),
+  authorityKeyIdentifier: objectIdentifier('2.5.29.35'),
+  extendedKeyUsage: objectIdentifier('2.5.29.37')
+}
+const critical = booleanTrue()
+const criticalExtension = (oid: Uint8Array, value: Uint8Array): Uint8Array =>
+  sequence(oid, critical, octetString(value))
+const extension = (oid: Uint8Array, value: Uint8Array): Uint8Array =>
+  sequence(oid, octetString(value))
 
 // cA is FALSE by default and therefore not written (RFC 5280 §4.2.1.9).
-const notAnAuthority = criticalExtension('2.5.29.19', sequence())
+const notAnAuthority = criticalExtension(oids.basicConstraints, sequence())
 // RFC 5280 §4.2.1.3: bit 0 is digitalSignature, bit 2 keyEncipherment (RSA key exchange of TLS 1.2).
-const digitalSignature = criticalExtension('2.5.29.15', bitString(Uint8Array.of(0x80), 7))
+const digitalSignature = criticalExtension(oids.keyUsage, bitString(Uint8Array.of(0x80), 7))
 const digitalSignatureAndEncipherment = criticalExtension(
-  '2.5.29.15',
+  oids.keyUsage,
   bitString(Uint8Array.of(0xa0), 5)
 )
 // Every Ray process is server and client; gRPC refuses a peer whose certificate has the other usage only.
 const serverAndClient = extension(
-  '2.5.29.37',
+  oids.extendedKeyUsage,
   sequence(objectIdentifier('1.3.6.1.5.5.7.3.1'), objectIdentifier('1.3.6.1.5.5.7.3.2'))
 )
 
@@ -78,7 +87,10 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
   const authorityKeyIdentifier =
     issuer.keyIdentifier === undefined
       ? new Uint8Array()
-      : extension('2.5.29.35', sequence(element(contextTag(0, 'primitive'), issuer.keyIdentifier)))
+      : extension(
+          oids.authorityKeyIdentifier,
+          sequence(element(contextTag(0, 'primitive'), issuer.keyIdentifier))
+        )
   const algorithm = issuer.signatureAlgorithm.identifier
 
   return {
@@ -97,10 +109,10 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
             notAnAuthority,
             leaf.keyAlgorithm === 'RSA' ? digitalSignatureAndEncipherment : digitalSignature,
             serverAndClient,
-            extension('2.5.29.14', octetString(keyIdentifier(leaf.publicKey))),
+            extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(leaf.publicKey))),
             authorityKeyIdentifier,
             // Critical because the subject is empty (RFC 5280 §4.2.1.6).
-            criticalExtension(subjectAlternativeNameOid, encodeAlternativeNames(leaf.names))
+            criticalExtension(oids.subjectAlternativeName, encodeAlternativeNames(leaf.names))
           )
         )
       ),
