@@ -50,6 +50,10 @@ t.test(
         'a'
       ],
       [{ request: { headers: { authorization: 'secretsecret', cookie: 'secretsecret' } } }, 'a'],
+      [
+        { a: [{ b: { c: { d: { Token: 'secretsecret', privateKey: { k: 'secretsecret' } } } } }] },
+        'a'
+      ],
       [{ token: 'secretsecret', csr, body: { a: 'secretsecret' }, env: ['secretsecret'] }, 'a'],
       [{ reason: `the token ${token} is not valid` }, 'a'],
       [{ deep: { deeper: { deepest: { deeperStill: token } } } }, 'a'],
