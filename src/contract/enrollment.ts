@@ -65,6 +65,8 @@ export const refusals = {
     status: 403,
     text: 'The pod does not carry the init container as it was injected.'
   },
+  // Again: during an upgrade the two components know different images for a while.
+  ImageNotKnown: { status: 503, text: 'The image of the init container is not known here (yet).' },
   AlreadyEnrolled: {
     status: 503,
     text: 'The init container of this pod has ended with success already.'

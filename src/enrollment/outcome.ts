@@ -30,6 +30,7 @@ export type EnrollmentOutcome = Decision & { facts: EnrollmentFacts; durationSec
 const retryAfterSeconds: Partial<Record<RefusalCode, number>> = {
   TokenExpired: 2,
   AlreadyEnrolled: 5,
+  ImageNotKnown: 10,
   IPNotVisible: 1,
   IPMismatch: 1,
   IPConflict: 3,

@@ -14,14 +14,17 @@ import {
 import type { Container, Pod, Volume } from '../kubernetes/objects.ts'
 
 /**
- * What is not as it was injected, or `undefined`. `images`: the current one, former ones that running pods may still have,
- * and the names that mirrors give them.
+ * An image of the init container that is not among ours, or `undefined`. `images`: the current one, former ones that
+ * running pods may still have, and the names that mirrors give them.
  */
-export function injectionFault(
-  pod: Pod,
-  audience: string,
-  images: readonly string[]
-): string | undefined {
+export function imageFault(pod: Pod, images: readonly string[]): string | undefined {
+  const ours = pod.spec.initContainers?.find(({ name }) => name === enrollContainer)
+  if (images.includes(ours?.image ?? '')) return undefined
+  return `${enrollContainer} has the image ${ours?.image ?? '(none)'}, which is not among ours`
+}
+
+/** What else is not as it was injected, or `undefined`. */
+export function injectionFault(pod: Pod, audience: string): string | undefined {
   const ours = (pod.spec.initContainers ?? []).filter(({ name }) => name === enrollContainer)
   const [container] = ours
   if (container === undefined || ours.length > 1)
@@ -29,8 +32,6 @@ export function injectionFault(
   if (!equalLists(container.command, enrollCommand) || (container.args ?? []).length > 0)
     return `${enrollContainer} runs another command`
   if (container.restartPolicy) return `${enrollContainer} is a sidecar`
-  if (!images.includes(container.image ?? ''))
-    return `${enrollContainer} has the image ${container.image ?? '(none)'}, which is not among ours`
   return tokenFault(pod, container, audience)
 }
 

@@ -4,7 +4,7 @@
  */
 import { enrollContainer } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
-import { injectionFault } from './injected.ts'
+import { imageFault, injectionFault } from './injected.ts'
 import { type Refusal, refuse } from './refusal.ts'
 import type { Holder } from './token.ts'
 
@@ -29,8 +29,10 @@ export function podFault(
     return refuse('PodFinished', `the phase of the pod is ${status.phase}`)
   // Its addresses are the node's: the certificate would speak for the kubelet and every such pod.
   if (spec.hostNetwork) return refuse('PodHostNetwork', 'the pod is on the network of its node')
-  const fault = injectionFault(pod, audience, images)
+  const fault = injectionFault(pod, audience)
   if (fault !== undefined) return refuse('PodNotInjected', fault)
+  const image = imageFault(pod, images)
+  if (image !== undefined) return refuse('ImageNotKnown', image)
   // Attack: who may create tokens for the pod, or exec into it, enrolls in its place once it runs. A new sandbox runs the
   // init container anew and its status lags behind, so that this is "again", not "never".
   const [ours] = (status?.initContainerStatuses ?? []).filter(one => one.name === enrollContainer)

@@ -161,7 +161,7 @@ const cases: Case[] = [
   },
   {
     title: 'attack 27: another image in our init container',
-    code: 'PodNotInjected',
+    code: 'ImageNotKnown',
     pod: pod => {
       ours(pod).image = `evil.test/${image}`
     }

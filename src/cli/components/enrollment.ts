@@ -135,9 +135,14 @@ async function opened({
   }
 }
 
+const shortestLifetimeMs = 3_600_000
+
 function authorityProblem(authority: Authority, now: number): string | undefined {
   const { notAfter } = authority.describe()
-  return notAfter.getTime() <= now ? `the CA ended at ${notAfter.toISOString()}` : undefined
+  // The authority signs nothing for less than an hour.
+  return notAfter.getTime() <= now + shortestLifetimeMs
+    ? `the CA signs no more, it ends at ${notAfter.toISOString()}`
+    : undefined
 }
 
 interface Rights {

@@ -3,6 +3,7 @@
  *
  * Loads neither the authority nor anything that signs.
  */
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { type AdmissionOutcome, admit } from '../../admission/admit.ts'
 import { admissionRoutes } from '../../admission/route.ts'
@@ -67,7 +68,7 @@ export async function injectionSettings(settings: Settings): Promise<InjectionSe
       { cause }
     )
   })
-  if (!/^-----BEGIN CERTIFICATE-----$/m.test(serverCa) || serverCa.includes('PRIVATE KEY')) {
+  if (!holdsCertificatesAlone(serverCa)) {
     throw new ConfigurationError(
       `injection.serverCaFile: expected PEM certificates and nothing else in ${serverCaFile}`
     )
@@ -75,10 +76,24 @@ export async function injectionSettings(settings: Settings): Promise<InjectionSe
   return { ...rest, serverUrl, serverCa, tokenAudience: settings.enrollment.audience }
 }
 
+/** What is wrong here would stand in every pod, and stop it there. */
+function holdsCertificatesAlone(pem: string): boolean {
+  const blocks = pem.match(/-----BEGIN [^-]+-----[^-]*-----END [^-]+-----/g) ?? []
+  try {
+    return (
+      blocks.length > 0 &&
+      !pem.includes('PRIVATE KEY') &&
+      blocks.every(block => new X509Certificate(block).ca)
+    )
+  } catch {
+    return false
+  }
+}
+
 function observe(outcome: AdmissionOutcome, { metrics, log }: Surroundings): void {
   const { allowed, kind, code, reason, operations, modes, requestUid, namespace, dryRun } = outcome
   metrics.admission({ kind, code: allowed ? 'Allowed' : (code ?? 'Refused') })
-  const findings = outcome.findings.map(finding => finding.id)
+  const findings = outcome.findings.slice(0, 20).map(finding => finding.id)
   const line = { kind, code, namespace, requestUid, modes, operations, findings, dryRun }
   if (allowed) log[operations > 0 ? 'info' : 'debug'](line, 'pod admitted')
   else log.info({ ...line, reason }, 'pod refused')
