@@ -49,7 +49,7 @@ export function createServingReload(options: ServingReloadOptions): ServingReloa
   /** A pair that was refused is tried again each time: its other half may be on the way, its day may come. */
   async function look(): Promise<void> {
     try {
-      const pair = await readPair(files)
+      const pair = await wholePair(await readPair(files))
       if (samePair(pair, current)) return
       const loaded = checkPair(pair, files, clock())
       options.use(loaded)
@@ -63,6 +63,17 @@ export function createServingReload(options: ServingReloadOptions): ServingReloa
       reported = message
       options.onFailed(error)
     }
+  }
+
+  /** A new pair is read until two reads agree: the directory may be exchanged between certificate and key. */
+  async function wholePair(first: ServingPair): Promise<ServingPair> {
+    let pair = first
+    for (let tries = 0; tries < 3 && !samePair(pair, current); tries += 1) {
+      const again = await readPair(files)
+      if (samePair(pair, again)) break
+      pair = again
+    }
+    return pair
   }
 }
 
