@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { LocalIssuer } from '../../src/authority/local.ts'
-import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { createLeafCheck, type LeafCheck } from '../../src/x509/check-leaf.ts'
 import { readCertificateRequest } from '../../src/x509/csr.ts'
 import { headNames, issuerOf, type ServingPair } from '../certificates.ts'
 import { serveParent } from '../processes.ts'
@@ -27,12 +27,13 @@ serveParent({
   async listen({ serving, ca, answer, bare }: Options): Promise<number> {
     const issuer = issuerOf(ca.certificate, ca.privateKey)
     const key = createPrivateKey(ca.privateKey)
+    const checkLeaf = createLeafCheck()
     const respond = bare
       ? (text: string) => {
           sign('sha256', Buffer.from(text), key)
           return answer
         }
-      : (text: string) => issued(issuer, text)
+      : (text: string) => issued(issuer, checkLeaf, text)
     const server = createServer(
       { cert: serving.certificate, key: serving.privateKey, minVersion: 'TLSv1.3' },
       async (request, response) => {
@@ -49,7 +50,7 @@ serveParent({
   }
 })
 
-async function issued(issuer: LocalIssuer, text: string): Promise<string> {
+async function issued(issuer: LocalIssuer, checkLeaf: LeafCheck, text: string): Promise<string> {
   const request = readCertificateRequest(JSON.parse(text).csr)
   if (!request.allowed) throw new Error(request.reason)
   const { publicKey, csr } = request
