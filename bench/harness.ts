@@ -109,8 +109,9 @@ export function microsecondsEach(count: number, work: (index: number) => unknown
 }
 
 function spreadOf(values: readonly number[]): number | null {
-  if (values.length < 3) return null
-  return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values)
+  const middle = median(values)
+  if (values.length < 3 || middle === 0) return null
+  return (quantile(values, 0.75) - quantile(values, 0.25)) / middle
 }
 
 function isMet({ atLeast, atMost }: Target, found: number | null): boolean | null {
