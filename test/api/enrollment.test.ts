@@ -196,7 +196,7 @@ t.test('enrollment against a real API server', { skip }, async t => {
     const [ours, ...rest] = pod.spec.initContainers ?? []
     const initContainers = [{ ...ours, image: 'evil' }, ...rest]
     await api.replace(path, { ...pod, spec: { ...pod.spec, initContainers } })
-    t.match(await asked(relabelled), { status: 403, code: 'PodNotInjected' }, 'refused')
+    t.match(await asked(relabelled), { status: 503, code: 'ImageNotKnown' }, 'no certificate')
   })
 
   await t.test(
