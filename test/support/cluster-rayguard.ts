@@ -51,7 +51,7 @@ export async function startRayguard(
   const webhookUrl = `https://127.0.0.1:${webhook}`
   const enrollmentUrl = `https://127.0.0.1:${enrollment}`
 
-  async function start(component: Component, port: number, ops: number): Promise<ChildProcess> {
+  async function start(component: Component, port: number, ops: number): Promise<void> {
     const kubeconfigFile = await kubeconfigOf(api, folder, component)
     const file = join(folder, `${component}.yaml`)
     const text = stringify({
@@ -80,6 +80,7 @@ export async function startRayguard(
       env: { PATH: process.env.PATH, RAYGUARD_CONFIG: file },
       stdio: ['ignore', 'pipe', 'pipe']
     })
+    children.push(child)
     const log = createWriteStream(join(folder, `${component}.log`))
     child.stdout.pipe(log)
     child.stderr.pipe(log)
@@ -96,13 +97,17 @@ export async function startRayguard(
       },
       30_000
     )
-    return child
   }
 
-  const children = [
-    await start('webhook', webhook ?? 0, webhookOps ?? 0),
+  const children: ChildProcess[] = []
+  try {
+    await start('webhook', webhook ?? 0, webhookOps ?? 0)
     await start('enrollment', enrollment ?? 0, enrollmentOps ?? 0)
-  ]
+  } catch (error) {
+    // a child that lives on would keep the test from ending
+    for (const child of children) child.kill('SIGKILL')
+    throw error
+  }
   const configurations = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations'
 
   return {
