@@ -5,6 +5,7 @@
  * Knows no resource. Follows no redirect. Never puts a credential or a body that it sent into a message.
  */
 import { Pool } from 'undici'
+import { createTurns } from '../flow/turns.ts'
 import { readText } from './body.ts'
 import type { Connection } from './connection.ts'
 import { codeOfStatus, KubernetesError } from './error.ts'
@@ -13,10 +14,14 @@ import { type Query, withQuery } from './path.ts'
 import { type WatchEvent, watchEvents } from './watch.ts'
 
 export interface ClientOptions {
-  /** For one call, from its start to the end of its answer. */
+  /** For one call, from its start to the end of its answer. The wait for a connection has a limit of its own. */
   timeoutMs: number
+  /** For one page of a list, which may hold a hundred pods of a megabyte. Default: at least 30 s. */
+  listTimeoutMs?: number
   /** Connections for calls; watches have their own. Default 16. */
   connections?: number
+  /** How long a call waits for one of them. Default 10 s. */
+  connectionWaitMs?: number
   /** A watch that stays silent for so long is taken for dead: the API server sends bookmarks about once a minute. Default 100 s. */
   watchSilenceMs?: number
 }
@@ -57,6 +62,7 @@ interface Call {
   contentType?: string
   repeatable: boolean
   limitBytes: number
+  timeoutMs?: number
   signal?: AbortSignal
 }
 
@@ -64,8 +70,14 @@ interface Call {
 const objectBytes = 4 * 1024 * 1024
 const pageBytes = 64 * 1024 * 1024
 const repeats = 2
+const mostWaiting = 5_000
 
 export function createClient(connection: Connection, options: ClientOptions): Client {
+  const connections = options.connections ?? 16
+  const connectionWaitMs = options.connectionWaitMs ?? 10_000
+  // Here and not in the pool: there the wait would count as the API's own time, and under load every call would seem to
+  // have gone unanswered.
+  const turns = createTurns({ atOnce: connections, waiting: mostWaiting, waitMs: connectionWaitMs })
   let pools: { identity: string; calls: Pool; watches: Pool } | undefined
 
   return {
@@ -89,7 +101,8 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         method: 'GET',
         ...call,
         repeatable: true,
-        limitBytes: pageBytes
+        limitBytes: pageBytes,
+        timeoutMs: options.listTimeoutMs ?? Math.max(options.timeoutMs, 30_000)
       })
       if (!page?.metadata?.resourceVersion || !Array.isArray(page.items ?? []))
         throw new KubernetesError('Invalid', `GET ${path}: a list was expected.`)
@@ -147,7 +160,7 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
   }
 
   async function json<T>(call: Call): Promise<T> {
-    const found = await answered(call)
+    const found = await inTurn(call)
     try {
       return JSON.parse(found) as T
     } catch (cause) {
@@ -157,10 +170,24 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
     }
   }
 
+  async function inTurn(call: Call): Promise<string> {
+    const place = turns.place(call.signal)
+    if (!(await place.enter())) {
+      const why = `no connection was free within ${connectionWaitMs} ms`
+      throw unavailable(call.method, call.path, new Error(why))
+    }
+    try {
+      return await answered(call)
+    } finally {
+      place.leave()
+    }
+  }
+
   /** The text of a 2xx answer. Stale credentials and broken kept-alive connections are tried again. */
   async function answered(call: Call, repeated = 0, fresh = false): Promise<string> {
     const { headers, calls } = await access(fresh)
-    const limit = AbortSignal.timeout(options.timeoutMs)
+    const timeoutMs = call.timeoutMs ?? options.timeoutMs
+    const limit = AbortSignal.timeout(timeoutMs)
     let status: number
     let found: string
     try {
@@ -169,6 +196,8 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         path: call.path,
         headers: { ...headers, ...contentHeaders(call) },
         body: call.body === undefined ? null : JSON.stringify(call.body),
+        headersTimeout: timeoutMs,
+        bodyTimeout: timeoutMs,
         signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit
       })
       status = answer.statusCode
@@ -197,7 +226,7 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
       const former = pools
       pools = {
         identity,
-        calls: poolFor(connection, options, { cert, key }, options.connections ?? 16),
+        calls: poolFor(connection, options, { cert, key }, connections),
         watches: poolFor(connection, options, { cert, key }, null)
       }
       void former?.calls.close()

@@ -158,6 +158,40 @@ t.test('an API that does not answer in time is unavailable', async t => {
   t.notOk(standIn.requests.includes('GET /stranger'), 'nothing reached it')
 })
 
+t.test('the wait for a connection is not the time of the API', async t => {
+  const { standIn, server, ca } = await startApi(t)
+  const connection = connectionTo(server, ca)
+  const client = createClient(connection, { timeoutMs: 400, connections: 1 })
+  const impatient = createClient(connection, {
+    timeoutMs: 60_000,
+    connections: 1,
+    connectionWaitMs: 20
+  })
+  t.teardown(async () => {
+    await client.close()
+    await impatient.close()
+  })
+  const pause = () => new Promise<void>(resolve => setTimeout(resolve, 100))
+  standIn.interfere(() => ({ until: pause(), status: 200, body: { metadata: {} } }))
+  const all = await Promise.all(Array.from({ length: 8 }, () => client.get(podPath)))
+  t.equal(all.length, 8, 'eight calls of a tenth of a second each, one after the other, end well')
+
+  let release = () => {}
+  const until = new Promise<void>(resolve => {
+    release = resolve
+  })
+  standIn.interfere(() => ({ until, status: 200, body: { metadata: {} } }))
+  const first = impatient.get(podPath)
+  t.match(
+    await fault(impatient.get(podPath)),
+    { code: 'Unavailable', message: /no connection was free/ },
+    'a wait has its own limit'
+  )
+  release()
+  t.ok(await first, 'the call before it is not concerned')
+  t.ok(await impatient.get(podPath), 'nor the one after it')
+})
+
 t.test('an apply is a server-side apply', async t => {
   const { standIn, client } = await startApi(t)
   let seen: unknown
