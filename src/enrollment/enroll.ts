@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { type Authority, AuthorityError, type IssuedCertificate } from '../authority/authority.ts'
 import type { CertificateRequest } from '../contract/enrollment.ts'
+import { createTurns, type Place } from '../flow/turns.ts'
 import { claimedAddresses, sourceFault } from '../identity/addresses.ts'
 import type { Identity } from '../identity/identity.ts'
 import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
@@ -37,8 +38,10 @@ export interface EnrollmentOptions {
   quota: { perPod: number; perNamespace: number }
   /** Requests that wait for their address, and for how long. Default 500 and 3 s; 0 answers at once. */
   hold?: { requests: number; timeoutMs: number }
-  /** Requests at work at one time. Default 5000. */
+  /** Requests that are here at one time, whatever they wait for. Default 5000. */
   maximumConcurrent?: number
+  /** Of those with a confirmed token: how many are worked on at one time. Default 64. */
+  atWork?: number
   /** Milliseconds since the epoch. */
   clock: () => number
 }
@@ -62,6 +65,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   // A pod asks about once a second; each attempt costs several calls to the API.
   const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
   const attemptsOfSource = createQuota({ burst: 120, periodSeconds: 15, clock })
+  // Sixty-four that end soon serve a burst sooner than a thousand that all end last, and hold less memory meanwhile.
+  const gate = createTurns({ atOnce: options.atWork ?? 64, waiting: maximumConcurrent })
   const knownKeys = createKnownKeys()
   const checkLeaf = createLeafCheck()
   let concurrent = 0
@@ -97,11 +102,26 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (!token.allowed) return token
     const tooMany = attemptFault(token.text, request.sourceAddress)
     if (tooMany) return tooMany
-    const holder = await identity.holder(token)
+    const holder = await identity.holder(token, request.signal)
     if (!holder.allowed) return holder
     noteHolder(facts, holder)
+    const place = gate.place(request.signal)
+    try {
+      return await judged(request, holder, claimed, facts, place)
+    } finally {
+      place.leave()
+    }
+  }
 
-    const standing = await standingWithPatience(holder, claimed, request, facts)
+  async function judged(
+    request: EnrollmentRequest,
+    holder: Holder,
+    claimed: string[],
+    facts: EnrollmentFacts,
+    place: Place
+  ): Promise<Decision> {
+    if (!(await place.enter())) return refuse('NotReady', 'too many requests wait')
+    const standing = await standingWithPatience(holder, claimed, request, facts, place)
     if (!standing.allowed) return standing
     const { pod, addresses } = standing
     const stranger = options.checkSourceAddress && sourceFault(request.sourceAddress, addresses)
@@ -159,7 +179,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     holder: Holder,
     claimed: string[],
     request: EnrollmentRequest,
-    facts: EnrollmentFacts
+    facts: EnrollmentFacts,
+    place: Place
   ): Promise<Proof<{ pod: Pod; addresses: string[] }>> {
     const first = await standing(holder, claimed)
     if (first.allowed || (first.code !== 'IPNotVisible' && first.code !== 'IPMismatch'))
@@ -167,6 +188,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (held >= hold.requests || hold.timeoutMs === 0) return first
     const startedAt = clock()
     held += 1
+    // Who only waits keeps nobody from being served.
+    place.leave()
     const shown = await identity.pods
       .whenShown(holder.podUid, claimed, {
         timeoutMs: hold.timeoutMs,
@@ -176,7 +199,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
         held -= 1
       })
     facts.heldSeconds = (clock() - startedAt) / 1000
-    return shown ? standing(holder, claimed) : first
+    return shown && (await place.enter()) ? standing(holder, claimed) : first
   }
 
   /** Names in a request are refused, not ignored: a fault or an attack, and nobody would see it otherwise. */

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { createTurns } from '../flow/turns.ts'
 import type { Calls } from '../kubernetes/calls.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { Pod, RayCluster } from '../kubernetes/objects.ts'
@@ -33,6 +34,8 @@ export interface IdentityOptions extends NamingOptions {
   audience: string
   /** Of our init container: the current one, former ones, and the names that mirrors give them. */
   images: readonly string[]
+  /** TokenReviews under way at one time, and tokens that may wait for theirs. */
+  reviews?: { atOnce: number; waiting: number }
   /** Milliseconds since the epoch. */
   clock: () => number
 }
@@ -40,8 +43,8 @@ export interface IdentityOptions extends NamingOptions {
 export interface Identity {
   /** Drops what cannot be a token for this service; proves nothing. */
   likelyToken(authorization: string | undefined): Proof<LikelyToken>
-  /** TokenReview. Refused tokens are remembered for a few seconds by their SHA-256. */
-  holder(token: LikelyToken): Promise<Proof<Holder>>
+  /** TokenReview. Refused tokens are remembered for a few seconds by their SHA-256. `signal`: of who waits for it. */
+  holder(token: LikelyToken, signal?: AbortSignal): Promise<Proof<Holder>>
   /** The live pod of the token, read fresh. */
   pod(holder: Holder): Promise<Proof<{ pod: Pod }>>
   /** The pod's addresses: those that it claims and that no other pod holds. */
@@ -64,15 +67,18 @@ export interface NameFacts {
 const refusedTokens = { max: 10_000, ttl: 5_000 }
 /** A token so close to its end may just have passed it by the API server's clock. */
 const clockToleranceMs = 60_000
+/** Half of the client's connections: a flood of junk tokens must leave the others to pods whose token was confirmed. */
+const defaultReviews = { atOnce: 8, waiting: 1_000 }
 
 export function createIdentity(options: IdentityOptions): Identity {
   const { calls, pods, audience, clock } = options
   const refused = new LRUCache<string, Refusal>({ ...refusedTokens, perf: { now: clock } })
+  const reviews = createTurns(options.reviews ?? defaultReviews)
 
   return {
     pods,
     likelyToken: authorization => likelyToken(authorization, audience, clock()),
-    holder: token => answered(() => reviewed(token)),
+    holder: (token, signal) => answered(() => reviewed(token, signal)),
     pod: holder => answered(() => livePod(holder)),
     addresses(pod, claimed) {
       if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
@@ -89,10 +95,21 @@ export function createIdentity(options: IdentityOptions): Identity {
     checkPermissions: () => missingRights(calls)
   }
 
-  async function reviewed(token: LikelyToken): Promise<Proof<Holder>> {
+  async function reviewed(token: LikelyToken, signal?: AbortSignal): Promise<Proof<Holder>> {
     const key = createHash('sha256').update(token.text).digest('base64')
     const known = refused.get(key)
     if (known) return known
+    const place = reviews.place(signal)
+    if (!(await place.enter())) return refuse('NotReady', 'too many tokens wait for their review')
+    try {
+      // The same token may have been refused while this one waited.
+      return refused.get(key) ?? (await review(token, key))
+    } finally {
+      place.leave()
+    }
+  }
+
+  async function review(token: LikelyToken, key: string): Promise<Proof<Holder>> {
     const proof = holderOf(await calls.reviewToken(token.text, audience), audience)
     if (proof.allowed) return proof
     if (proof.code === 'TokenNotAuthenticated' && token.expiresAt - clock() < clockToleranceMs)

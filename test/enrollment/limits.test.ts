@@ -106,3 +106,110 @@ t.test('attack 44: no more requests are at work than the limit', async t => {
   t.equal((await first).status, 201, 'the first one is served')
   t.equal(stage.enrollment.concurrent, 0, 'none is left')
 })
+
+/** Every call of the API waits until it is let go. */
+function holdBack(stage: Stage, which: RegExp) {
+  const seen: string[] = []
+  let release = () => {}
+  const until = new Promise<void>(resolve => {
+    release = resolve
+  })
+  stage.standIn.interfere(({ path }) => {
+    if (!which.test(path)) return undefined
+    seen.push(path)
+    return { until }
+  })
+  return { seen, release }
+}
+
+async function untilTrue(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(resolve => setImmediate(resolve))
+}
+
+t.test('attack 44: so many are worked on at one time, who is held gives the turn back', async t => {
+  const stage = await stageWithPods(t, { atWork: 1, hold: { requests: 10, timeoutMs: 20_000 } })
+  const hidden = stage.standIn.put(rayPod({ name: 'hidden' }))
+  const held = stage.enroll(hidden, { podIPs: ['127.0.0.4'], from: '127.0.0.4' })
+  await untilTrue(() => stage.enrollment.held === 1)
+  const [first, second] = [
+    await stage.run(rayPod({ name: 'first', ips: ['127.0.0.2'] })),
+    await stage.run(rayPod({ name: 'second', ips: ['127.0.0.3'] }))
+  ]
+  t.equal((await stage.enroll(first)).status, 201, 'the one that waits keeps nobody out')
+  const pods = holdBack(stage, /\/pods\/(first|second)$/)
+  const both = [stage.enroll(first), stage.enroll(second)]
+  await untilTrue(() => stage.enrollment.concurrent === 3 && pods.seen.length === 1)
+  // Both tokens are reviewed before a turn is asked for.
+  const reviews = () => stage.standIn.requests.filter(line => line.endsWith('/tokenreviews')).length
+  await untilTrue(() => reviews() === 4)
+  t.equal(pods.seen.length, 1, 'one is worked on, the other waits')
+  pods.release()
+  t.same(
+    (await Promise.all(both)).map(({ status }) => status),
+    [201, 201],
+    'both are served'
+  )
+  stage.standIn.put({
+    ...hidden,
+    status: { ...hidden.status, podIP: '127.0.0.4', podIPs: [{ ip: '127.0.0.4' }] }
+  })
+  t.equal((await held).status, 201, 'and so is the one that waited')
+})
+
+t.test('attack 45: junk tokens wait for their reviews alone, and only so many of them', async t => {
+  const stage = await stageWithPods(t, { identity: { reviews: { atOnce: 1, waiting: 1 } } })
+  const [first, second, third] = await Promise.all(
+    ['127.0.0.2', '127.0.0.3', '127.0.0.4'].map((ip, at) =>
+      stage.run(rayPod({ name: `worker-${at}`, ips: [ip] }))
+    )
+  )
+  if (!first || !second || !third) throw new Error('three pods were made')
+  const reviews = holdBack(stage, /tokenreviews$/)
+  const asked = stage.enroll(first)
+  await untilTrue(() => reviews.seen.length === 1)
+  const next = stage.enroll(second)
+  await untilTrue(() => stage.enrollment.concurrent === 2)
+  t.match(await stage.enroll(third), { status: 503, body: { code: 'NotReady' } }, 'too many wait')
+  t.equal(reviews.seen.length, 1, 'and one review is under way')
+  reviews.release()
+  t.same(
+    (await Promise.all([asked, next])).map(({ status }) => status),
+    [201, 201],
+    'two are served'
+  )
+})
+
+/** Well-formed, with another signature. */
+function forged(token: string): string {
+  return `${token.slice(0, -8)}AAAAAAAA`
+}
+
+t.test('attack 45: a source gets so many attempts, whatever tokens it shows', async t => {
+  let now = Date.now()
+  const stage = await stageWithPods(t, { clock: () => now })
+  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  const other = await stage.run(rayPod({ name: 'other', ips: ['127.0.0.3'] }))
+  const junk = () => forged(stage.standIn.issueToken(pod))
+  const codes: (string | undefined)[] = []
+  for (let attempt = 0; attempt < 120; attempt += 1)
+    codes.push((await stage.enroll(pod, { token: junk() })).body.code)
+  t.same([...new Set(codes)], ['TokenNotAuthenticated'], 'each of 120 tokens is refused as such')
+  const reviews = () => stage.standIn.requests.filter(line => line.endsWith('/tokenreviews')).length
+  const before = reviews()
+  const late = await stage.enroll(pod)
+  t.match(late, { status: 503, body: { code: 'QuotaExceeded' } }, 'then even a good one waits')
+  t.equal(late.headers['retry-after'], '1', 'it is told how long')
+  t.equal(reviews(), before, 'the API is not asked')
+  t.equal((await stage.enroll(other)).status, 201, 'another address is not concerned')
+  now += 1_000
+  t.equal((await stage.enroll(pod)).status, 201, 'a second later the pod is served')
+
+  const unchecked = await stageWithPods(t, { checkSourceAddress: false, clock: () => now })
+  const shared = await unchecked.run(rayPod({ ips: ['10.0.0.7'] }))
+  let last: string | undefined
+  for (let attempt = 0; attempt < 125; attempt += 1) {
+    const token = forged(unchecked.standIn.issueToken(shared))
+    last = (await unchecked.enroll(shared, { token, from: '127.0.0.9' })).body.code
+  }
+  t.equal(last, 'TokenNotAuthenticated', 'where pods may share an address it is no key')
+})
