@@ -28,7 +28,8 @@ export type ExchangeFault =
 
 /** Two PEM chains of the longest kind that gRPC can use are under 40 KiB. */
 const maximumAnswerBytes = 256 * 1024
-const defaultTimeouts: ExchangeTimeouts = { connect: 5_000, total: 30_000 }
+// A server that a thousand pods ask at once is busy with their handshakes for seconds; who gives up makes one more.
+const defaultTimeouts: ExchangeTimeouts = { connect: 10_000, total: 30_000 }
 
 /**
  * One POST over TLS. Only `serverCa` and the name in the address vouch for the server: neither the system's roots nor

@@ -35,10 +35,13 @@ export const limits = {
   },
   enrollment: {
     ...common,
-    // A thousand pods may start at once, and each waits for its address for a few seconds.
+    // A thousand pods may start at once, and each waits for its address for a few seconds. Their handshakes alone keep a
+    // processor busy for as long: shorter limits would cut those that are served last, who then begin anew.
     maximumConnections: 5_000,
     requestsPerConnection: 100,
-    requestTimeoutMs: 10_000,
+    handshakeTimeoutMs: 20_000,
+    headersTimeoutMs: 20_000,
+    requestTimeoutMs: 30_000,
     keepAliveTimeoutMs: 15_000,
     bodyBytes: 16 * 1024
   },
