@@ -40,7 +40,10 @@ export async function startRayguard(
   settings: Record<string, object> = {}
 ): Promise<RunningRayguard> {
   const objects = await manifest()
-  const wanted = ['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding']
+  const wanted = [
+    ...['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding'],
+    ...['Role', 'RoleBinding']
+  ]
   for (const object of objects.filter(({ kind = '' }) => wanted.includes(kind)))
     await createOnce(api, object)
 

@@ -1,0 +1,163 @@
+/**
+ * What the service accounts of the manifests may do, asked of the real API server: every verb on every resource that it
+ * knows. Whatever a role grants too much shows here, and so does what it grants too little.
+ */
+import t from 'tap'
+import { type ClusterApi, connect, makeNamespace, makeToken, skip } from '../support/cluster.ts'
+import { kubectl } from '../support/cluster-kubectl.ts'
+
+const own = 'rayguard-system'
+const other = 'rights-of-rayguard'
+
+const verbs = [
+  ...['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'],
+  ...['impersonate', 'bind', 'escalate', 'approve', 'sign', 'use']
+]
+
+/** Objects that only a role with `resourceNames` could open. */
+const named: Record<string, string[]> = {
+  secrets: [
+    ...['rayguard-webhook-serving', 'rayguard-enrollment-serving', 'rayguard-ca', 'any-other']
+  ],
+  configmaps: ['rayguard-enrollment-ca', 'rayguard', 'any-other'],
+  'mutatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
+  'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other']
+}
+
+const events = ['create', 'patch'].flatMap(verb =>
+  ['events', 'events.events.k8s.io'].flatMap(resource => [
+    `${own}: ${verb} ${resource}`,
+    `${other}: ${verb} ${resource}`
+  ])
+)
+
+const expected: Record<string, string[]> = {
+  webhook: [
+    'cluster: list namespaces',
+    'cluster: watch namespaces',
+    ...[own, other].flatMap(namespace => [`${namespace}: list pods`, `${namespace}: watch pods`]),
+    ...['mutating', 'validating'].flatMap(kind =>
+      ['get', 'patch'].map(
+        verb =>
+          `cluster: ${verb} ${kind}webhookconfigurations.admissionregistration.k8s.io rayguard`
+      )
+    ),
+    `${own}: create secrets`,
+    `${own}: get secrets rayguard-webhook-serving`,
+    `${own}: update secrets rayguard-webhook-serving`,
+    `${own}: get configmaps rayguard-enrollment-ca`,
+    ...events
+  ],
+  enrollment: [
+    'cluster: create tokenreviews.authentication.k8s.io',
+    ...[own, other].flatMap(namespace => [
+      ...['get', 'list', 'watch'].map(verb => `${namespace}: ${verb} pods`),
+      `${namespace}: get services`,
+      ...['rayclusters', 'rayjobs', 'rayservices'].map(
+        resource => `${namespace}: get ${resource}.ray.io`
+      )
+    ]),
+    `${own}: create secrets`,
+    `${own}: create configmaps`,
+    ...['get', 'update'].flatMap(verb => [
+      `${own}: ${verb} secrets rayguard-enrollment-serving`,
+      `${own}: ${verb} configmaps rayguard-enrollment-ca`
+    ]),
+    ...events
+  ]
+}
+
+t.test('the rights of the service accounts', { skip }, async t => {
+  const api = await connect()
+  await kubectl(['apply', '-f', 'manifests/rayguard.yaml'])
+  await makeNamespace(api, other)
+  t.teardown(async () => {
+    await kubectl(['delete', '--wait=false', '-f', 'manifests/rayguard.yaml'])
+    await api.delete(`/api/v1/namespaces/${other}`)
+    api.close()
+  })
+  const resources = await discover(api)
+  t.ok(resources.length > 50, `the API server knows ${resources.length} resources`)
+  // what every service account has, whoever it is
+  const everybody = new Set(await rightsOf(api, 'default', resources))
+  for (const component of Object.keys(expected)) {
+    await t.test(`the ${component} has these and no others`, async t => {
+      const found = await rightsOf(api, `rayguard-${component}`, resources)
+      t.strictSame(
+        found.filter(right => !everybody.has(right)).sort(),
+        [...(expected[component] ?? [])].sort()
+      )
+    })
+  }
+})
+
+interface Resource {
+  group: string
+  /** With its subresource, as in `pods/exec`. */
+  name: string
+  namespaced: boolean
+}
+
+async function discover(api: ClusterApi): Promise<Resource[]> {
+  const { groups } = await api.get<{ groups: { preferredVersion: { groupVersion: string } }[] }>(
+    '/apis'
+  )
+  const paths = [
+    '/api/v1',
+    ...groups.map(({ preferredVersion }) => `/apis/${preferredVersion.groupVersion}`)
+  ]
+  const lists = await Promise.all(
+    paths.map(async path => {
+      const { groupVersion, resources } = await api.get<{
+        groupVersion: string
+        resources: { name: string; namespaced: boolean }[]
+      }>(path)
+      const group = groupVersion.includes('/') ? (groupVersion.split('/')[0] ?? '') : ''
+      return resources.map(({ name, namespaced }) => ({ group, name, namespaced }))
+    })
+  )
+  return lists.flat()
+}
+
+async function rightsOf(
+  api: ClusterApi,
+  account: string,
+  resources: Resource[]
+): Promise<string[]> {
+  const asked = api.as(await makeToken(api, own, account))
+  const questions = resources.flatMap(resource => {
+    const id = resource.group === '' ? resource.name : `${resource.name}.${resource.group}`
+    const namespaces = resource.namespaced ? [own, other] : ['']
+    return namespaces.flatMap(namespace =>
+      ['', ...(named[id] ?? [])].flatMap(name =>
+        verbs.map(verb => ({ resource, id, namespace, name, verb }))
+      )
+    )
+  })
+  const answers = await Promise.all(
+    questions.map(async ({ resource, id, namespace, name, verb }) => {
+      const [plural, subresource = ''] = resource.name.split('/')
+      const review = await asked.create<{ status: { allowed: boolean } }>(
+        '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+        {
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SelfSubjectAccessReview',
+          spec: {
+            resourceAttributes: {
+              ...{ verb, group: resource.group, resource: plural, subresource, namespace, name }
+            }
+          }
+        }
+      )
+      const place = namespace === '' ? 'cluster' : namespace
+      return review.status.allowed ? `${place}: ${verb} ${id}${name && ` ${name}`}` : undefined
+    })
+  )
+  asked.close()
+  const granted = new Set(answers.filter(answer => answer !== undefined))
+  // a right on all objects of a kind is said once, not for each name again
+  return [...granted].filter(right => {
+    const [place, verb, id, name] = right.split(' ')
+    return name === undefined || !granted.has(`${place} ${verb} ${id}`)
+  })
+}
