@@ -50,6 +50,10 @@ const publicErrors = new Map<string, PublicError>([
     { status: 431, code: 'HeadersTooLarge', text: 'The headers are too large.' }
   ],
   [
+    'BODIES_TOO_LARGE',
+    { status: 503, code: 'Overloaded', text: 'Too many bodies are on their way; send it again.' }
+  ],
+  [
     'ERR_HTTP_REQUEST_TIMEOUT',
     { status: 408, code: 'RequestTimeout', text: 'The request did not arrive in time.' }
   ]
@@ -71,7 +75,7 @@ export function publicError(error: unknown): PublicError & { fault: boolean } {
   return { ...internal, fault: true }
 }
 
-/** For what Node's parser refuses before there is a request: the whole reply, headers too. */
+/** For what is refused before there is a whole request: the reply with its headers. */
 export function rawReply(error: unknown): string {
   const { code } = error as { code?: unknown }
   const { status, text } = publicErrors.get(String(code)) ?? {
@@ -81,7 +85,8 @@ export function rawReply(error: unknown): string {
   const reasons: Record<number, string> = {
     400: 'Bad Request',
     408: 'Request Timeout',
-    431: 'Request Header Fields Too Large'
+    431: 'Request Header Fields Too Large',
+    503: 'Service Unavailable'
   }
   const head = [
     `HTTP/1.1 ${status} ${reasons[status]}`,

@@ -4,15 +4,18 @@
  * Decides how connections and broken requests are treated; never what a route answers. HTTP/1.1 alone: the API server
  * speaks nothing else to webhooks, and HTTP/2 has floods of its own (CVE-2023-44487).
  */
-import { createServer as createHttpServer, type Server } from 'node:http'
+import { createServer as createHttpServer, type IncomingMessage, type Server } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Logger } from '../telemetry/logger.ts'
+import { createBodies } from './bodies.ts'
+import { watchConnections } from './connections.ts'
 import { type ErrorReply, publicError, rawReply } from './errors.ts'
 import type { Limits } from './limits.ts'
 import { listenOn } from './listen-on.ts'
 import { collectRoutes } from './routes.ts'
+import { createSeldom } from './seldom.ts'
 import { type ServingPair, secureContext } from './tls.ts'
 
 export interface ListenerOptions {
@@ -44,7 +47,7 @@ export interface Listener {
 }
 
 export async function createListener(options: ListenerOptions): Promise<Listener> {
-  const { name, log } = options
+  const { name, log, limits } = options
   const state = { draining: false }
   let server: Server | HttpsServer | undefined
   const app = fastify({
@@ -53,7 +56,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       server.on('request', handler)
       return server
     },
-    bodyLimit: options.limits.bodyBytes,
+    bodyLimit: limits.bodyBytes,
     // fastify's defaults would edit what was sent.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
     onProtoPoisoning: 'error',
@@ -86,6 +89,17 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       message: `There is no such path here. The paths are: ${routes.paths().join(', ')}.`
     })
   })
+  const bodyCut = createSeldom(times => {
+    log.warn({ listener: name, times }, 'bodies were cut: together they were too large')
+  }, limits.tellEveryMs)
+  const bodies = createBodies(limits.bodyBytesTogether, request => {
+    bodyCut.say()
+    cutBody(request)
+  })
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    bodies.watch(request.raw)
+    done(null, payload)
+  })
   app.addHook('onSend', async (_request, reply) => {
     if (state.draining) reply.header('connection', 'close')
   })
@@ -94,16 +108,15 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   await app.ready()
   const running = server as Server | HttpsServer | undefined
   if (running === undefined) throw new Error('fastify has made no server')
-  const sockets = new Set<Socket>()
-  running.on('connection', socket => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
+  const refused = createSeldom(times => {
+    log.warn({ listener: name, times }, 'connections were refused: as many as allowed are open')
+  }, limits.tellEveryMs)
+  const connections = watchConnections(running, {
+    perAddress: limits.connectionsPerAddress,
+    onRefused: refused.say
   })
   running.on('tlsClientError', (error: NodeJS.ErrnoException) => {
     log.debug({ listener: name, code: error.code }, 'a TLS handshake failed')
-  })
-  running.on('drop', () => {
-    log.warn({ listener: name }, 'a connection was refused: as many as allowed are open')
   })
 
   return {
@@ -126,10 +139,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       await closed
       await app.close()
     },
-    cut() {
-      // By hand: Node's closeAllConnections leaves those alone that have not finished their handshake.
-      for (const socket of sockets) socket.destroy()
-    }
+    cut: connections.cut
   }
 }
 
@@ -162,6 +172,11 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
   const isHttp = /^(HPE_|ERR_HTTP_)/.test(error.code ?? '')
   if (!isHttp || !socket.writable) socket.destroy()
   else socket.end(rawReply(error), () => socket.destroy())
+}
+
+/** Its rest is not read, so that nothing can follow it on this connection. */
+function cutBody({ socket }: IncomingMessage): void {
+  socket.end(rawReply({ code: 'BODIES_TOO_LARGE' }), () => socket.destroy())
 }
 
 function answerError(

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { type Limits, limits } from '../../src/server/limits.ts'
 import { listenError, listenOn } from '../../src/server/listen-on.ts'
 import { createListener, type Listener, type ListenerOptions } from '../../src/server/listener.ts'
+import { createSeldom } from '../../src/server/seldom.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
 import { servingPair } from '../support/enrollment-stage.ts'
 import { openTcp, openTls } from '../support/raw-connection.ts'
@@ -277,6 +278,83 @@ t.test('attack: more connections than allowed are refused, those that are open g
   t.match(await one.until(/"ok":true/), /200 OK/, 'the first is served')
   two.socket.end()
   await two.ended()
+})
+
+t.test(
+  'attack: one address takes all connections; another is served, the log stays short',
+  async t => {
+    const { port, log } = await start(t, {
+      limits: { connectionsPerAddress: 2, tellEveryMs: 60_000 }
+    })
+    const mine = { ca: pair.ca }
+    const first = await openTls(port, mine)
+    const second = await openTls(port, mine)
+    const refused = Array.from({ length: 20 }, () =>
+      openTls(port, mine).then(String, () => 'closed')
+    )
+    t.same([...new Set(await Promise.all(refused))], ['closed'], 'twenty more are closed')
+    const lines = log()
+      .split('\n')
+      .filter(line => line.includes('as many as allowed'))
+    t.equal(lines.length, 1, 'twenty refusals are one line')
+    const other = await ask(port, '/', { localAddress: '127.0.0.9' })
+    t.equal(other.status, 200, 'another address is served')
+    first.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    t.match(await first.until(/"ok":true/), /200 OK/, 'and so is one that is open')
+    second.socket.end()
+    await second.ended()
+    let again: Reply | undefined
+    while (again === undefined) again = await ask(port).catch(() => undefined)
+    t.equal(again.status, 200, 'a place that was left is free again')
+  }
+)
+
+t.test('what strangers cause is told at once, then as a number', async t => {
+  const told: number[] = []
+  const seldom = createSeldom(times => told.push(times), 10)
+  for (let times = 0; times < 5; times += 1) seldom.say()
+  t.same(told, [1], 'the first')
+  while (told.length < 2) await new Promise(resolve => setTimeout(resolve, 5))
+  t.same(told, [1, 4], 'the others together')
+  await new Promise(resolve => setTimeout(resolve, 30))
+  t.same(told, [1, 4], 'nothing where nothing was')
+  seldom.say()
+  t.same(told, [1, 4, 1], 'then at once again')
+})
+
+t.test('attack: many bodies that lack their last bytes; the oldest are cut', async t => {
+  const { port, log, statuses } = await start(t, {
+    limits: { bodyBytesTogether: 100_000, tellEveryMs: 60_000 }
+  })
+  const stall = async (headers: string, text: string) => {
+    const connection = await openTls(port, { ca: pair.ca })
+    connection.send(
+      `POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${text}`
+    )
+    return connection
+  }
+  const bytes = 'a'.repeat(40_000)
+  const announced = await stall('content-length: 50000', `"${bytes}`)
+  const chunked = await stall('transfer-encoding: chunked', `9c41\r\n"${bytes}\r\n`)
+  const boasting = await stall('content-length: 7000000', '"')
+  const fits = await ask(port, '/echo', post(JSON.stringify('a'.repeat(5_000))))
+  t.equal(fits.status, 200, 'below the limit all are taken')
+  // The listener has to have read all that was sent before the next one can be too much.
+  const whole = () => ask(port, '/echo', post(JSON.stringify('a'.repeat(60_000))))
+  t.equal((await whole()).status, 200, 'what comes whole is served in their midst')
+  while (!announced.socket.destroyed || !chunked.socket.destroyed) {
+    t.equal((await whole()).status, 200, 'again and again')
+  }
+  const cut = /^HTTP\/1\.1 503 Service Unavailable[\s\S]*connection: close/
+  t.match(await announced.ended(), cut, 'an announced body is cut, and told to come again')
+  t.match(await chunked.ended(), cut, 'one in chunks, too')
+  t.notOk(boasting.socket.destroyed, 'who only announces much takes no memory, and goes on')
+  const lines = log()
+    .split('\n')
+    .filter(line => line.includes('bodies were cut'))
+  t.equal(lines.length, 1, 'the log says so, once')
+  t.notMatch(log(), /"level":"error"/, 'it is no fault of ours')
+  t.notOk(statuses.includes(500), 'nor counted as one')
 })
 
 t.test('a connection is given back after its share of requests', async t => {

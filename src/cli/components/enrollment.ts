@@ -50,7 +50,13 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     ...surroundings.common,
     ...settings.listen.enrollment,
     name: 'enrollment',
-    limits: limits.enrollment,
+    // Where sources are not checked, many pods may come from one address.
+    limits: checkSourceAddress
+      ? limits.enrollment
+      : {
+          ...limits.enrollment,
+          connectionsPerAddress: limits.enrollment.maximumConnections
+        },
     onReply: status => metrics.reply('enrollment', status),
     register: app =>
       enrollmentRoutes({
