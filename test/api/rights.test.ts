@@ -5,6 +5,7 @@
 import t from 'tap'
 import { type ClusterApi, connect, makeNamespace, makeToken, skip } from '../support/cluster.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
+import { readManifest, toInput } from '../support/cluster-manifest.ts'
 
 const own = 'rayguard-system'
 const other = 'rights-of-rayguard'
@@ -69,10 +70,11 @@ const expected: Record<string, string[]> = {
 
 t.test('the rights of the service accounts', { skip }, async t => {
   const api = await connect()
-  await kubectl(['apply', '-f', 'manifests/rayguard.yaml'])
+  const kinds = /^(Namespace|ServiceAccount|(Cluster)?Role(Binding)?)$/
+  const objects = (await readManifest()).filter(({ kind = '' }) => kinds.test(kind))
+  await kubectl(['apply', '-f', '-'], toInput(objects))
   await makeNamespace(api, other)
   t.teardown(async () => {
-    await kubectl(['delete', '--wait=false', '-f', 'manifests/rayguard.yaml'])
     await api.delete(`/api/v1/namespaces/${other}`)
     api.close()
   })

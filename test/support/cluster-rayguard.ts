@@ -7,10 +7,11 @@ import { createWriteStream } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { parseAllDocuments, stringify } from 'yaml'
+import { stringify } from 'yaml'
 import type { KubernetesObject } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually, makeToken } from './cluster.ts'
 import { makeCa, makePair, type TestCa } from './cluster-certificates.ts'
+import { readManifest } from './cluster-manifest.ts'
 
 export interface RunningRayguard {
   /** The CA that signs pods. */
@@ -39,7 +40,7 @@ export async function startRayguard(
   folder: string,
   settings: Record<string, object> = {}
 ): Promise<RunningRayguard> {
-  const objects = await manifest()
+  const objects = await readManifest()
   const wanted = [
     ...['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding'],
     ...['Role', 'RoleBinding']
@@ -150,11 +151,6 @@ export async function startRayguard(
       await Promise.all(ended)
     }
   }
-}
-
-async function manifest(): Promise<KubernetesObject[]> {
-  const text = await readFile('manifests/rayguard.yaml', 'utf8')
-  return parseAllDocuments(text).map(document => document.toJS())
 }
 
 async function createOnce(api: ClusterApi, object: KubernetesObject): Promise<void> {
