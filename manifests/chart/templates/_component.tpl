@@ -61,7 +61,7 @@ spec:
       automountServiceAccountToken: true
       enableServiceLinks: false
       terminationGracePeriodSeconds: 30
-      {{- if or $root.Values.priorityClass.create $root.Values.priorityClass.name }}
+      {{- if $root.Values.priorityClass.name }}
       priorityClassName: {{ $root.Values.priorityClass.name }}
       {{- end }}
       {{- if $values.hostNetwork }}
