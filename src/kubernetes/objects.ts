@@ -191,6 +191,21 @@ export interface Service extends KubernetesObject {
   spec?: { clusterIP?: string; selector?: Record<string, string> | null } | null
 }
 
+/** `data`: base64. */
+export interface Secret extends KubernetesObject {
+  type?: string
+  data?: Record<string, string> | null
+}
+
+export interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string> | null
+}
+
+/** A MutatingWebhookConfiguration or a ValidatingWebhookConfiguration. `caBundle`: base64 of PEM. */
+export interface WebhookConfiguration extends KubernetesObject {
+  webhooks?: { name: string; clientConfig?: { caBundle?: string | null } | null }[] | null
+}
+
 export interface Namespace extends KubernetesObject {}
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/ */

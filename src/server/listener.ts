@@ -24,8 +24,8 @@ export interface ListenerOptions {
   address: string
   port: number
   limits: Limits
-  /** Absent for plain HTTP. */
-  serving?: ServingPair
+  /** Absent for plain HTTP; `later`: given by `useServing` before `start`. */
+  serving?: ServingPair | 'later'
   register(app: FastifyInstance): Promise<void> | void
   requestId(): string
   log: Logger
@@ -157,7 +157,7 @@ function createServer({ limits, serving }: ListenerOptions): Server | HttpsServe
       ? createHttpServer(http)
       : createHttpsServer({
           ...http,
-          ...secureContext(serving),
+          ...(serving === 'later' ? {} : secureContext(serving)),
           ALPNProtocols: ['http/1.1'],
           handshakeTimeout: limits.handshakeTimeoutMs
         })

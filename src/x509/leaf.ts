@@ -1,6 +1,6 @@
 /**
  * Writes the one kind of certificate that a pod gets (RFC 5280 §4.1): no subject, names in a critical subjectAltName,
- * both TLS usages, never a CA.
+ * both TLS usages, never a CA. Our own listeners get the same with the server's usage alone.
  *
  * Decides the fixed form; never the names, the key or the dates. The library makes the same in 3 ms of the event loop,
  * this in some 20 µs; the tests have the library and openssl judge the result.
@@ -29,6 +29,8 @@ export interface LeafIssuer {
   keyIdentifier: Uint8Array | undefined
   /** What the issuing CA's key signs with. */
   signatureAlgorithm: SignatureAlgorithm
+  /** For which side of a connection; both by default. */
+  usages?: 'server'
 }
 
 export interface Leaf {
@@ -82,6 +84,11 @@ const serverAndClient = extension(
   sequence(objectIdentifier('1.3.6.1.5.5.7.3.1'), objectIdentifier('1.3.6.1.5.5.7.3.2'))
 )
 
+const serverAlone = extension(
+  oids.extendedKeyUsage,
+  sequence(objectIdentifier('1.3.6.1.5.5.7.3.1'))
+)
+
 /** What is the same in all certificates of an issuer is encoded once, here. */
 export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
   const authorityKeyIdentifier =
@@ -92,6 +99,7 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
           sequence(element(contextTag(0, 'primitive'), issuer.keyIdentifier))
         )
   const algorithm = issuer.signatureAlgorithm.identifier
+  const usages = issuer.usages === 'server' ? serverAlone : serverAndClient
 
   return {
     toBeSigned: leaf =>
@@ -108,7 +116,7 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
           sequence(
             notAnAuthority,
             leaf.keyAlgorithm === 'RSA' ? digitalSignatureAndEncipherment : digitalSignature,
-            serverAndClient,
+            usages,
             extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(leaf.publicKey))),
             authorityKeyIdentifier,
             // Critical because the subject is empty (RFC 5280 §4.2.1.6).
