@@ -115,7 +115,11 @@ async function writeSettings(
         enrollment: listener(ports.enrollment),
         ops: listener(ports.ops)
       },
-      serving: { certificateFile: path('serving.crt'), privateKeyFile: path('serving.key') },
+      serving: {
+        kind: 'files',
+        certificateFile: path('serving.crt'),
+        privateKeyFile: path('serving.key')
+      },
       kubernetes: { kubeconfigFile: path('kubeconfig.yaml') },
       injection: {
         image,

@@ -10,7 +10,7 @@ import { openAuthority } from '../authority/open.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
 import type { Settings } from '../settings/load.ts'
 import { ConfigurationError } from './components/component.ts'
-import { injectionSettings } from './components/webhook.ts'
+import { readServerCaFile } from './components/server-ca.ts'
 
 export interface FileReport {
   /** Each begins with the setting. */
@@ -30,7 +30,7 @@ export async function checkFiles(settings: Settings, sources: Sources): Promise<
   const report: FileReport = { problems: [], warnings: [] }
   const pair = await checkServing(settings, sources, report)
   if (settings.components.includes('webhook')) {
-    const ca = await checkServerCa(settings, report)
+    const ca = await checkServerCa(settings, sources, report)
     if (ca !== undefined && pair !== undefined && settings.components.includes('enrollment')) {
       checkReach(settings, pair, ca, report)
     }
@@ -44,6 +44,7 @@ async function checkServing(
   { clock }: Sources,
   report: FileReport
 ): Promise<LoadedPair | undefined> {
+  if (serving.kind !== 'files') return undefined
   try {
     const pair = checkPair(await readPair(serving), serving, clock())
     warnSoon('serving.certificateFile', pair.notAfter, clock(), report)
@@ -55,9 +56,14 @@ async function checkServing(
   }
 }
 
-async function checkServerCa(settings: Settings, report: FileReport): Promise<string | undefined> {
+async function checkServerCa(
+  { injection }: Settings,
+  { clock }: Sources,
+  report: FileReport
+): Promise<string | undefined> {
+  if (injection.serverCaFile === undefined) return undefined
   try {
-    return (await injectionSettings(settings)).serverCa
+    return await readServerCaFile(injection.serverCaFile, clock())
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
     report.problems.push(error.message)
@@ -68,7 +74,8 @@ async function checkServerCa(settings: Settings, report: FileReport): Promise<st
 /** What would otherwise show in the first pod that enrolls. Warnings: a proxy in between may have a pair of its own. */
 function checkReach(settings: Settings, pair: LoadedPair, ca: string, report: FileReport): void {
   const certificate = new X509Certificate(pair.certificate)
-  const host = new URL(settings.injection.serverUrl ?? '').hostname.replace(/^\[|\]$/g, '')
+  if (settings.injection.serverUrl === undefined) return
+  const host = new URL(settings.injection.serverUrl).hostname.replace(/^\[|\]$/g, '')
   const named = isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)
   if (named === undefined) {
     report.warnings.push(

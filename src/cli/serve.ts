@@ -8,11 +8,9 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleepFor } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { limits } from '../server/limits.ts'
-import { createListener, type Listener } from '../server/listener.ts'
+import { createListener } from '../server/listener.ts'
 import { opsRoutes } from '../server/ops-routes.ts'
 import { createReadiness } from '../server/readiness.ts'
-import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
-import { createServingReload, type ServingReload } from '../server/serving-reload.ts'
 import { shutDown } from '../server/shutdown.ts'
 import type { Settings } from '../settings/load.ts'
 import { createLogger } from '../telemetry/logger.ts'
@@ -24,7 +22,8 @@ import {
   ConfigurationError,
   type Surroundings
 } from './components/component.ts'
-import { connect } from './components/kubernetes.ts'
+import { connect, ownNamespace } from './components/kubernetes.ts'
+import { createSkew } from './components/skew.ts'
 import { settingsFor } from './settings-file.ts'
 import { version } from './version.ts'
 
@@ -70,24 +69,23 @@ Exit codes: 0 ended by a signal; 1 it could not start or had to cut requests off
 }
 
 async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Promise<number> {
-  const clocks: Clocks = { wall: Date.now, steady: () => performance.now() }
   const log = createLogger({
     level: settings.log.level,
     destination: { write: io.stdout.write.bind(io.stdout) }
   })
   const metrics = createMetrics({ version: version() })
   const readiness = createReadiness()
-  const serving = await servingPair(settings, clocks)
-  const client = await connect(settings, io.environment, clocks)
-  const common = { requestId: randomUUID, log, serving }
+  const skew = createSkew({ wall: Date.now, log, metrics })
+  const clocks: Clocks = { wall: Date.now, api: skew.now, steady: () => performance.now() }
+  const client = await connect(settings, io.environment, clocks, skew.note)
   const surroundings: Surroundings = {
     settings,
-    serving,
+    namespace: await ownNamespace(settings),
     client,
     readiness,
     metrics,
     log,
-    common,
+    common: { requestId: randomUUID, log },
     clocks,
     lookEveryMs,
     random: { bytes: randomBytes, fraction: Math.random }
@@ -102,18 +100,16 @@ async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Pr
     limits: limits.ops,
     register: opsRoutes({ readiness, metrics })
   })
-  const reload = reloadFor(surroundings, listeners)
-  readiness.add('serving', () => servingProblem(reload.current(), clocks.wall()))
+  readiness.add('serving', () => servingProblem(components))
   for (const name of Object.keys(readiness.report().checks)) {
     metrics.check(name, () => readiness.report().checks[name] === 'ok')
   }
 
-  const closers = [reload.stop, ...components.map(({ stop }) => stop), client.close]
+  const closers = [...components.map(({ stop }) => stop), client.close]
   const failed = new AbortController()
   try {
     const { address, port } = await ops.start()
     log.info({ listener: 'ops', address, port, version: version() }, 'listening')
-    reload.start(lookEveryMs)
     const signal = AbortSignal.any([io.signal, failed.signal])
     await Promise.all(components.map(component => component.start(signal)))
     await aborted(io.signal)
@@ -141,15 +137,6 @@ async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Pr
   return inTime ? exitCodes.ok : exitCodes.failed
 }
 
-async function servingPair({ serving }: Settings, clocks: Clocks): Promise<LoadedPair> {
-  try {
-    return checkPair(await readPair(serving), serving, clocks.wall())
-  } catch (error) {
-    if (!(error instanceof ServingPairError)) throw error
-    throw new ConfigurationError(`${error.setting}: ${error.message}`, { cause: error })
-  }
-}
-
 /** Loaded on demand: the webhook's process does not hold the code that signs, nor the other way round. */
 async function createComponents(surroundings: Surroundings): Promise<Component[]> {
   const components: Component[] = []
@@ -174,37 +161,8 @@ async function createComponents(surroundings: Surroundings): Promise<Component[]
   return components
 }
 
-function reloadFor(
-  { settings, serving, metrics, log, clocks }: Surroundings,
-  listeners: readonly Listener[]
-): ServingReload {
-  metrics.certificateExpiry('serving', serving.notAfter)
-  return createServingReload({
-    files: settings.serving,
-    initial: serving,
-    clock: clocks.wall,
-    use(pair) {
-      for (const listener of listeners) listener.useServing(pair)
-    },
-    onDone({ notAfter, subjectAltName }) {
-      metrics.reload('serving', 'done')
-      metrics.certificateExpiry('serving', notAfter)
-      log.info({ notAfter, subjectAltName }, 'the server certificate is read anew')
-    },
-    onFailed(error) {
-      metrics.reload('serving', 'failed')
-      log.error(
-        { err: error },
-        'the changed server certificate cannot be used; the former one stays'
-      )
-    }
-  })
-}
-
-function servingProblem({ notAfter }: LoadedPair, now: number): string | undefined {
-  return notAfter.getTime() <= now
-    ? `the server certificate ended at ${notAfter.toISOString()}`
-    : undefined
+function servingProblem(components: readonly Component[]): string | undefined {
+  return components.map(({ serving }) => serving.problem()).find(problem => problem !== undefined)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -76,7 +76,11 @@ export async function setStage(options: StageOptions): Promise<Stage> {
         enrollment: { address: host, port: ports.enrollment },
         ops: { address: host, port: ports.ops }
       },
-      serving: { certificateFile: files.certificate, privateKeyFile: files.privateKey },
+      serving: {
+        kind: 'files',
+        certificateFile: files.certificate,
+        privateKeyFile: files.privateKey
+      },
       kubernetes: { kubeconfigFile: files.kubeconfig },
       injection: {
         image: options.image,

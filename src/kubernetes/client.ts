@@ -24,6 +24,8 @@ export interface ClientOptions {
   connectionWaitMs?: number
   /** A watch that stays silent for so long is taken for dead: the API server sends bookmarks about once a minute. Default 100 s. */
   watchSilenceMs?: number
+  /** The time of the API server, with each of its answers. */
+  onDate?(date: Date): void
 }
 
 export interface ListPage<T> {
@@ -201,6 +203,7 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit
       })
       status = answer.statusCode
+      noteDate(answer.headers.date)
       found = await readText(answer.body, call.limitBytes)
     } catch (cause) {
       if (cause instanceof KubernetesError) throw cause
@@ -212,6 +215,11 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
     if (status === 401 && !fresh) return answered(call, repeated, true)
     if (status < 200 || status > 299) throw refused(call.method, call.path, status, found)
     return found
+  }
+
+  function noteDate(header: string | string[] | undefined): void {
+    const date = new Date(String(header))
+    if (!Number.isNaN(date.getTime())) options.onDate?.(date)
   }
 
   async function access(fresh: boolean): Promise<{

@@ -17,8 +17,6 @@ A webhook and enrollment server in one process need at least this:
 \`\`\`yaml
 injection:
   image: registry.example/rayguard:0.1.0
-  serverUrl: https://rayguard-enrollment.rayguard-system.svc
-  serverCaFile: /etc/rayguard/enrollment-ca/ca.crt
 authority:
   certificateFile: /etc/rayguard/authority/tls.crt
   privateKeyFile: /etc/rayguard/authority/tls.key

@@ -10,12 +10,17 @@ import { durationSeconds } from './duration.ts'
 import { type Environment, overlayEnvironment } from './environment.ts'
 import { type Path, pathText, type SchemaNode } from './node.ts'
 import { ruleProblems } from './rules.ts'
-import { type SettingsFile, schema } from './schema.ts'
+import { type SettingsFile, schema, servingFiles } from './schema.ts'
 
-export type Settings = Omit<SettingsFile, 'enrollment' | 'shutdown'> & {
+export type Settings = Omit<SettingsFile, 'serving' | 'enrollment' | 'shutdown'> & {
+  serving: Serving
   enrollment: Omit<SettingsFile['enrollment'], 'lifetime'> & { lifetimeSeconds: number }
   shutdown: { drainSeconds: number; deadlineSeconds: number }
 }
+
+export type Serving =
+  | { kind: 'selfManaged' }
+  | { kind: 'files'; certificateFile: string; privateKeyFile: string }
 
 export interface SettingsError {
   /** `injection.formerImages[0]`, a variable's name, or empty for the file as a whole. */
@@ -107,10 +112,14 @@ function startsWith(path: Path, start: Path): boolean {
 }
 
 /** Texts with units become numbers in those units. */
-function resolve({ enrollment, shutdown, ...rest }: SettingsFile): Settings {
+function resolve({ serving, enrollment, shutdown, ...rest }: SettingsFile): Settings {
   const { lifetime, ...others } = enrollment
   return {
     ...rest,
+    serving:
+      serving.kind === 'files'
+        ? { ...servingFiles, ...serving, kind: 'files' }
+        : { kind: 'selfManaged' },
     enrollment: { ...others, lifetimeSeconds: seconds(lifetime) },
     shutdown: { drainSeconds: seconds(shutdown.drain), deadlineSeconds: seconds(shutdown.deadline) }
   }

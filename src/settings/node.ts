@@ -3,7 +3,7 @@ export interface SchemaNode {
   type?: string
   enum?: readonly string[]
   properties?: Record<string, SchemaNode>
-  required?: readonly string[]
+  required?: readonly string[] | undefined
   items?: SchemaNode
   default?: unknown
   description?: string

@@ -6,25 +6,37 @@ import type { SettingsFile } from './schema.ts'
 
 /** Problems of a file whose every value is right alone. */
 export function ruleProblems(settings: SettingsFile): Problem[] {
-  return [...componentRules(settings), ...portRules(settings), ...shutdownRules(settings)]
+  return [
+    ...servingRules(settings),
+    ...componentRules(settings),
+    ...portRules(settings),
+    ...shutdownRules(settings)
+  ]
 }
 
-function componentRules({ components, injection, authority }: SettingsFile): Problem[] {
+/** A file that is named and not read would look as if it were in use. */
+function servingRules({ serving, registration }: SettingsFile): Problem[] {
+  if (serving.kind === 'files') return []
+  const unused = 'is only read with serving.kind: files; set that, or remove this'
+  return [
+    ...(['certificateFile', 'privateKeyFile'] as const)
+      .filter(key => serving[key] !== undefined)
+      .map(key => ({ path: ['serving', key], message: unused })),
+    ...(registration.caBundleFile === undefined
+      ? []
+      : [{ path: ['registration', 'caBundleFile'], message: unused }])
+  ]
+}
+
+function componentRules({ components, injection, serving, authority }: SettingsFile): Problem[] {
   const problems: Problem[] = []
-  if (components.includes('webhook')) {
-    const reason = 'is missing: the webhook component needs it'
-    if (injection.serverUrl === undefined) {
-      problems.push({
-        path: ['injection', 'serverUrl'],
-        message: `${reason}, to tell pods where they enroll`
-      })
-    }
-    if (injection.serverCaFile === undefined) {
-      problems.push({
-        path: ['injection', 'serverCaFile'],
-        message: `${reason}, to tell pods whom to trust when they enroll`
-      })
-    }
+  const publishes = serving.kind === 'selfManaged'
+  if (components.includes('webhook') && !publishes && injection.serverCaFile === undefined) {
+    problems.push({
+      path: ['injection', 'serverCaFile'],
+      message:
+        'is missing: with serving.kind: files the webhook component needs it, to tell pods whom to trust when they enroll'
+    })
   }
   if (components.includes('enrollment') && authority === undefined) {
     problems.push({

@@ -9,7 +9,11 @@ import type { FormatName } from './formats.ts'
 export const componentNames = ['webhook', 'enrollment'] as const
 export type Component = (typeof componentNames)[number]
 
-const mountDirectory = '/etc/rayguard'
+/** Where `serving.kind: files` looks when it is not told. */
+export const servingFiles = {
+  certificateFile: '/etc/rayguard/serving/tls.crt',
+  privateKeyFile: '/etc/rayguard/serving/tls.key'
+} as const
 
 export const schema = section('', {
   components: Type.Array(Type.Enum([...componentNames]), {
@@ -24,20 +28,39 @@ export const schema = section('', {
     enrollment: listener('pods ask for their certificates (HTTPS)', 8444),
     ops: listener('probes and metrics are answered (plain HTTP)', 8080)
   }),
-  serving: section(
-    'The server certificate of the webhook and the enrollment listener; read anew when the files change.',
-    {
-      certificateFile: path('PEM: the certificate, then its intermediates.', {
-        default: `${mountDirectory}/serving/tls.crt`
-      }),
-      privateKeyFile: path('PEM: its private key, not encrypted.', {
-        default: `${mountDirectory}/serving/tls.key`
-      })
-    }
-  ),
+  serving: section('The server certificates of the webhook and the enrollment listener.', {
+    kind: Type.Enum(['selfManaged', 'files'], {
+      default: 'selfManaged',
+      description:
+        '`selfManaged`: each component keeps a small CA and its certificate in a Secret of its own and renews them. `files`: one pair for both, read anew when the files change.'
+    }),
+    certificateFile: Type.Optional(
+      path(
+        `With \`files\`. PEM: the certificate, then its intermediates. Without it: ${servingFiles.certificateFile}.`
+      )
+    ),
+    privateKeyFile: Type.Optional(
+      path(
+        `With \`files\`. PEM: its private key, not encrypted. Without it: ${servingFiles.privateKeyFile}.`
+      )
+    )
+  }),
+  registration: section('How the API server learns whom to trust.', {
+    caBundleFile: Type.Optional(
+      path(
+        'With `serving.kind: files`: PEM that the webhook writes into the caBundle of its registration. Without it the caBundle is somebody else’s, such as cert-manager’s.'
+      )
+    )
+  }),
   kubernetes: section('How the Kubernetes API is reached.', {
     kubeconfigFile: Type.Optional(
       path('A kubeconfig; its current context is used. Without it: the pod’s own service account.')
+    ),
+    namespace: Type.Optional(
+      text(
+        'object-name',
+        'The namespace of Rayguard itself. Without it: that of the pod’s service account, else rayguard-system.'
+      )
     ),
     clusterDomain: text('dns-name', 'The DNS domain of the cluster.', { default: 'cluster.local' })
   }),
@@ -62,12 +85,12 @@ export const schema = section('', {
     serverUrl: Type.Optional(
       text(
         'https-url',
-        'Where pods reach the enrollment listener, for example `https://rayguard-enrollment.rayguard-system.svc`. The webhook needs it.'
+        'Where pods reach the enrollment listener. Without it: `https://rayguard-enrollment.NAMESPACE.svc`, with the namespace of Rayguard.'
       )
     ),
     serverCaFile: Type.Optional(
       path(
-        'PEM: the CA that pods trust for the enrollment listener. It stands in the pods’ environment. The webhook needs it.'
+        'PEM: the CA that pods trust for the enrollment listener; it stands in their environment, and is read anew when the file changes. Without it the webhook reads what the enrollment component publishes, which it does with `serving.kind: selfManaged`.'
       )
     ),
     keyAlgorithm: Type.Enum(['P-256', 'P-384', 'RSA-2048', 'RSA-3072', 'RSA-4096'], {

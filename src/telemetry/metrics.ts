@@ -18,7 +18,16 @@ export interface IssuanceObservation {
   seconds: number
 }
 
-export type ReloadedThing = 'serving' | 'authority'
+export type ReloadedThing = 'serving' | 'serverCa' | 'authority'
+
+/** `serving`: of a listener. `server-ca`: what pods trust for enrollment. */
+export type CertificateName =
+  | 'webhook-serving'
+  | 'webhook-serving-ca'
+  | 'enrollment-serving'
+  | 'enrollment-serving-ca'
+  | 'server-ca'
+  | 'authority'
 
 export interface Metrics {
   admission(observation: AdmissionObservation): void
@@ -26,7 +35,7 @@ export interface Metrics {
   issuance(observation: IssuanceObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
-  certificateExpiry(certificate: ReloadedThing, notAfter: Date): void
+  certificateExpiry(certificate: CertificateName, notAfter: Date): void
   reload(thing: ReloadedThing, result: 'done' | 'failed'): void
   /** A number that `read` gives whenever metrics are read. */
   gauge(name: string, help: string, read: () => number): void

@@ -34,7 +34,11 @@ function place(t: Test): Place {
       write(
         'config.yaml',
         stringify({
-          serving: { certificateFile: file('tls.crt'), privateKeyFile: file('tls.key') },
+          serving: {
+            kind: 'files',
+            certificateFile: file('tls.crt'),
+            privateKeyFile: file('tls.key')
+          },
           injection: {
             image: 'registry.test/rayguard:1',
             serverUrl: 'https://localhost:8444',
@@ -105,7 +109,7 @@ t.test('all problems of the files at once, each with its setting', async t => {
   )
   t.match(
     (await runCommand(command, [settings()])).err,
-    /nothing else in/,
+    /nothing else, found a block "PRIVATE KEY"/,
     'attack: a private key would go into every pod'
   )
   const absent = settings({

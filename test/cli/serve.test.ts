@@ -64,7 +64,11 @@ async function place(t: Test): Promise<Place> {
         file('config.yaml'),
         JSON.stringify({
           listen: { webhook: listener, enrollment: listener, ops: listener },
-          serving: { certificateFile: file('tls.crt'), privateKeyFile: file('tls.key') },
+          serving: {
+            kind: 'files',
+            certificateFile: file('tls.crt'),
+            privateKeyFile: file('tls.key')
+          },
           kubernetes: { kubeconfigFile: file('kubeconfig') },
           injection: { image, serverUrl: 'https://localhost:8444', serverCaFile: file('ca.crt') },
           authority: { certificateFile: file('pods.crt'), privateKeyFile: file('pods.key') },
@@ -83,7 +87,7 @@ interface Served {
   /** The port of a listener, once it listens. */
   port(listener: string): Promise<number>
   /** Once the log has a line with this message. */
-  said(message: string): Promise<Record<string, unknown>>
+  said(message: string, listener?: string): Promise<Record<string, unknown>>
   stop(): Promise<number>
 }
 
@@ -122,7 +126,8 @@ function serve(t: Test, settings: string, argumentsList: string[] = []): Served 
       Number(
         (await line(({ listener: name, msg }) => name === listener && msg === 'listening')).port
       ),
-    said: message => line(({ msg }) => msg === message),
+    said: (message, named) =>
+      line(({ msg, listener }) => msg === message && (named ?? listener) === listener),
     stop
   }
 }
@@ -366,7 +371,7 @@ t.test('the webhook’s process never touches the authority', async t => {
   const { json } = await ready(ops)
   t.strictSame(
     Object.keys(json.checks as object).sort(),
-    ['namespaces', 'serving', 'webhook'],
+    ['namespaces', 'serverCa', 'serving', 'webhook'],
     'it has no such check'
   )
   t.equal(await served.stop(), 0, 'and ends well')
@@ -385,7 +390,7 @@ t.test('files that are replaced while it runs are taken, and bad ones are not', 
   const next = servingPair()
   writeFileSync(file('tls.crt'), next.certificate)
   writeFileSync(file('tls.key'), next.privateKey)
-  await served.said('the server certificate is read anew')
+  await served.said('the server certificate is read anew', 'webhook')
   const asked = review(headPod())
   await t.rejects(post(webhook, '/mutate', asked), 'who trusts the old CA alone is not served')
   t.equal(
@@ -395,12 +400,25 @@ t.test('files that are replaced while it runs are taken, and bad ones are not', 
   )
   writeFileSync(file('tls.key'), 'nonsense')
   const failed = await served.said(
-    'the changed server certificate cannot be used; the former one stays'
+    'the changed server certificate cannot be used; the former one stays',
+    'webhook'
   )
   // Or the moment between the two files above, when they did not belong together.
   const code = /^(?:Malformed|Mismatch)$/
   t.match(failed, { level: 'error', err: { code } }, 'a bad one is told')
   t.equal((await post(webhook, '/mutate', asked, { ca: next.ca })).status, 200, 'and not used')
+
+  const injected = async (ca: string) => {
+    const { json } = await post(webhook, '/mutate', asked, { ca: next.ca })
+    const patch = Buffer.from(String(json.response?.patch), 'base64').toString('utf8')
+    return patch.includes(JSON.stringify(ca.trim()).slice(1, -1))
+  }
+  t.notOk(await injected(next.ca), 'pods are told of the CA that was there at first')
+  writeFileSync(file('ca.crt'), next.ca)
+  while (!(await injected(next.ca)));
+  writeFileSync(file('ca.crt'), 'nonsense')
+  await served.said('the CA that pods trust for enrollment')
+  t.ok(await injected(next.ca), 'then of the new one, and never of nonsense')
 
   writeFileSync(file('pods.crt'), 'nonsense')
   await served.said('the changed CA cannot be used; the former one signs on')
@@ -457,12 +475,18 @@ t.test('what is wrong with the settings ends it with 2 and a sentence', async t 
     ['a wrong value', { trust: 'everybody' }, /config\.yaml:\d+:\d+: trust: expected shared/],
     [
       'another key',
-      { serving: { certificateFile: file('tls.crt'), privateKeyFile: file('other.key') } },
+      {
+        serving: {
+          kind: 'files',
+          certificateFile: file('tls.crt'),
+          privateKeyFile: file('other.key')
+        }
+      },
       /serving\.privateKeyFile: .*another key/
     ],
     [
       'no server certificate',
-      { serving: { certificateFile: '/none', privateKeyFile: '/none' } },
+      { serving: { kind: 'files', certificateFile: '/none', privateKeyFile: '/none' } },
       /serving\.certificateFile: there is no file \/none/
     ],
     [

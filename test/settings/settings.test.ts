@@ -295,8 +295,20 @@ t.test('rules between settings', async t => {
   const paths = async (text: string) => errorsOf(await load(t, text)).map(({ path }) => path)
   t.strictSame(
     await paths('injection: { image: a }\n'),
-    ['injection.serverUrl', 'injection.serverCaFile', 'authority'],
+    ['authority'],
     'each component needs its settings'
+  )
+  t.strictSame(
+    await paths('components: [webhook]\ninjection: { image: a }\nserving: { kind: files }\n'),
+    ['injection.serverCaFile'],
+    'nobody publishes the CA for pods where the pair comes from files'
+  )
+  t.strictSame(
+    await paths(
+      `${complete}serving: { certificateFile: /a, privateKeyFile: /b }\nregistration: { caBundleFile: /c }\n`
+    ),
+    ['serving.certificateFile', 'serving.privateKeyFile', 'registration.caBundleFile'],
+    'a file that would not be read'
   )
   t.strictSame(
     await paths('components: [enrollment]\ninjection: { image: a }\n'),
@@ -473,7 +485,7 @@ t.test(
   async t => {
     const file = join(t.testdir({}), 'config.yaml')
     await fc.assert(
-      fc.asyncProperty(arbitrary(node), async value => {
+      fc.asyncProperty(arbitrary(node).map(asWhole), async value => {
         await writeFile(file, stringify(value))
         const first = settingsOf(await loadSettings({ file, environment: {} }))
         await writeFile(file, JSON.stringify(asWritten(first)))
@@ -483,6 +495,13 @@ t.test(
     )
   }
 )
+
+/** Files of the serving pair are an error unless its kind says that they are read. */
+function asWhole(value: unknown): unknown {
+  const settings = value as { serving?: object; registration?: object }
+  if (settings.serving === undefined && settings.registration === undefined) return settings
+  return { ...settings, serving: { ...settings.serving, kind: 'files' } }
+}
 
 /** Settings as a file would say them. */
 function asWritten({ enrollment, shutdown, ...rest }: Settings): SettingsFile {

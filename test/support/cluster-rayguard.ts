@@ -64,7 +64,7 @@ export async function startRayguard(
         [component]: { address: '127.0.0.1', port },
         ops: { address: '127.0.0.1', port: ops }
       },
-      serving,
+      serving: { kind: 'files', ...serving },
       kubernetes: { kubeconfigFile },
       injection: { image, serverUrl: enrollmentUrl, serverCaFile: servingCa.certificateFile },
       shutdown: { drain: '0s', deadline: '5s' },

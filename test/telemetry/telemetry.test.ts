@@ -139,7 +139,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   metrics.issuance({ code: 'Issued', seconds: 0.02 })
   metrics.issuance({ code: 'PodNotFound', seconds: 0.2 })
   metrics.reply('webhook', 200)
-  metrics.certificateExpiry('serving', new Date('2030-01-01T00:00:00.900Z'))
+  metrics.certificateExpiry('webhook-serving', new Date('2030-01-01T00:00:00.900Z'))
   metrics.reload('serving', 'failed')
   metrics.gauge('rayguard_test', 'A number.', () => 42)
   metrics.check('watch', () => false)
@@ -153,7 +153,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
     'rayguard_certificate_requests_total{code="PodNotFound"} 1',
     'rayguard_certificate_request_duration_seconds_count{result="refused"} 1',
     'rayguard_http_replies_total{listener="webhook",status="200"} 1',
-    'rayguard_certificate_expiry_timestamp_seconds{certificate="serving"} 1893456000',
+    'rayguard_certificate_expiry_timestamp_seconds{certificate="webhook-serving"} 1893456000',
     'rayguard_reloads_total{thing="serving",result="failed"} 1',
     'rayguard_test 42',
     'rayguard_ready_check{check="watch"} 0'

@@ -1,16 +1,17 @@
 import type { Client } from '../../kubernetes/client.ts'
 import type { Listener, ListenerOptions } from '../../server/listener.ts'
 import type { Readiness } from '../../server/readiness.ts'
-import type { LoadedPair } from '../../server/serving-pair.ts'
 import type { Settings } from '../../settings/load.ts'
 import type { Component as ComponentName } from '../../settings/schema.ts'
 import type { Logger } from '../../telemetry/logger.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Serving } from './serving.ts'
 
 /** One of the things that this process serves. */
 export interface Component {
   name: ComponentName
   listener: Listener
+  serving: Serving
   /** Starts the watches, and listens as soon as an answer would be right. */
   start(signal: AbortSignal): Promise<void>
   /** After the listener is closed. */
@@ -20,13 +21,14 @@ export interface Component {
 /** What every component is given. */
 export interface Surroundings {
   settings: Settings
-  serving: LoadedPair
+  /** Rayguard's own. */
+  namespace: string
   client: Client
   readiness: Readiness
   metrics: Metrics
   log: Logger
   /** What all listeners have in common. */
-  common: Pick<ListenerOptions, 'requestId' | 'log' | 'serving'>
+  common: Pick<ListenerOptions, 'requestId' | 'log'>
   clocks: Clocks
   random: Randomness
   /** How often files are looked at that may be replaced while we run. */
@@ -36,6 +38,8 @@ export interface Surroundings {
 export interface Clocks {
   /** Milliseconds since the epoch. */
   wall: () => number
+  /** The same as the API server counts them, as far as its answers have told. */
+  api: () => number
   /** Milliseconds that never go back. */
   steady: () => number
 }

@@ -12,12 +12,14 @@ import { createPodIndex } from '../../identity/pods.ts'
 import { createCalls } from '../../kubernetes/calls.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
-import { type Component, ConfigurationError, type Surroundings } from './component.ts'
+import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
+import { createServing } from './serving.ts'
 
 const rightsEveryMs = 30_000
 
 export async function createEnrollmentServer(surroundings: Surroundings): Promise<Component> {
   const { settings, client, readiness, metrics, log, clocks, random } = surroundings
+  const serving = await createServing('enrollment', surroundings)
   const authority = await opened(surroundings)
   const pods = createPodIndex({
     client,
@@ -50,6 +52,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     ...surroundings.common,
     ...settings.listen.enrollment,
     name: 'enrollment',
+    serving: serving.initial,
     // Where sources are not checked, many pods may come from one address.
     limits: checkSourceAddress
       ? limits.enrollment
@@ -74,6 +77,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     'Requests that wait until the address of their pod is visible.',
     () => enrollment.held
   )
+  serving.attach(listener)
   let listening = false
   readiness.add('enrollment', () => (listening ? undefined : 'does not listen yet'))
   readiness.add('pods', () =>
@@ -86,16 +90,20 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   return {
     name: 'enrollment',
     listener,
-    async start() {
+    serving,
+    async start(signal) {
       pods.start()
+      serving.start()
       rights.start()
-      // At once: who comes too early is told to come again.
+      if (!(await untilAborted(serving.whenUsable, signal))) return
+      // Before the watch is there: who comes too early is told to come again.
       const { address, port } = await listener.start()
       listening = true
       log.info({ listener: 'enrollment', address, port }, 'listening')
     },
     async stop() {
       rights.stop()
+      await serving.stop()
       await pods.stop()
       await authority.close()
     }

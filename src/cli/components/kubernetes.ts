@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Client, createClient } from '../../kubernetes/client.ts'
 import {
   type Connection,
   inClusterConnection,
-  kubeconfigConnection
+  kubeconfigConnection,
+  serviceAccountDirectory
 } from '../../kubernetes/connection.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
 import type { Settings } from '../../settings/load.ts'
@@ -16,10 +19,14 @@ const timeoutMs = 5_000
 export async function connect(
   settings: Settings,
   environment: Environment,
-  clocks: Clocks
+  clocks: Pick<Clocks, 'steady'>,
+  onDate?: (date: Date) => void
 ): Promise<Client> {
   try {
-    return createClient(await connection(settings, environment, clocks), { timeoutMs })
+    return createClient(await connection(settings, environment, clocks), {
+      timeoutMs,
+      ...(onDate === undefined ? {} : { onDate })
+    })
   } catch (error) {
     if (error instanceof KubernetesError && error.code === 'Credentials') {
       throw new ConfigurationError(`kubernetes: ${error.message}`, { cause: error })
@@ -28,10 +35,19 @@ export async function connect(
   }
 }
 
+/** Where Rayguard itself is. */
+export async function ownNamespace({ kubernetes }: Settings): Promise<string> {
+  if (kubernetes.namespace !== undefined) return kubernetes.namespace
+  const usual = 'rayguard-system'
+  if (kubernetes.kubeconfigFile !== undefined) return usual
+  const found = await readFile(join(serviceAccountDirectory, 'namespace'), 'utf8').catch(() => '')
+  return found.trim() || usual
+}
+
 async function connection(
   { kubernetes }: Settings,
   environment: Environment,
-  clocks: Clocks
+  clocks: Pick<Clocks, 'steady'>
 ): Promise<Connection> {
   if (kubernetes.kubeconfigFile !== undefined) {
     return kubeconfigConnection({ file: kubernetes.kubeconfigFile })

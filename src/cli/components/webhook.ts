@@ -3,25 +3,27 @@
  *
  * Loads neither the authority nor anything that signs.
  */
-import { X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { type AdmissionOutcome, admit } from '../../admission/admit.ts'
 import { admissionRoutes } from '../../admission/route.ts'
-import type { InjectionSettings } from '../../injection/settings.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
-import type { Settings } from '../../settings/load.ts'
-import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
+import { type Component, type Surroundings, untilAborted } from './component.ts'
 import { createNamespaceIndex } from './namespaces.ts'
+import { caBundleFromFile } from './registration.ts'
+import { currentInjection } from './server-ca.ts'
+import { createServing } from './serving.ts'
 
 export async function createWebhook(surroundings: Surroundings): Promise<Component> {
   const { settings, readiness, metrics, log, clocks } = surroundings
-  const injection = await injectionSettings(settings)
+  const injection = await currentInjection(surroundings)
+  const serving = await createServing('webhook', surroundings)
+  const registration = await caBundleFromFile(surroundings)
   const namespaces = createNamespaceIndex(surroundings)
   const listener = await createListener({
     ...surroundings.common,
     ...settings.listen.webhook,
     name: 'webhook',
+    serving: serving.initial,
     limits: limits.webhook,
     onReply: status => metrics.reply('webhook', status),
     register: app =>
@@ -29,64 +31,50 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
         labelsOf: namespaces.labelsOf,
         admit(review, requested) {
           const startedAt = clocks.steady()
-          const admission = admit(review, requested, injection)
+          const admission = admit(review, requested, injection.settings())
           metrics.admissionDuration((clocks.steady() - startedAt) / 1000)
           return admission
         },
         observe: outcome => observe(outcome, surroundings)
       })
   })
+  serving.attach(listener)
   let listening = false
   readiness.add('webhook', () => (listening ? undefined : 'does not listen yet'))
   readiness.add('namespaces', () =>
     namespaces.reflector.synced() ? undefined : 'the labels of namespaces are not known (yet)'
   )
+  readiness.add('serverCa', () =>
+    injection.serverCa.known() ? undefined : (injection.serverCa.problem() ?? 'not read yet')
+  )
   return {
     name: 'webhook',
     listener,
+    serving,
     async start(signal) {
       namespaces.reflector.start()
+      injection.serverCa.start()
+      serving.start()
+      registration?.start()
       // With labels unknown, `required` would be answered as the weaker default.
-      if (!(await untilAborted(namespaces.reflector.whenSynced, signal))) return
+      const known = Promise.all([
+        namespaces.reflector.whenSynced,
+        injection.serverCa.whenKnown,
+        serving.whenUsable
+      ])
+      if (!(await untilAborted(known, signal))) return
       const { address, port } = await listener.start()
       listening = true
       log.info({ listener: 'webhook', address, port }, 'listening')
     },
-    stop: () => namespaces.reflector.stop()
-  }
-}
-
-/** Throws {@link ConfigurationError}. */
-export async function injectionSettings(settings: Settings): Promise<InjectionSettings> {
-  const { serverUrl, serverCaFile, ...rest } = settings.injection
-  if (serverUrl === undefined || serverCaFile === undefined) {
-    throw new ConfigurationError('injection.serverUrl and injection.serverCaFile are needed')
-  }
-  const serverCa = await readFile(serverCaFile, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw new ConfigurationError(
-      `injection.serverCaFile: the file ${serverCaFile} cannot be read (${cause.code})`,
-      { cause }
-    )
-  })
-  if (!holdsCertificatesAlone(serverCa)) {
-    throw new ConfigurationError(
-      `injection.serverCaFile: expected PEM certificates and nothing else in ${serverCaFile}`
-    )
-  }
-  return { ...rest, serverUrl, serverCa, tokenAudience: settings.enrollment.audience }
-}
-
-/** What is wrong here would stand in every pod, and stop it there. */
-function holdsCertificatesAlone(pem: string): boolean {
-  const blocks = pem.match(/-----BEGIN [^-]+-----[^-]*-----END [^-]+-----/g) ?? []
-  try {
-    return (
-      blocks.length > 0 &&
-      !pem.includes('PRIVATE KEY') &&
-      blocks.every(block => new X509Certificate(block).ca)
-    )
-  } catch {
-    return false
+    async stop() {
+      await Promise.all([
+        namespaces.reflector.stop(),
+        injection.serverCa.stop(),
+        serving.stop(),
+        registration?.stop()
+      ])
+    }
   }
 }
 
