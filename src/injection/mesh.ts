@@ -3,7 +3,7 @@
  */
 import type { Container } from '../kubernetes/objects.ts'
 
-const names = new Set([
+export const meshContainers: ReadonlySet<string> = new Set([
   'istio-init',
   'istio-validation',
   'istio-proxy',
@@ -19,5 +19,5 @@ const names = new Set([
 ])
 
 export function isMesh(container: Container): boolean {
-  return names.has(container.name)
+  return meshContainers.has(container.name)
 }

@@ -1,0 +1,240 @@
+/** The chart with several sets of values, and what is made from it for those who have no Helm. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { parse, parseAllDocuments } from 'yaml'
+import { meshContainers } from '../../src/injection/mesh.ts'
+import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import { evaluate } from '../../src/pod-security/evaluate.ts'
+import { errorLine, loadSettings } from '../../src/settings/load.ts'
+import { readManifest } from '../support/cluster-manifest.ts'
+import { foundProgram } from '../support/found-program.ts'
+
+const helm = foundProgram('helm')
+const skip = helm === undefined && 'helm is not installed: test/cluster/build helm builds one'
+const chart = 'manifests/chart'
+
+interface Deployment extends KubernetesObject {
+  spec: { replicas: number; template: Pod }
+}
+
+const render = (...values: string[]): KubernetesObject[] =>
+  parseAllDocuments(
+    execFileSync(
+      helm ?? '',
+      ['template', 'rayguard', chart, '--namespace', 'rayguard-system', ...flags(values)],
+      { encoding: 'utf8' }
+    )
+  )
+    .map(document => document.toJS())
+    .filter(object => object !== null)
+const flags = (values: string[]) => values.flatMap(value => ['--set', value])
+
+const find = <T extends KubernetesObject>(
+  objects: KubernetesObject[],
+  kind: string,
+  name: string
+) => objects.find(object => object.kind === kind && object.metadata.name === name) as T
+
+t.test('the files beside the chart are what it renders now', { skip }, async t => {
+  const folder = t.testdir({})
+  const program = helm ?? ''
+  const PATH = `${join(program, '..')}:${process.env.PATH}`
+  execFileSync('manifests/render', [folder], { env: { ...process.env, PATH } })
+  for (const name of ['rayguard.yaml', 'alerts.yaml', 'dashboard.json']) {
+    t.equal(
+      readFileSync(join('manifests', name), 'utf8'),
+      readFileSync(join(folder, name), 'utf8'),
+      `manifests/${name} is current; manifests/render makes it anew`
+    )
+  }
+})
+
+t.test('the manifest installs by itself', async t => {
+  const objects = await readManifest()
+  await judge(t, objects)
+  t.equal(find(objects, 'Namespace', 'rayguard-system').kind, 'Namespace', 'its namespace is there')
+  t.notMatch(
+    readFileSync('manifests/rayguard.yaml', 'utf8').replace(/^ *#.*$/gm, ''),
+    /caBundle|kind: Secret\n/,
+    'nothing that is written at run time stands in it, so nothing takes it back'
+  )
+})
+
+t.test('helm finds no fault in the chart', { skip }, async t => {
+  const lint = spawnSync(helm ?? '', ['lint', '--strict', chart], { encoding: 'utf8' })
+  t.equal(lint.status, 0, lint.stdout)
+  const misspelt = spawnSync(helm ?? '', ['template', chart, '--set', 'image.tags=1'])
+  t.not(misspelt.status, 0, 'a value that does not exist is refused')
+  const values = parse(readFileSync(join(chart, 'values.yaml'), 'utf8'))
+  const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
+  t.strictSame(undescribed(schema), [], 'every value is described')
+  t.strictSame(
+    values.policies.meshContainers.sort(),
+    [...meshContainers].sort(),
+    'the policies let the same containers of meshes go first as the webhook does'
+  )
+})
+
+const valueSets: {
+  title: string
+  values: string[]
+  check?: (t: Test, o: KubernetesObject[]) => void
+}[] = [
+  {
+    title: 'as it comes',
+    values: [],
+    check(t, objects) {
+      for (const component of ['webhook', 'enrollment']) {
+        const { spec } = find<Deployment>(objects, 'Deployment', `rayguard-${component}`)
+        t.equal(spec.replicas, 2, `two replicas of the ${component}`)
+      }
+      const mounts = JSON.stringify(find(objects, 'Deployment', 'rayguard-webhook'))
+      t.notMatch(mounts, 'rayguard-ca', 'the webhook cannot see the CA of the pods')
+    }
+  },
+  {
+    title: 'with an image by digest, earlier images and a private registry',
+    values: [
+      'image.repository=registry.test/rayguard',
+      `image.digest=sha256:${'a'.repeat(64)}`,
+      'imagePullSecrets={ours}',
+      'injection.imagePullSecrets={theirs}',
+      'injection.formerImages={registry.test/rayguard:0.0.9}',
+      'settings.log.level=debug'
+    ],
+    check(t, objects) {
+      const image = `registry.test/rayguard@sha256:${'a'.repeat(64)}`
+      const { spec } = find<Deployment>(objects, 'Deployment', 'rayguard-webhook').spec.template
+      t.equal(spec.containers[0]?.image, image, 'the servers have it')
+      t.match(spec.imagePullSecrets, [{ name: 'ours' }], 'our own pull secret')
+      const policy = find<KubernetesObject & { spec: { variables: { expression: string }[] } }>(
+        objects,
+        'ValidatingAdmissionPolicy',
+        'rayguard-pods'
+      )
+      t.ok(
+        policy.spec.variables.some(
+          ({ expression }) => expression === `['${image}', 'registry.test/rayguard:0.0.9']`
+        ),
+        'the policy knows both images'
+      )
+      t.match(
+        settingsOf(objects),
+        { log: { level: 'debug' }, injection: { imagePullSecrets: ['theirs'] } },
+        'values become settings'
+      )
+    }
+  },
+  {
+    title: 'with certificates of cert-manager',
+    values: ['serving.kind=certManager'],
+    check(t, objects) {
+      const kinds = objects.filter(({ kind }) => kind === 'Certificate' || kind === 'Issuer')
+      t.equal(kinds.length, 5, 'a CA of our own, its issuer, and a certificate for each')
+      const { annotations } = find(objects, 'MutatingWebhookConfiguration', 'rayguard').metadata
+      t.strictSame(
+        annotations,
+        { 'cert-manager.io/inject-ca-from': 'rayguard-system/rayguard-webhook' },
+        'cert-manager writes the caBundle'
+      )
+      const { volumes } = find<Deployment>(objects, 'Deployment', 'rayguard-webhook').spec.template
+        .spec
+      t.strictSame(
+        volumes?.find(({ name }) => name === 'enrollment-ca')?.secret,
+        { secretName: 'rayguard-enrollment-tls', items: [{ key: 'ca.crt', path: 'ca.crt' }] },
+        'the webhook sees the CA of the enrollment server, not its key'
+      )
+      t.notOk(find(objects, 'Role', 'rayguard-webhook'), 'no right to any Secret')
+    }
+  },
+  {
+    title: 'with an issuer that is there',
+    values: [
+      'serving.kind=certManager',
+      'serving.issuer.name=company',
+      'serving.issuer.kind=ClusterIssuer'
+    ],
+    check(t, objects) {
+      t.notOk(
+        objects.some(({ kind }) => kind === 'Issuer'),
+        'no issuer is made'
+      )
+    }
+  },
+  {
+    title: 'with Secrets that somebody else keeps',
+    values: ['serving.kind=secret', 'serving.secrets.webhook=mine']
+  },
+  {
+    title: 'with monitoring and nothing else',
+    values: [
+      ...['serviceMonitor', 'prometheusRule', 'dashboard'].map(each => `monitoring.${each}=true`),
+      ...['policies.enabled', 'networkPolicies.enabled', 'priorityClass.create'].map(
+        each => `${each}=false`
+      ),
+      'priorityClass.name='
+    ],
+    check(t, objects) {
+      for (const kind of ['ServiceMonitor', 'PrometheusRule'])
+        t.ok(find(objects, kind, 'rayguard'), `there is a ${kind}`)
+      t.notOk(
+        objects.some(({ kind = '' }) => /Policy|PriorityClass/.test(kind)),
+        'what is turned off is not there'
+      )
+    }
+  }
+]
+
+for (const { title, values, check } of valueSets) {
+  t.test(`the chart ${title}`, { skip }, async t => {
+    const objects = render(...values)
+    await judge(t, objects)
+    check?.(t, objects)
+  })
+}
+
+/** Whatever the values: our own pods keep to the standard, and each component understands its settings. */
+async function judge(t: Test, objects: KubernetesObject[]): Promise<void> {
+  const file = join(t.testdir({}), 'config.yaml')
+  const [settings] = objects.filter(
+    ({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === 'rayguard'
+  ) as (KubernetesObject & { data: Record<string, string> })[]
+  writeFileSync(file, settings?.data['config.yaml'] ?? '')
+  for (const { kind, metadata, spec } of objects as Deployment[]) {
+    if (kind !== 'Deployment') continue
+    t.strictSame(evaluate(spec.template), [], `${metadata.name} keeps to restricted`)
+    const env = spec.template.spec.containers[0]?.env ?? []
+    const environment = Object.fromEntries(env.map(({ name, value }) => [name, value ?? '']))
+    const loaded = await loadSettings({ file, environment })
+    t.strictSame(
+      'errors' in loaded ? loaded.errors.map(errorLine) : [],
+      [],
+      `${metadata.name} understands its settings`
+    )
+  }
+  for (const { kind, metadata } of objects.filter(({ kind }) => /Configuration$/.test(kind ?? '')))
+    t.match(metadata.name, 'rayguard', `${kind} has the name that our rights are for`)
+}
+
+function settingsOf(objects: KubernetesObject[]): unknown {
+  const map = find<KubernetesObject & { data: Record<string, string> }>(
+    objects,
+    'ConfigMap',
+    'rayguard'
+  )
+  return parse(map.data['config.yaml'] ?? '')
+}
+
+interface Schema {
+  description?: string
+  properties?: Record<string, Schema>
+}
+
+function undescribed(schema: Schema, path = ''): string[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([key, child]) => [
+    ...(child.description ? [] : [`${path}${key}`]),
+    ...undescribed(child, `${path}${key}.`)
+  ])
+}
