@@ -105,6 +105,17 @@ TOML
 
 containers() { ctr --address "$state/containerd.sock" --namespace k8s.io "$@"; }
 
+# crash NAMESPACE POD [CONTAINER]
+crash() {
+  local kind='"io.cri-containerd.kind"==sandbox' found
+  [ -z "${3:-}" ] || kind="\"io.kubernetes.container.name\"==$3"
+  found=$(containers containers list -q "labels.\"io.kubernetes.pod.namespace\"==$1,labels.\"io.kubernetes.pod.name\"==$2,labels.$kind")
+  # those that have ended are still listed
+  found=$(containers tasks list | awk -v wanted=" $(tr '\n' ' ' <<<"$found")" '$3 == "RUNNING" && index(wanted, " " $1 " ") { print $1 }')
+  [ -n "$found" ] || fail "nothing of $1/$2 runs"
+  containers tasks kill --signal SIGKILL "$found"
+}
+
 node_load() { containers images import "$1" >/dev/null; }
 
 name_service() {

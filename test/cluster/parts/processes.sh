@@ -5,8 +5,22 @@
 start() {
   local name=$1
   shift
-  RAYGUARD_CLUSTER_MEMBER=$state setsid nohup "$@" >"$state/$name.log" 2>&1 </dev/null &
+  printf '%s\0' "$@" >"$state/$name.command"
+  RAYGUARD_CLUSTER_MEMBER=$state setsid nohup "$@" >>"$state/$name.log" 2>&1 </dev/null &
   echo $! >"$state/$name.pid"
+}
+
+# restart NAME: as after a crash, with the same command
+restart() {
+  local command
+  running "$1" || fail "$1 does not run"
+  mapfile -d '' command <"$state/$1.command"
+  local pid limit=$((SECONDS + 10))
+  pid=$(cat "$state/$1.pid")
+  kill -9 "$pid"
+  # its environment is gone before its ports are; a process that nobody reaps stays, hence the limit
+  while kill -0 "$pid" 2>/dev/null && ((SECONDS < limit)); do sleep 0.1; done
+  start "$1" "${command[@]}"
 }
 
 running() {
