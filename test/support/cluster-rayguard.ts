@@ -21,6 +21,8 @@ export interface RunningRayguard {
   /** The CA that vouches for the enrollment listener. */
   servingCa: string
   image: string
+  /** Where each process answers for its health and its metrics. */
+  opsAddresses: string[]
   /** The text of one metric's samples, of both processes. */
   metrics(name: string): Promise<string[]>
   /** Everything that both have logged. */
@@ -120,6 +122,7 @@ export async function startRayguard(
     enrollmentUrl,
     servingCa: servingCa.certificate,
     image,
+    opsAddresses: [webhookOps, enrollmentOps].map(port => `127.0.0.1:${port}`),
     async metrics(name) {
       const pages = await Promise.all(
         [webhookOps, enrollmentOps].map(async port =>
