@@ -163,6 +163,9 @@ export interface ContainerStatus {
     running?: { startedAt?: string | null } | null
     terminated?: { exitCode: number; reason?: string; message?: string } | null
   } | null
+  lastState?: {
+    terminated?: { exitCode: number; reason?: string; message?: string } | null
+  } | null
 }
 
 export interface PodStatus {

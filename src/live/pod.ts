@@ -1,0 +1,90 @@
+/**
+ * What is kept of a Ray pod: whose it is, whether it speaks TLS, whether it lives, and what its agent said last.
+ *
+ * Pure. Heads and workers alone; submitters and Redis cleanups do not take part in Ray's TLS.
+ */
+import type { TerminationMessage } from '../contract/enrollment.ts'
+import { enrollContainer } from '../contract/pod.ts'
+import type { Pod } from '../kubernetes/objects.ts'
+import { classify } from '../ray/classify.ts'
+import { rayContainerIndex } from '../ray/containers.ts'
+import { type ClusterReference, controllingRayCluster } from '../ray/owner.ts'
+import { hasCompleteTls, tlsVariables } from '../ray/tls-variables.ts'
+
+/** `rayguard`: our init container stands; `other`: TLS by other means, which is neither for nor against us. */
+export type PodTls = 'rayguard' | 'other' | 'none'
+
+export interface LivePod {
+  uid: string
+  namespace: string
+  name: string
+  node: 'head' | 'worker'
+  cluster: ClusterReference
+  tls: PodTls
+  /** Not finished and not being deleted. */
+  live: boolean
+  /** Milliseconds since the epoch. */
+  createdAt: number
+  /** Absent until the agent has written its last words. */
+  agent?: AgentWords
+}
+
+export type AgentWords =
+  | ({ ended: 'well' } & TerminationMessage)
+  /** `code` is that of the refusal; `Unknown` where the message is none of ours. */
+  | { ended: 'badly'; code: string; message: string }
+
+/** `undefined` for what is not a head or worker under the control of a RayCluster. */
+export function livePod(pod: Pod): LivePod | undefined {
+  const cluster = controllingRayCluster(pod)
+  if (cluster === undefined || !Array.isArray(pod.spec?.containers)) return undefined
+  const { kind } = classify(pod)
+  if (kind !== 'head' && kind !== 'worker') return undefined
+  const { uid = '', namespace = '', name = '', creationTimestamp } = pod.metadata
+  const agent = agentWords(pod)
+  return {
+    ...{ uid, namespace, name, node: kind, cluster, tls: podTls(pod), live: isLive(pod) },
+    createdAt: Date.parse(creationTimestamp ?? '') || 0,
+    ...(agent === undefined ? {} : { agent })
+  }
+}
+
+export function podTls(pod: Pod): PodTls {
+  if (pod.spec.initContainers?.some(({ name }) => name === enrollContainer)) return 'rayguard'
+  const ray = pod.spec.containers[rayContainerIndex]
+  return ray !== undefined && hasCompleteTls(tlsVariables(ray)) ? 'other' : 'none'
+}
+
+/**
+ * A pod that is being deleted does not count, though it runs on for a while: whoever deletes all pods of a cluster wants
+ * it anew, and a cluster would otherwise keep itself in its former state for ever.
+ */
+function isLive({ metadata, status }: Pod): boolean {
+  return !metadata.deletionTimestamp && status?.phase !== 'Succeeded' && status?.phase !== 'Failed'
+}
+
+/** The agent's last words, of its last run: of this sandbox, else of the one before. */
+export function agentWords({ status }: Pod): AgentWords | undefined {
+  const found = status?.initContainerStatuses?.find(({ name }) => name === enrollContainer)
+  const ended = found?.state?.terminated ?? found?.lastState?.terminated
+  if (!ended) return undefined
+  const said = record(ended.message)
+  const { serialNumber, notAfter, anchorSha256 } = said
+  if (ended.exitCode === 0) {
+    if (typeof serialNumber !== 'string' || typeof notAfter !== 'string') return undefined
+    const anchor = typeof anchorSha256 === 'string' ? anchorSha256 : ''
+    return { ended: 'well', serialNumber, notAfter, anchorSha256: anchor }
+  }
+  const code = typeof said.code === 'string' && /^\w{1,40}$/.test(said.code) ? said.code : 'Unknown'
+  return { ended: 'badly', code, message: typeof said.message === 'string' ? said.message : '' }
+}
+
+/** Whoever may write a pod's status may write anything here. */
+function record(text: string | undefined): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}

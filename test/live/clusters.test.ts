@@ -1,0 +1,205 @@
+import t, { type Test } from 'tap'
+import { createStandIn } from '../../src/demo/stand-in.ts'
+import { createClient } from '../../src/kubernetes/client.ts'
+import type { Pod } from '../../src/kubernetes/objects.ts'
+import {
+  type ClusterTls,
+  createLiveClusters,
+  type LiveClusters,
+  sideOf
+} from '../../src/live/clusters.ts'
+import { agentWords, livePod } from '../../src/live/pod.ts'
+import { headPod, type PodChanges, redisCleanupPod, workerPod } from '../support/builders.ts'
+import { clientToken, servingPair } from '../support/enrollment-stage.ts'
+import { nativeTls } from '../support/kuberay-pods.ts'
+
+const pair = servingPair()
+const uid = headPod().metadata.ownerReferences?.[0]?.uid ?? ''
+const cluster = { namespace: 'team-a', uid }
+
+/** A pod as it is stored: with a name, and with TLS where our init container stands. */
+function stored(pod: Pod, name: string, tls: boolean, changes: Partial<Pod['metadata']> = {}): Pod {
+  const enroll = { name: 'rayguard-enroll', image: 'rayguard' }
+  return {
+    ...pod,
+    metadata: { ...pod.metadata, name, namespace: 'team-a', uid: `${name}-uid`, ...changes },
+    spec: {
+      ...pod.spec,
+      ...(tls ? { initContainers: [enroll, ...(pod.spec.initContainers ?? [])] } : {})
+    }
+  }
+}
+const head = (name: string, tls: boolean, changes: PodChanges = {}) =>
+  stored(headPod(changes), name, tls)
+const worker = (name: string, tls: boolean, changes: PodChanges = {}) =>
+  stored(workerPod(changes), name, tls)
+
+async function watched(t: Test, ...pods: Pod[]) {
+  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  const server = await standIn.listen()
+  for (const pod of pods) standIn.put(pod)
+  const client = createClient(
+    {
+      server,
+      ca: pair.ca,
+      credentials: async () => ({ headers: { authorization: `Bearer ${clientToken}` } })
+    },
+    { timeoutMs: 5_000 }
+  )
+  let now = 0
+  const waiting = new Set<() => void>()
+  const clusters: LiveClusters = createLiveClusters({
+    client,
+    random: () => 0,
+    clock: () => now,
+    onChange() {
+      for (const look of [...waiting]) look()
+    }
+  })
+  clusters.start()
+  await clusters.whenSynced
+  t.teardown(async () => {
+    await clusters.stop()
+    await client.close()
+    await standIn.close()
+  })
+  return {
+    clusters,
+    standIn,
+    forward(milliseconds: number) {
+      now += milliseconds
+    },
+    /** Once the watch has shown it. */
+    becomes(wanted: ClusterTls | undefined) {
+      return new Promise<void>(resolve => {
+        const look = () => {
+          if (clusters.tlsOf(cluster) !== wanted) return
+          waiting.delete(look)
+          resolve()
+        }
+        waiting.add(look)
+        look()
+      })
+    }
+  }
+}
+
+t.test('a cluster is what its live pods are', async t => {
+  const { clusters, standIn, becomes } = await watched(t, head('h', false), worker('w', false))
+  t.equal(clusters.tlsOf(cluster), 'none', 'known with the first list')
+  t.equal(clusters.withoutTls(), 1, 'and counted')
+  t.equal(clusters.tlsOf({ ...cluster, uid: 'another' }), undefined, 'another cluster is free')
+
+  standIn.remove(head('h', false))
+  standIn.put(worker('w2', false))
+  standIn.remove(worker('w', false))
+  await becomes('none')
+  t.equal(
+    clusters.tlsOf(cluster),
+    'none',
+    'a head that is replaced among plaintext workers finds them (GCS fault tolerance)'
+  )
+  standIn.put({
+    ...worker('w2', false),
+    metadata: { ...worker('w2', false).metadata, deletionTimestamp: '2026-01-01T00:00:00Z' }
+  })
+  await becomes(undefined)
+  t.equal(clusters.withoutTls(), 0, 'whoever deletes all pods gets the cluster anew')
+  standIn.put(head('h2', true))
+  await becomes('rayguard')
+})
+
+t.test('the head decides; without one, a single pod with TLS does', async t => {
+  const none = { rayguard: 0, none: 0 }
+  const some = { rayguard: 1, none: 2 }
+  t.equal(sideOf({ head: none, worker: none }), undefined)
+  t.equal(sideOf({ head: { rayguard: 0, none: 1 }, worker: some }), 'none', 'plaintext head')
+  t.equal(sideOf({ head: { rayguard: 1, none: 0 }, worker: { rayguard: 0, none: 9 } }), 'rayguard')
+  t.equal(sideOf({ head: none, worker: some }), 'rayguard', 'stragglers change nothing')
+  t.equal(sideOf({ head: none, worker: { rayguard: 0, none: 1 } }), 'none')
+})
+
+t.test('what takes no part has no say', async t => {
+  const finished = worker('finished', false)
+  const { clusters } = await watched(
+    t,
+    { ...finished, status: { phase: 'Failed' } },
+    { ...worker('done', false), status: { phase: 'Succeeded' } },
+    stored(redisCleanupPod(), 'cleanup', false),
+    worker('native', false, nativeTls('secret')),
+    worker('unowned', false, { metadata: { ownerReferences: [] } }),
+    worker('misspelt', false, { labels: { 'ray.io/node-type': 'Worker' } })
+  )
+  t.equal(clusters.tlsOf(cluster), undefined, 'finished, cleanup, other TLS, not owned, no role')
+})
+
+t.test('attack: a pod of another namespace does not speak for this RayCluster', async t => {
+  const { clusters } = await watched(t, stored(headPod(), 'h', false, { namespace: 'team-b' }))
+  t.equal(clusters.tlsOf(cluster), undefined, 'though it names its UID')
+  t.equal(clusters.tlsOf({ namespace: 'team-b', uid }), 'none', 'it speaks for its own namespace')
+})
+
+t.test('pods that were answered a moment ago count until they are seen', async t => {
+  const { clusters, standIn, forward, becomes } = await watched(t)
+  clusters.expect(cluster, 'head', 'none')
+  t.equal(clusters.tlsOf(cluster), 'none', 'the next pod is answered alike')
+  t.equal(clusters.withoutTls(), 0, 'nothing is counted that is not there')
+  forward(1_900)
+  t.equal(clusters.tlsOf(cluster), 'none')
+  forward(200)
+  t.equal(clusters.tlsOf(cluster), undefined, 'a pod that was never created is forgotten')
+
+  clusters.expect(cluster, 'worker', 'none')
+  clusters.expect(cluster, 'worker', 'none')
+  standIn.put(worker('w1', false))
+  standIn.put(worker('w2', false))
+  standIn.remove(worker('w1', false))
+  standIn.remove(worker('w2', false))
+  await becomes(undefined)
+  t.pass('each that was seen is forgotten with its pod, without waiting')
+})
+
+t.test('what is read of a pod', async t => {
+  const pod = worker('w', true)
+  const said = (terminated: object | undefined, last?: object) =>
+    agentWords({
+      ...pod,
+      status: {
+        initContainerStatuses: [
+          {
+            name: 'rayguard-enroll',
+            state: terminated ? { terminated: terminated as { exitCode: number } } : {},
+            ...(last ? { lastState: { terminated: last as { exitCode: number } } } : {})
+          }
+        ]
+      }
+    })
+  const words = { serialNumber: 'ab', notAfter: '2027-01-01T00:00:00Z', anchorSha256: 'cd' }
+  t.match(said({ exitCode: 0, message: JSON.stringify(words) }), { ended: 'well', ...words })
+  t.match(
+    said(undefined, { exitCode: 1, message: '{"code":"SourceAddress","message":"no"}' }),
+    { ended: 'badly', code: 'SourceAddress', message: 'no' },
+    'of the run before, while it tries again'
+  )
+  for (const message of [undefined, '', 'x', '[]', 'null', '{"code":"a b\\u0000"}', '{"code":1}'])
+    t.match(said({ exitCode: 2, message }), { ended: 'badly', code: 'Unknown' }, `${message}`)
+  for (const message of [undefined, 'x', '{}', '{"serialNumber":1,"notAfter":2}'])
+    t.equal(said({ exitCode: 0, message }), undefined, `a certificate that is not told: ${message}`)
+  t.equal(said(undefined), undefined, 'nothing yet')
+
+  t.match(livePod(pod), {
+    name: 'w',
+    namespace: 'team-a',
+    node: 'worker',
+    tls: 'rayguard',
+    live: true,
+    cluster: { name: 'demo', uid, apiVersion: 'ray.io/v1' }
+  })
+  const owner = (changes: object) =>
+    worker('w', true, {
+      metadata: { ownerReferences: [{ ...pod.metadata.ownerReferences?.[0], ...changes } as never] }
+    })
+  t.equal(livePod(owner({ apiVersion: 'other.io/v1' })), undefined, 'another RayCluster')
+  t.equal(livePod(owner({ controller: false })), undefined, 'an owner that does not control')
+  t.equal(livePod(owner({ kind: 'RayJob' })), undefined, 'another kind')
+})
