@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { freePort } from '../src/demo/addresses.ts'
+import { demoNamespace, namespaceOf } from '../src/demo/pods.ts'
 import type { KubernetesObject } from '../src/kubernetes/objects.ts'
 import { type Ca, createCa, createServingPair, type ServingPair } from './certificates.ts'
 import { startProcess } from './processes.ts'
@@ -60,6 +61,7 @@ export async function openStage(): Promise<Stage> {
   const serving = await createServingPair(servingCa)
   const standIn = startProcess('stand-in')
   const apiUrl = await standIn.call<string>('listen', { ...serving, clientToken })
+  await standIn.call('put', [namespaceOf(demoNamespace)])
   const path = (name: string) => join(directory, name)
   await writeFile(path('serving.crt'), serving.certificate)
   await writeFile(path('serving.key'), serving.privateKey, { mode: 0o600 })

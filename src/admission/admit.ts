@@ -10,7 +10,7 @@ import type { Finding, Injection, RefusalCode } from '../injection/outcome.ts'
 import type { InjectionRequest, InjectionSettings } from '../injection/settings.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import type { RayKind } from '../ray/classify.ts'
-import { type Modes, type RequestedModes, resolveModes } from './modes.ts'
+import { type Modes, modesNeedLabels, type RequestedModes, resolveModes } from './modes.ts'
 import {
   type AdmissionAnswer,
   type AdmissionRequest,
@@ -18,7 +18,9 @@ import {
   type AdmissionReview,
   apiVersion
 } from './review.ts'
-import { auditText, refusalText, warningTexts } from './texts.ts'
+import { auditTexts, refusalText, warningTexts } from './texts.ts'
+
+type ClusterTls = NonNullable<InjectionRequest['clusterTls']>
 
 export type AdmissionCode = RefusalCode | 'NamespaceLabel' | 'ForbiddenKey'
 
@@ -26,6 +28,8 @@ export type AdmissionCode = RefusalCode | 'NamespaceLabel' | 'ForbiddenKey'
 export interface AdmissionOutcome {
   allowed: boolean
   kind: RayKind
+  /** Of an allowed pod. */
+  tls?: 'rayguard' | 'other' | 'none'
   code?: AdmissionCode
   reason?: string
   operations: number
@@ -43,17 +47,25 @@ export interface Admission {
   injection?: Injection
 }
 
+/** True where the labels of the namespace decide: without them there is no answer. */
+export function needsLabels({ request }: AdmissionReview, requested: RequestedModes): boolean {
+  return isOurs(request) && modesNeedLabels(requested)
+}
+
+/** `clusterTls`: what the live pods of the pod's RayCluster have; absent where none lives. */
 export function admit(
   review: AdmissionReview,
   requested: RequestedModes,
-  settings: InjectionSettings
+  settings: InjectionSettings,
+  clusterTls?: ClusterTls
 ): Admission {
   const { request } = review
   if (!isOurs(request)) return letThrough(request)
   const resolved = resolveModes(requested)
   if ('problem' in resolved) return refuseRequest(review, 'NamespaceLabel', resolved.problem)
   const { modes } = resolved
-  const injection = inject(request.object as Pod, injectionRequest(request, modes), settings)
+  const asked = injectionRequest(request, modes, clusterTls)
+  const injection = inject(request.object as Pod, asked, settings)
   return {
     answer: answer(response(request, modes, injection)),
     outcome: outcome(request, modes, injection),
@@ -97,9 +109,14 @@ function letThrough(request: AdmissionRequest): Admission {
   }
 }
 
-function injectionRequest(request: AdmissionRequest, modes: Modes): InjectionRequest {
+function injectionRequest(
+  request: AdmissionRequest,
+  modes: Modes,
+  clusterTls: ClusterTls | undefined
+): InjectionRequest {
   return {
     ...modes,
+    ...(clusterTls === undefined ? {} : { clusterTls }),
     namespace: request.namespace ?? '',
     // Every kubelet is a member (https://kubernetes.io/docs/reference/access-authn-authz/node/); a pod's author is not.
     fromKubelet: request.userInfo?.groups?.includes('system:nodes') ?? false,
@@ -111,15 +128,16 @@ function injectionRequest(request: AdmissionRequest, modes: Modes): InjectionReq
 
 function response(
   { uid }: AdmissionRequest,
-  { podSecurity }: Modes,
+  modes: Modes,
   injection: Injection
 ): AdmissionResponse {
+  const auditAnnotations = auditTexts(modes, injection)
   if (!injection.allowed) {
-    return { uid, allowed: false, status: forbidden(injection.code, injection.reason) }
+    const status = forbidden(injection.code, injection.reason)
+    return { uid, allowed: false, status, auditAnnotations }
   }
   const { operations, findings } = injection
-  const warnings = warningTexts(findings, podSecurity)
-  const audit = podSecurity === 'audit' ? auditText(findings) : undefined
+  const warnings = warningTexts(findings, modes.podSecurity)
   return {
     uid,
     allowed: true,
@@ -127,7 +145,7 @@ function response(
       ? { patchType: 'JSONPatch', patch: Buffer.from(patchText(operations)).toString('base64') }
       : {}),
     ...(warnings.length > 0 ? { warnings } : {}),
-    ...(audit === undefined ? {} : { auditAnnotations: { 'pod-security-violations': audit } })
+    ...(injection.kind === 'none' && findings.length === 0 ? {} : { auditAnnotations })
   }
 }
 
@@ -151,7 +169,7 @@ function outcome(request: AdmissionRequest, modes: Modes, injection: Injection):
     modes,
     allowed,
     kind,
-    ...(allowed ? {} : { code: injection.code, reason: injection.reason }),
+    ...(allowed ? { tls: injection.tls } : { code: injection.code, reason: injection.reason }),
     operations: allowed ? injection.operations.length : 0,
     findings
   }

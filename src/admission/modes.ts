@@ -44,6 +44,10 @@ export function resolveModes(requested: RequestedModes): { modes: Modes } | { pr
   return { modes: { podSecurity, tls } }
 }
 
+export function modesNeedLabels({ podSecurity, tls }: RequestedModes): boolean {
+  return podSecurity === undefined || tls === undefined
+}
+
 export function isPodSecurityMode(text: string): text is PodSecurityMode {
   return (podSecurityModes as readonly string[]).includes(text)
 }

@@ -5,17 +5,21 @@
  */
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
-import { type Admission, type AdmissionOutcome, refuseRequest } from './admit.ts'
+import { type Admission, type AdmissionOutcome, needsLabels, refuseRequest } from './admit.ts'
 import { type Body, readBody } from './body.ts'
 import { isPodSecurityMode, isTlsMode, type RequestedModes } from './modes.ts'
 import { type AdmissionReview, decodeReview } from './review.ts'
 
 export interface AdmissionRoutesOptions {
   admit(review: AdmissionReview, requested: RequestedModes): Admission
-  /** Undefined for a namespace that is not known (yet): the defaults hold. */
-  labelsOf(namespace: string): Readonly<Record<string, string>> | undefined
+  /** Undefined for a namespace that is not known (yet). */
+  labelsOf(namespace: string): Labels | undefined
+  /** Waits a moment for a namespace that is not known; undefined when it stays so. */
+  whenKnown(namespace: string): Promise<Labels | undefined>
   observe(outcome: AdmissionOutcome): void
 }
+
+type Labels = Readonly<Record<string, string>>
 
 /** An object of 3 MiB, the API server's limit, comes with its old state and managed fields. */
 const bodyLimit = 7 * 1024 * 1024
@@ -45,7 +49,7 @@ export async function admissionRoutes(
   })
 
   app.post('/mutate', { bodyLimit }, (request, reply) =>
-    reply.send(answer(options, reply, request.body as Body, {}))
+    answer(options, reply, request.body as Body, {})
   )
   app.post<{ Params: { podSecurity: string; tls?: string } }>(
     '/mutate/:podSecurity/:tls?',
@@ -57,30 +61,61 @@ export async function admissionRoutes(
       }
       if (tls !== undefined && !isTlsMode(tls)) return unknownSegment(reply, tls, tlsModes)
       const requested: RequestedModes = tls === undefined ? { podSecurity } : { podSecurity, tls }
-      return reply.send(answer(options, reply, request.body as Body, requested))
+      return answer(options, reply, request.body as Body, requested)
     }
   )
 }
 
 function answer(
-  { admit, labelsOf, observe }: AdmissionRoutesOptions,
+  options: AdmissionRoutesOptions,
   reply: FastifyReply,
   body: Body | undefined,
   requested: RequestedModes
-): unknown {
+): FastifyReply | Promise<FastifyReply> {
   const decoded = decodeReview(body?.value)
-  if ('problem' in decoded) return status(reply, 400, decoded.problem)
+  if ('problem' in decoded) return sendStatus(reply, 400, decoded.problem)
   const { review } = decoded
-  const labels = labelsOf(review.request.namespace ?? '')
+  const namespace = review.request.namespace ?? ''
+  const labels = options.labelsOf(namespace)
+  if (labels !== undefined || !needsLabels(review, requested)) {
+    return decided(options, reply, review, body, withLabels(requested, labels))
+  }
+  return options
+    .whenKnown(namespace)
+    .then(shown =>
+      shown === undefined
+        ? sendStatus(reply, 503, unknownNamespace)
+        : decided(options, reply, review, body, withLabels(requested, shown))
+    )
+}
+
+/**
+ * Attack, or bad luck: pods that come together with their namespace, before the watch has shown its labels. The default
+ * modes would be weaker than what an administrator wrote, and nothing corrects a running pod.
+ */
+const unknownNamespace =
+  'The labels of the namespace are not known to Rayguard yet. Nothing is to be done: whoever creates the pod tries again.'
+
+function decided(
+  { admit, observe }: AdmissionRoutesOptions,
+  reply: FastifyReply,
+  review: AdmissionReview,
+  body: Body | undefined,
+  requested: RequestedModes
+): FastifyReply {
   const admission = body?.forbiddenKey
     ? refuseRequest(
         review,
         'ForbiddenKey',
         `The request has a key "__proto__" at ${body.forbiddenKey}, which is never valid; remove it.`
       )
-    : admit(review, labels === undefined ? requested : { ...requested, namespaceLabels: labels })
+    : admit(review, requested)
   observe(admission.outcome)
-  return admission.answer
+  return reply.send(admission.answer)
+}
+
+function withLabels(requested: RequestedModes, labels: Labels | undefined): RequestedModes {
+  return labels === undefined ? requested : { ...requested, namespaceLabels: labels }
 }
 
 function unknownSegment(reply: FastifyReply, found: string, known: readonly string[]) {
@@ -93,13 +128,15 @@ function unknownSegment(reply: FastifyReply, found: string, known: readonly stri
   )
 }
 
-function sendStatus(reply: FastifyReply, code: number, message: string) {
-  return reply.send(status(reply, code, message))
+/** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/ */
+function sendStatus(reply: FastifyReply, code: number, message: string): FastifyReply {
+  const reason = reasons.get(code) ?? 'BadRequest'
+  return reply
+    .code(code)
+    .send({ kind: 'Status', apiVersion: 'v1', status: 'Failure', reason, message, code })
 }
 
-/** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/ */
-function status(reply: FastifyReply, code: number, message: string) {
-  reply.code(code)
-  const reason = code === 404 ? 'NotFound' : 'BadRequest'
-  return { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason, message, code }
-}
+const reasons = new Map([
+  [404, 'NotFound'],
+  [503, 'ServiceUnavailable']
+])

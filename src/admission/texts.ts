@@ -5,7 +5,8 @@
  * is too long (https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response).
  */
 import type { PodSecurityMode } from '../contract/pod.ts'
-import type { Finding } from '../injection/outcome.ts'
+import type { Finding, Injection } from '../injection/outcome.ts'
+import type { Modes } from './modes.ts'
 
 const maximumWarning = 256
 const maximumWarnings = 4000
@@ -25,6 +26,19 @@ export function warningTexts(findings: readonly Finding[], podSecurity: PodSecur
   })
   const more = texts.length - fitting.length
   return more > 0 ? [...fitting, `rayguard: ${more} more`] : fitting
+}
+
+/**
+ * For the API server's audit log, which puts the name of the webhook before each key: what held, what became of the pod, and
+ * in the mode `audit` what stands against it.
+ */
+export function auditTexts(modes: Modes, injection: Injection): Record<string, string> {
+  const violations = modes.podSecurity === 'audit' ? auditText(injection.findings) : undefined
+  return {
+    modes: `tls=${modes.tls} pod-security=${modes.podSecurity}`,
+    decision: injection.allowed ? `${injection.kind} tls=${injection.tls}` : injection.code,
+    ...(violations === undefined ? {} : { 'pod-security-violations': violations })
+  }
 }
 
 export function auditText(findings: readonly Finding[]): string | undefined {

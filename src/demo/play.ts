@@ -20,6 +20,7 @@ import {
   headName,
   headPod,
   headServiceOf,
+  namespaceOf,
   rayCluster,
   workerPod
 } from './pods.ts'
@@ -34,6 +35,8 @@ export interface Cast {
 
 export async function play(cast: Cast): Promise<void> {
   const { stage, narrator } = cast
+  stage.standIn.put(namespaceOf(demoNamespace))
+  stage.standIn.put(namespaceOf('team-b'))
   const cluster = stage.standIn.put(rayCluster('11111111-0000-4000-8000-000000000001'))
   stage.standIn.put(headServiceOf(cluster))
 

@@ -1,7 +1,7 @@
 /**
  * The pods of a small RayCluster as KubeRay 1.6 asks the API server to create them, and the objects around them.
  */
-import type { Container, Pod, RayCluster, Service } from '../kubernetes/objects.ts'
+import type { Container, Namespace, Pod, RayCluster, Service } from '../kubernetes/objects.ts'
 
 export const demoNamespace = 'team-a'
 export const demoCluster = 'demo'
@@ -10,6 +10,15 @@ export const headName = `${headService}.${demoNamespace}.svc.cluster.local`
 
 const image = 'rayproject/ray:2.58.0'
 const sharedMemory = { name: 'shared-mem', emptyDir: { medium: 'Memory', sizeLimit: '1Gi' } }
+
+/** Its labels say what its administrators want; without any the defaults hold. */
+export function namespaceOf(name: string): Namespace {
+  return {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: { 'kubernetes.io/metadata.name': name } }
+  }
+}
 
 export function rayCluster(uid: string): RayCluster {
   return {

@@ -15,7 +15,7 @@ import { isEnroll } from './enroll-container.ts'
 import { newEphemeral, refuseEphemeralMounts } from './ephemeral.ts'
 import { putNetrc, refuseNetrc } from './netrc.ts'
 import { sudoNotices, tlsNotices } from './notices.ts'
-import { type Finding, type Injection, type Refusal, refuse } from './outcome.ts'
+import { type Finding, type Injection, quote, type Refusal, refuse } from './outcome.ts'
 import { putReport } from './report.ts'
 import type { InjectionRequest, InjectionSettings } from './settings.ts'
 import { refuseOddShape, refuseTooLarge } from './shape.ts'
@@ -78,7 +78,7 @@ function untouched(pod: Pod, ray: RayPod): Injection {
   const findings: Finding[] = ray.reason
     ? [{ kind: 'notice', id: ray.looksLikeRay ? 'NodeTypeUnknown' : 'NotRay', reason: ray.reason }]
     : []
-  return { allowed: true, kind: 'none', pod, operations: [], findings }
+  return { allowed: true, kind: 'none', tls: 'none', pod, operations: [], findings }
 }
 
 function refused(kind: RayPod['kind'], refusal: Refusal, findings: Finding[] = []): Injection {
@@ -96,9 +96,11 @@ function injectNode(
   const wanted = request.tls !== 'no-tls'
   const foreign = wanted && hasForeignTls(pod.spec.containers[rayContainerIndex] as Container)
   const names = [...new Set([...rayContainers(pod, ray.kind), ...wishes.tlsContainers])]
-  const enroll = wanted && !foreign
+  const leftAlone = wanted && !foreign && wouldSplit(pod, request)
+  const enroll = wanted && !foreign && !leftAlone
   const refusal =
     (foreign && request.tls === 'required' ? foreignRequired : undefined) ??
+    (leftAlone && request.tls === 'required' ? refuseLive(ray) : undefined) ??
     (enroll ? refuseTls(pod, names, settings) : undefined) ??
     (wishes.netrcSecret === undefined ? undefined : refuseNetrc(pod, wishes.netrcSecret))
   if (refusal) return refused(ray.kind, refusal)
@@ -107,6 +109,8 @@ function injectNode(
   if (enroll) putTls(edits, names, settings)
   if (wishes.netrcSecret !== undefined) putNetrc(edits, wishes.netrcSecret)
   const notices = foreign ? [foreignNotice] : tlsNotices(edits.pod)
+  if (leftAlone) notices.push(leftAloneNotice(ray))
+  if (!wanted && request.clusterTls === 'rayguard') notices.push(withTlsNotice)
   return finish(edits, ray, request, { foreign, names, notices })
 }
 
@@ -120,6 +124,40 @@ const foreignNotice: Finding = {
   kind: 'notice',
   id: 'TlsByOtherMeans',
   reason: 'the Ray container brings its own TLS, which is left alone'
+}
+
+/**
+ * A pod with TLS among pods without it can reach none of them, and KubeRay waits for ever. What carries our container was
+ * admitted with it before: a second pass takes nothing away.
+ */
+function wouldSplit(pod: Pod, { clusterTls }: InjectionRequest): boolean {
+  return clusterTls === 'none' && !isEnrolled(pod)
+}
+
+/** Neither a split cluster nor a pod without TLS: the running pods go on, and somebody has to decide. */
+function refuseLive(ray: RayPod): Refusal {
+  return refuse(
+    'LiveClusterWithoutTls',
+    `This namespace requires TLS, and ${liveWithoutTls(ray)}; a pod with TLS could not join them. ${wayOut}`
+  )
+}
+
+function leftAloneNotice(ray: RayPod): Finding {
+  const reason = `${liveWithoutTls(ray)}, so this pod gets none either. ${wayOut}`
+  return { kind: 'notice', id: 'LiveClusterWithoutTls', reason }
+}
+
+function liveWithoutTls({ clusterName = '' }: RayPod): string {
+  return `RayCluster ${quote(clusterName)} runs without it`
+}
+
+const wayOut = 'Delete all its pods at once: they come back with TLS.'
+
+const withTlsNotice: Finding = {
+  kind: 'notice',
+  id: 'LiveClusterWithTls',
+  reason:
+    'the running pods of this RayCluster have TLS, and this one, by the label of its namespace, cannot join them'
 }
 
 /** A submitter speaks HTTP and the Redis cleanup speaks to Redis: neither is enrolled. */
@@ -154,12 +192,12 @@ function finish(
   const refusal =
     request.podSecurity === 'enforce' ? violationRefusal(edits.pod, findings) : undefined
   if (refusal) return refused(ray.kind, refusal, findings)
-  const enrolled = edits.pod.spec.initContainers?.some(isEnroll) === true
-  const tls = foreign ? 'other' : enrolled ? 'rayguard' : 'none'
+  const tls = foreign ? 'other' : isEnrolled(edits.pod) ? 'rayguard' : 'none'
   putReport(edits, { node: ray.kind, tls, tlsContainers: names, findings })
   return {
     allowed: true,
     kind: ray.kind,
+    tls,
     pod: edits.pod,
     operations: edits.operations,
     findings
@@ -177,7 +215,13 @@ function injectEphemeral(pod: Pod, ray: RayPod, request: InjectionRequest): Inje
   }
   const refusal = request.podSecurity === 'enforce' ? violationRefusal(pod, findings) : undefined
   if (refusal) return refused(ray.kind, refusal, findings)
-  return { allowed: true, kind: ray.kind, pod: edits.pod, operations: edits.operations, findings }
+  const { operations } = edits
+  const tls = isEnrolled(pod) ? 'rayguard' : 'none'
+  return { allowed: true, kind: ray.kind, tls, pod: edits.pod, operations, findings }
+}
+
+function isEnrolled({ spec }: Pod): boolean {
+  return spec.initContainers?.some(isEnroll) === true
 }
 
 function apply(edits: Edits, settings: readonly Setting[]): void {

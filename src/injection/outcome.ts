@@ -17,6 +17,7 @@ export const refusalCodes = [
   'HostNetwork',
   'TlsVariables',
   'TlsByOtherMeans',
+  'LiveClusterWithoutTls',
   'ReservedContainer',
   'ReservedVolume',
   'TokenMounted',
@@ -31,6 +32,8 @@ export const noticeIds = [
   'NotRay',
   'NodeTypeUnknown',
   'TlsByOtherMeans',
+  'LiveClusterWithoutTls',
+  'LiveClusterWithTls',
   'AnnotationIgnored',
   'MeshFirst',
   'SharedProcesses',
@@ -53,6 +56,8 @@ export type Injection =
   | {
       allowed: true
       kind: RayKind
+      /** What the pod speaks in the end: with Rayguard's certificate, by other means, or not at all. */
+      tls: 'rayguard' | 'other' | 'none'
       /** Shares with the pod that was handed in whatever the operations do not touch. */
       pod: Pod
       operations: Operation[]

@@ -32,6 +32,8 @@ export interface InjectionRequest {
   namespace: string
   podSecurity: PodSecurityMode
   tls: TlsMode
+  /** What the live pods of the pod's RayCluster have; absent where none lives. */
+  clusterTls?: 'rayguard' | 'none'
   subresource?: 'ephemeralcontainers'
   /** With a subresource: the pod as it runs. */
   oldPod?: Pod

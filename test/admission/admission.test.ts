@@ -12,7 +12,15 @@ import type { Finding } from '../../src/injection/outcome.ts'
 import type { Container, Pod } from '../../src/kubernetes/objects.ts'
 import { applied } from '../support/api-server.ts'
 import { arbitraryPod } from '../support/arbitrary-pods.ts'
-import { headPod, injectionSettings, review, submitterPod, workerPod } from '../support/builders.ts'
+import {
+  headPod,
+  injectionSettings,
+  redisCleanupPod,
+  review,
+  submitterPod,
+  workerPod
+} from '../support/builders.ts'
+import { nativeTls } from '../support/kuberay-pods.ts'
 
 const settings = injectionSettings()
 const root = headPod({ ray: { securityContext: { runAsUser: 0 } } })
@@ -39,7 +47,8 @@ t.test('an answer echoes the request and carries patch and type together', async
   })
   t.strictSame(admit(review(made), {}, settings).answer.response, {
     uid: review({}).request.uid,
-    allowed: true
+    allowed: true,
+    auditAnnotations: { modes: 'tls=tls pod-security=warn', decision: 'worker tls=rayguard' }
   })
   const dry = admit(review(workerPod(), { dryRun: true }), {}, settings)
   t.strictSame(dry.answer, answer, 'a dry run is answered alike')
@@ -142,14 +151,52 @@ t.test('violations that remain: refused, warned, noted, or not looked at', async
   t.match(of('enforce').status?.message, /^PodSecurity: .*runAsUser \(ray-head\)/, 'says which')
   t.notOk(of('enforce').patch, 'a refusal has no patch')
   t.match(of('warn').warnings?.join(), /runAsUser: "ray-head"/, 'warn')
-  t.notOk(of('warn').auditAnnotations, 'without an annotation')
+  const noted = (podSecurity: 'warn' | 'off') => Object.keys(of(podSecurity).auditAnnotations ?? {})
+  t.strictSame(noted('warn'), ['modes', 'decision'], 'without an annotation')
   t.match(of('audit').auditAnnotations, { 'pod-security-violations': /runAsUser/ }, 'audit')
   t.notOk(of('audit').warnings, 'without a warning')
-  t.notOk(of('off').warnings ?? of('off').auditAnnotations, 'off')
-  t.notOk(
+  t.notOk(of('off').warnings, 'off')
+  t.strictSame(noted('off'), ['modes', 'decision'], 'and nothing noted against the pod')
+  t.strictSame(
     admit(review(headPod()), { podSecurity: 'audit' }, settings).answer.response.auditAnnotations,
-    'nothing to note'
+    { modes: 'tls=tls pod-security=audit', decision: 'head tls=rayguard' },
+    'nothing to note but what held and what became of it'
   )
+  t.match(of('enforce').auditAnnotations, { decision: 'PodSecurity' }, 'a refusal is noted, too')
+})
+
+t.test('a pod joins its live RayCluster as that is, and never splits it', async t => {
+  const of = (pod: Pod, tls: 'tls' | 'required' | 'no-tls', clusterTls?: 'rayguard' | 'none') =>
+    admit(review(pod), { tls, podSecurity: 'warn' }, settings, clusterTls)
+  const ids = (admission: ReturnType<typeof of>) => admission.outcome.findings.map(({ id }) => id)
+  for (const pod of [headPod(), workerPod()]) {
+    const left = of(pod, 'tls', 'none')
+    t.equal(left.outcome.tls, 'none', 'without TLS among pods without it')
+    t.match(ids(left), ['LiveClusterWithoutTls'])
+    t.match(left.answer.response.warnings?.join(), /"demo" runs without it.*Delete all/, 'said')
+    t.match(left.answer.response.auditAnnotations?.decision, /tls=none$/, 'and audited')
+    const patch = JSON.stringify(operationsOf(left.answer.response.patch))
+    t.match(patch, 'allowPrivilegeEscalation', 'Pod Security all the same')
+    t.notMatch(patch, /RAY_USE_TLS|rayguard-enroll|rayguard-tls/, 'nothing of TLS')
+
+    t.equal(of(pod, 'required', 'none').outcome.code, 'LiveClusterWithoutTls', 'required: refused')
+    t.equal(of(pod, 'required', 'rayguard').outcome.tls, 'rayguard', 'with TLS among those with it')
+    t.equal(of(pod, 'tls', 'rayguard').outcome.tls, 'rayguard', 'also where it is not required')
+    t.equal(of(pod, 'tls').outcome.tls, 'rayguard', 'and where nothing lives')
+    t.match(ids(of(pod, 'no-tls', 'rayguard')), ['LiveClusterWithTls'], 'turned off: warned')
+
+    const first = of(pod, 'tls')
+    const made = applied(pod, operationsOf(first.answer.response.patch))
+    const again = of(made, 'tls', 'none')
+    t.notOk(again.answer.response.patch, 'a second pass takes nothing away')
+    t.equal(again.outcome.tls, 'rayguard')
+    const alone = applied(pod, operationsOf(left.answer.response.patch))
+    t.notOk(of(alone, 'tls', 'none').answer.response.patch, 'nor adds anything')
+  }
+  const cleanup = of(redisCleanupPod(), 'required', 'none')
+  t.equal(cleanup.outcome.allowed, true, 'the Redis cleanup takes no part')
+  const other = of(workerPod(nativeTls('s')), 'tls', 'none')
+  t.equal(other.outcome.tls, 'other', 'nor does TLS by other means')
 })
 
 t.test('texts stay within their limits and printable', async t => {
@@ -280,14 +327,23 @@ t.test('keys that reach for a prototype are found, wherever they stand (39)', as
 
 t.test('over HTTP', async t => {
   const outcomes: AdmissionOutcome[] = []
+  const waits: string[] = []
+  const labels: Record<string, Record<string, string>> = {
+    'team-a': {},
+    fault: {},
+    labelled: { 'rayguard.dev/tls': 'disabled' }
+  }
   const app = fastify({ ajv: { customOptions: { removeAdditional: false, coerceTypes: false } } })
   await app.register(admissionRoutes, {
     admit: (body: AdmissionReview, requested) => {
       if (body.request.namespace === 'fault') throw new Error('a fault of ours')
       return admit(body, requested, settings)
     },
-    labelsOf: namespace =>
-      namespace === 'labelled' ? { 'rayguard.dev/tls': 'disabled' } : undefined,
+    labelsOf: namespace => labels[namespace],
+    async whenKnown(namespace) {
+      waits.push(namespace)
+      return namespace === 'late' ? { 'rayguard.dev/tls': 'required' } : undefined
+    },
     observe: outcome => outcomes.push(outcome)
   })
   t.teardown(() => app.close())
@@ -311,6 +367,18 @@ t.test('over HTTP', async t => {
     'application/json; charset=utf-8'
   )
   t.equal(outcomes.length, 5, 'each observed once')
+
+  await post('/mutate', review(workerPod(), { namespace: 'late' }))
+  t.equal(outcomes.at(-1)?.modes?.tls, 'required', 'a namespace that comes after its pod')
+  const unknown = await post('/mutate', review(workerPod(), { namespace: 'unknown' }))
+  t.match(unknown, { status: 503, body: { kind: 'Status', reason: 'ServiceUnavailable' } })
+  t.equal((await post('/mutate/off', review(workerPod(), { namespace: 'unknown' }))).status, 503)
+  t.equal(outcomes.length, 6, 'attack: a pod before its namespace never gets the defaults (21)')
+  await post('/mutate/off/tls', review(workerPod(), { namespace: 'unknown' }))
+  t.match(outcomes.at(-1)?.modes, { podSecurity: 'off', tls: 'tls' }, 'the path needs no labels')
+  await post('/mutate', review(workerPod(), { namespace: 'unknown', operation: 'DELETE' }))
+  t.equal(outcomes.at(-1)?.allowed, true, 'nor does what is let through')
+  t.strictSame(waits, ['late', 'unknown', 'unknown'], 'nobody waits for what is not needed')
 
   for (const url of ['/mutate/strict', '/mutate/warn/maybe', '/mutate/__proto__']) {
     const { status, body } = await post(url, review(workerPod()))

@@ -341,7 +341,10 @@ t.test('the webhook answers nobody before it knows the labels of namespaces', as
   }
   t.equal(await env('team-a'), false, 'a label that turns TLS off is heeded')
   t.equal(await env('team-b'), 'refused', 'one that is not known refuses')
-  t.equal(await env('team-c'), true, 'without a label TLS is on')
+  standIn.put(namespace('team-c'))
+  t.equal(await env('team-c'), true, 'without a label TLS is on, also where it came a moment ago')
+  const early = post(webhook, '/mutate', review(headPod(), { namespace: 'team-d' }))
+  t.equal((await early).status, 503, 'a pod whose namespace is not known has to come again')
 })
 
 t.test('a namespace that is made anew has the labels of the new one', async t => {
@@ -371,7 +374,7 @@ t.test('the webhook’s process never touches the authority', async t => {
   const { json } = await ready(ops)
   t.strictSame(
     Object.keys(json.checks as object).sort(),
-    ['namespaces', 'serverCa', 'serving', 'webhook'],
+    ['clusters', 'namespaces', 'serverCa', 'serving', 'webhook'],
     'it has no such check'
   )
   t.equal(await served.stop(), 0, 'and ends well')

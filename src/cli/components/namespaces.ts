@@ -1,6 +1,7 @@
-import { podSecurityLabel, tlsLabel } from '../../contract/pod.ts'
+import { pausedLabel, podSecurityLabel, tlsLabel } from '../../contract/pod.ts'
 import type { Namespace } from '../../kubernetes/objects.ts'
 import { createReflector, type Reflector } from '../../kubernetes/reflector.ts'
+import { createWaiters } from '../../kubernetes/waiters.ts'
 import type { Surroundings } from './component.ts'
 
 export type NamespaceLabels = Readonly<Record<string, string>>
@@ -8,6 +9,10 @@ export type NamespaceLabels = Readonly<Record<string, string>>
 export interface NamespaceIndex {
   reflector: Reflector<NamespaceEntry>
   labelsOf(name: string): NamespaceLabels | undefined
+  /** Waits a moment for a namespace that the watch has not shown; undefined when it does not show it. */
+  whenKnown(name: string): Promise<NamespaceLabels | undefined>
+  /** Namespaces that are left out by their label. */
+  paused(): number
 }
 
 interface NamespaceEntry {
@@ -16,9 +21,13 @@ interface NamespaceEntry {
   labels: NamespaceLabels
 }
 
+/** The API server waits five seconds for an answer, and a watch lags by milliseconds. */
+const patienceMs = 1_000
+
 /** The labels of all namespaces that mean something to us, by name, from a watch. */
 export function createNamespaceIndex(surroundings: Surroundings): NamespaceIndex {
   const byName = new Map<string, NamespaceEntry>()
+  const waiters = createWaiters<NamespaceLabels>()
   const reflector = createReflector<Namespace, NamespaceEntry>({
     client: surroundings.client,
     path: '/api/v1/namespaces',
@@ -28,7 +37,9 @@ export function createNamespaceIndex(surroundings: Surroundings): NamespaceIndex
       if (before !== undefined && byName.get(before.name)?.uid === before.uid) {
         byName.delete(before.name)
       }
-      if (after !== undefined) byName.set(after.name, after)
+      if (after === undefined) return
+      byName.set(after.name, after)
+      waiters.wake(after.name, after.labels)
     },
     onFault(error) {
       surroundings.log.warn(
@@ -39,12 +50,24 @@ export function createNamespaceIndex(surroundings: Surroundings): NamespaceIndex
     random: surroundings.random.fraction,
     clock: surroundings.clocks.steady
   })
-  return { reflector, labelsOf: name => byName.get(name)?.labels }
+  const labelsOf = (name: string) => byName.get(name)?.labels
+  return {
+    reflector,
+    labelsOf,
+    async whenKnown(name) {
+      await waiters.wait(name, labelsOf(name), {
+        timeoutMs: patienceMs,
+        until: labels => labels !== undefined
+      })
+      return labelsOf(name)
+    },
+    paused: () => [...byName.values()].filter(({ labels }) => pausedLabel in labels).length
+  }
 }
 
 function entryOf({ metadata }: Namespace): NamespaceEntry {
   const labels: Record<string, string> = {}
-  for (const label of [tlsLabel, podSecurityLabel]) {
+  for (const label of [tlsLabel, podSecurityLabel, pausedLabel]) {
     const value = metadata.labels?.[label]
     if (value !== undefined) labels[label] = value
   }

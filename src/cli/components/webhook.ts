@@ -8,6 +8,7 @@ import { admissionRoutes } from '../../admission/route.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { type Component, type Surroundings, untilAborted } from './component.ts'
+import { createLive } from './live.ts'
 import { createNamespaceIndex } from './namespaces.ts'
 import { caBundleFromFile } from './registration.ts'
 import { currentInjection } from './server-ca.ts'
@@ -19,6 +20,7 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
   const serving = await createServing('webhook', surroundings)
   const registration = await caBundleFromFile(surroundings)
   const namespaces = createNamespaceIndex(surroundings)
+  const live = createLive(surroundings, namespaces)
   const listener = await createListener({
     ...surroundings.common,
     ...settings.listen.webhook,
@@ -29,10 +31,12 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
     register: app =>
       admissionRoutes(app, {
         labelsOf: namespaces.labelsOf,
+        whenKnown: namespaces.whenKnown,
         admit(review, requested) {
           const startedAt = clocks.steady()
-          const admission = admit(review, requested, injection.settings())
+          const admission = admit(review, requested, injection.settings(), live.tlsFor(review))
           metrics.admissionDuration((clocks.steady() - startedAt) / 1000)
+          live.answered(review, admission.outcome)
           return admission
         },
         observe: outcome => observe(outcome, surroundings)
@@ -53,12 +57,14 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
     serving,
     async start(signal) {
       namespaces.reflector.start()
+      live.start()
       injection.serverCa.start()
       serving.start()
       registration?.start()
-      // With labels unknown, `required` would be answered as the weaker default.
+      // With labels or live clusters unknown, a pod would be answered by weaker rules, or split from its cluster.
       const known = Promise.all([
         namespaces.reflector.whenSynced,
+        live.whenSynced,
         injection.serverCa.whenKnown,
         serving.whenUsable
       ])
@@ -70,6 +76,7 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
     async stop() {
       await Promise.all([
         namespaces.reflector.stop(),
+        live.stop(),
         injection.serverCa.stop(),
         serving.stop(),
         registration?.stop()

@@ -1,0 +1,64 @@
+/**
+ * What the webhook knows of running Ray clusters, between the watch of `live/` and the decision of `admission/`.
+ */
+import type { AdmissionOutcome } from '../../admission/admit.ts'
+import type { AdmissionReview } from '../../admission/review.ts'
+import { type ClusterKey, type ClusterTls, createLiveClusters } from '../../live/clusters.ts'
+import { controllingRayCluster } from '../../ray/owner.ts'
+import type { Surroundings } from './component.ts'
+import type { NamespaceIndex } from './namespaces.ts'
+
+export interface Live {
+  start(): void
+  readonly whenSynced: Promise<void>
+  /** What the live pods of the reviewed pod's RayCluster have. */
+  tlsFor(review: AdmissionReview): ClusterTls | undefined
+  /** Remembered in memory alone, until the watch shows the pod. */
+  answered(review: AdmissionReview, outcome: AdmissionOutcome): void
+  stop(): Promise<void>
+}
+
+export function createLive(surroundings: Surroundings, namespaces: NamespaceIndex): Live {
+  const { client, clocks, random, log, metrics, readiness } = surroundings
+  const clusters = createLiveClusters({
+    client,
+    random: random.fraction,
+    clock: clocks.steady,
+    onFault(error) {
+      log.warn({ watch: 'ray pods', err: error }, 'a watch failed and is tried again')
+    }
+  })
+  readiness.add('clusters', () =>
+    clusters.synced() ? undefined : 'the running Ray clusters are not known (yet)'
+  )
+  metrics.gauge(
+    'rayguard_namespaces_paused',
+    'Namespaces that Rayguard leaves out because of the label rayguard.dev/paused.',
+    namespaces.paused
+  )
+  metrics.gauge(
+    'rayguard_clusters_without_tls',
+    'RayClusters whose running pods have no TLS; new pods of them get none either.',
+    clusters.withoutTls
+  )
+  return {
+    start: clusters.start,
+    whenSynced: clusters.whenSynced,
+    tlsFor(review) {
+      const key = keyOf(review)
+      return key && clusters.tlsOf(key)
+    },
+    answered(review, { allowed, kind, tls, dryRun }) {
+      const key = keyOf(review)
+      if (!key || !allowed || dryRun || (kind !== 'head' && kind !== 'worker')) return
+      if (tls === 'rayguard' || tls === 'none') clusters.expect(key, kind, tls)
+    },
+    stop: clusters.stop
+  }
+}
+
+function keyOf({ request }: AdmissionReview): ClusterKey | undefined {
+  if (request.operation !== 'CREATE') return undefined
+  const cluster = controllingRayCluster(request.object)
+  return cluster && { namespace: request.namespace ?? '', uid: cluster.uid }
+}
