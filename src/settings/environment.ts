@@ -80,7 +80,7 @@ function put(section: Section, path: readonly string[], value: unknown): void {
 function unknownVariables(environment: Environment, known: readonly string[]): Problem[] {
   return Object.keys(environment)
     .filter(name => name.startsWith('RAYGUARD_') && name !== fileVariable)
-    .filter(name => !known.includes(name) && !isServiceLink(name))
+    .filter(name => !known.includes(name) && !isServiceLink(name, environment[name] ?? ''))
     .map(name => ({
       path: [name],
       message: `there is no such variable; ${suggestion(name, known).replace(/^the known.*/, 'docs/settings.md lists them')}`
@@ -91,8 +91,16 @@ function unknownVariables(environment: Environment, known: readonly string[]): P
  * The kubelet gives pods such variables for every Service of their namespace, and ours are called rayguard-…
  * (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
  */
-function isServiceLink(name: string): boolean {
-  return /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/.test(
-    name
-  )
+function isServiceLink(name: string, value: string): boolean {
+  return serviceLinks.some(([ending, form]) => ending.test(name) && form.test(value))
 }
+
+/** The value too: by its name alone a misspelt …_PORT of ours would pass for one. */
+const serviceLinks: [ending: RegExp, form: RegExp][] = [
+  [/_SERVICE_HOST$/, /^[0-9a-f.:]+$/i],
+  [/_SERVICE_PORT(_[A-Z0-9_]+)?$/, /^\d+$/],
+  [/_PORT(_\d+_(TCP|UDP|SCTP))?$/, /^(tcp|udp|sctp):\/\//],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_PROTO$/, /^(tcp|udp|sctp)$/],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_PORT$/, /^\d+$/],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_ADDR$/, /^[0-9a-f.:]+$/i]
+]

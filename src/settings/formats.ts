@@ -22,7 +22,7 @@ const formats = {
   },
   'dns-name': {
     expected: 'a DNS name in lower case, like cluster.local',
-    accepts: text => text.length <= 253 && text.split('.').every(isLabel)
+    accepts: isDnsName
   },
   'object-name': {
     expected: 'the name of a Kubernetes object, like registry-credentials',
@@ -76,6 +76,12 @@ function durationFormat(shortest: string, longest: string): Format {
 /** RFC 1123 §2.1, as Kubernetes writes it. */
 function isLabel(label: string): boolean {
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label)
+}
+
+/** A last label of digits alone makes an address of it to whoever reads names (RFC 1123 §2.1), so that none is signed. */
+function isDnsName(text: string): boolean {
+  const labels = text.split('.')
+  return text.length <= 253 && labels.every(isLabel) && !/^\d+$/.test(labels.at(-1) ?? '')
 }
 
 /** https://github.com/distribution/reference: [host[:port]/]path[:tag][@digest], with sha256 as the only digest. */

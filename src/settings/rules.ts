@@ -10,6 +10,7 @@ export function ruleProblems(settings: SettingsFile): Problem[] {
     ...servingRules(settings),
     ...componentRules(settings),
     ...portRules(settings),
+    ...audienceRules(settings),
     ...shutdownRules(settings)
   ]
 }
@@ -60,6 +61,21 @@ function portRules({ components, listen }: SettingsFile): Problem[] {
           }
         ]
   })
+}
+
+/**
+ * Attack: with the API server's own audience every pod's ordinary API token would pass for one of ours. These are the names
+ * that API servers give themselves; docs of managed clusters tell others.
+ */
+function audienceRules({ enrollment: { audience } }: SettingsFile): Problem[] {
+  return /^https:\/\/kubernetes(?:[.:/]|$)/i.test(audience)
+    ? [
+        {
+          path: ['enrollment', 'audience'],
+          message: `expected an audience of Rayguard's own, like rayguard, found ${audience}, which is the API server's`
+        }
+      ]
+    : []
 }
 
 function shutdownRules({ shutdown }: SettingsFile): Problem[] {

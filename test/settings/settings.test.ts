@@ -265,6 +265,9 @@ t.test(
       RAYGUARD_ENROLLMENT_PORT: 'tcp://10.0.0.1:443',
       RAYGUARD_ENROLLMENT_PORT_443_TCP: 'tcp://10.0.0.1:443',
       RAYGUARD_ENROLLMENT_PORT_443_TCP_ADDR: '10.0.0.1',
+      RAYGUARD_ENROLLMENT_PORT_443_TCP_PROTO: 'tcp',
+      RAYGUARD_ENROLLMENT_PORT_443_TCP_PORT: '443',
+      RAYGUARD_LISTEN_WEBHOK_PORT: '9443',
       PATH: '/bin'
     })
     t.match(errorsOf(loaded), [
@@ -275,9 +278,10 @@ t.test(
         path: 'RAYGUARD_ENROLLMENT_CHECK_SOURCE_ADRESS',
         message: /did you mean RAYGUARD_ENROLLMENT_CHECK_SOURCE_ADDRESS\?/
       },
-      { path: 'RAYGUARD_QQQQQQQQQQQQQQQQQQQ', message: /docs\/settings\.md/ }
+      { path: 'RAYGUARD_QQQQQQQQQQQQQQQQQQQ', message: /docs\/settings\.md/ },
+      { path: 'RAYGUARD_LISTEN_WEBHOK_PORT', message: /RAYGUARD_LISTEN_WEBHOOK_PORT\?/ }
     ])
-    t.equal(errorsOf(loaded).length, 5, 'no more than these')
+    t.equal(errorsOf(loaded).length, 6, 'no more than these')
   }
 )
 
@@ -337,6 +341,19 @@ t.test('rules between settings', async t => {
   )
 })
 
+t.test('attack: the audience of the API server itself is refused', async t => {
+  const withAudience = (audience: string) =>
+    load(t, `${complete}enrollment: {audience: '${audience}'}\n`)
+  for (const audience of [
+    'https://kubernetes',
+    'https://kubernetes.default.svc',
+    'https://kubernetes.default.svc.cluster.local',
+    'HTTPS://kubernetes.default:443/'
+  ])
+    t.match(errorsOf(await withAudience(audience)), [{ path: 'enrollment.audience' }], audience)
+  t.same(errorsOf(await withAudience('https://kubernetes-rayguard.example')), [], 'another host')
+})
+
 t.test('each format takes what it should and nothing like it', async t => {
   const cases: Record<string, { yes: string[]; no: string[] }> = {
     path: { yes: ['/a', '/a/b.c'], no: ['', 'a', './a', '/', '/a/', '/a\0b'] },
@@ -346,9 +363,9 @@ t.test('each format takes what it should and nothing like it', async t => {
     },
     'dns-name': {
       yes: ['cluster.local', 'a'],
-      no: ['', 'Cluster.local', 'a..b', '-a', `${'a'.repeat(64)}.b`, 'a.']
+      no: ['', 'Cluster.local', 'a..b', '-a', `${'a'.repeat(64)}.b`, 'a.', '1', 'a.1']
     },
-    'object-name': { yes: ['regcred', 'a.b-c'], no: ['', 'A', 'a_b', '*'] },
+    'object-name': { yes: ['regcred', 'a.b-c', '1'], no: ['', 'A', 'a_b', '*'] },
     image: {
       yes: [
         'rayguard',
