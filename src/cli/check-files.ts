@@ -9,6 +9,7 @@ import { type Authority, AuthorityError } from '../authority/authority.ts'
 import { openAuthority } from '../authority/open.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
 import type { Settings } from '../settings/load.ts'
+import { checkedClientCa } from './components/client-ca.ts'
 import { ConfigurationError } from './components/component.ts'
 import { readServerCaFile } from './components/server-ca.ts'
 
@@ -30,6 +31,7 @@ export async function checkFiles(settings: Settings, sources: Sources): Promise<
   const report: FileReport = { problems: [], warnings: [] }
   const pair = await checkServing(settings, sources, report)
   if (settings.components.includes('webhook')) {
+    await checkClientCa(settings, report)
     const ca = await checkServerCa(settings, sources, report)
     if (ca !== undefined && pair !== undefined && settings.components.includes('enrollment')) {
       checkReach(settings, pair, ca, report)
@@ -53,6 +55,16 @@ async function checkServing(
     if (!(error instanceof ServingPairError)) throw error
     report.problems.push(`${error.setting}: ${error.message}`)
     return undefined
+  }
+}
+
+async function checkClientCa({ listen }: Settings, report: FileReport): Promise<void> {
+  if (listen.webhook.clientCaFile === undefined) return
+  try {
+    await checkedClientCa(listen.webhook.clientCaFile)
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    report.problems.push(error.message)
   }
 }
 

@@ -26,6 +26,8 @@ export interface ListenerOptions {
   limits: Limits
   /** Absent for plain HTTP; `later`: given by `useServing` before `start`. */
   serving?: ServingPair | 'later'
+  /** PEM. Who has no certificate of this CA for a client is turned away in the handshake. */
+  clientCa?: string
   register(app: FastifyInstance): Promise<void> | void
   requestId(): string
   log: Logger
@@ -38,6 +40,8 @@ export interface Listener {
   start(): Promise<AddressInfo>
   /** For new handshakes; connections that are open go on. Throws where the pair cannot be used, and keeps the old one. */
   useServing(pair: ServingPair): void
+  /** As {@link useServing}, where the listener began with a client CA. */
+  useClientCa(pem: string): void
   /** From now on every reply asks for the end of its connection. */
   drain(): void
   /** Takes no more connections and resolves when the last request is answered. */
@@ -119,12 +123,23 @@ export async function createListener(options: ListenerOptions): Promise<Listener
     log.debug({ listener: name, code: error.code }, 'a TLS handshake failed')
   })
 
+  let { serving, clientCa } = options
+  const use = (pair: typeof serving, ca: string | undefined) => {
+    if (!('setSecureContext' in running) || pair === undefined)
+      throw new Error(`the listener ${name} has no TLS`)
+    if (pair !== 'later') running.setSecureContext(secureContext(pair, ca))
+    serving = pair
+    clientCa = ca
+  }
+
   return {
     name,
     start: () => listenOn(running, options),
-    useServing(pair) {
-      if (!('setSecureContext' in running)) throw new Error(`the listener ${name} has no TLS`)
-      running.setSecureContext(secureContext(pair))
+    useServing: pair => use(pair, clientCa),
+    useClientCa(pem) {
+      // The server was not told to ask for certificates, and would take everybody.
+      if (clientCa === undefined) throw new Error(`the listener ${name} has no client CA`)
+      use(serving, pem)
     },
     drain() {
       state.draining = true
@@ -143,7 +158,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   }
 }
 
-function createServer({ limits, serving }: ListenerOptions): Server | HttpsServer {
+function createServer({ limits, serving, clientCa }: ListenerOptions): Server | HttpsServer {
   const http = {
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     headersTimeout: limits.headersTimeoutMs,
@@ -157,7 +172,8 @@ function createServer({ limits, serving }: ListenerOptions): Server | HttpsServe
       ? createHttpServer(http)
       : createHttpsServer({
           ...http,
-          ...(serving === 'later' ? {} : secureContext(serving)),
+          ...(serving === 'later' ? {} : secureContext(serving, clientCa)),
+          ...(clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: true }),
           ALPNProtocols: ['http/1.1'],
           handshakeTimeout: limits.handshakeTimeoutMs
         })

@@ -12,10 +12,15 @@ export interface ServingPair {
  * The whole secure context. A reload has to repeat every option: what `setSecureContext` is not told falls back to Node's
  * defaults.
  */
-export function secureContext({ certificate, privateKey }: ServingPair): SecureContextOptions {
+export function secureContext(
+  { certificate, privateKey }: ServingPair,
+  /** PEM; signs those who may connect, where the listener asks for client certificates. */
+  clientCa?: string
+): SecureContextOptions {
   return {
     cert: certificate,
     key: privateKey,
+    ...(clientCa === undefined ? {} : { ca: clientCa }),
     minVersion: 'TLSv1.2',
     // RFC 9325 §4.2: forward secrecy and AEAD alone.
     ciphers: [

@@ -24,7 +24,13 @@ export const schema = section('', {
       'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer.'
   }),
   listen: section('Where the listeners are.', {
-    webhook: listener('the API server sends admission reviews (HTTPS)', 8443),
+    webhook: listener('the API server sends admission reviews (HTTPS)', 8443, {
+      clientCaFile: Type.Optional(
+        path(
+          'PEM: the CA of the API server’s client certificate for webhooks; then nobody else can connect. Use a CA that signs nothing else. Without it everybody who reaches the port may ask.'
+        )
+      )
+    }),
     enrollment: listener('pods ask for their certificates (HTTPS)', 8444),
     ops: listener('probes and metrics are answered (plain HTTP)', 8080)
   }),
@@ -192,7 +198,11 @@ function section<P extends Record<string, TSchema>>(description: string, propert
   return Type.Object(properties, { additionalProperties: false, default: {}, description })
 }
 
-function listener(what: string, port: number) {
+function listener<P extends Record<string, TSchema> = Record<never, never>>(
+  what: string,
+  port: number,
+  others: P = {} as P
+) {
   return section(`Where ${what}.`, {
     address: text('ip-address', '`::` is every address of both families.', { default: '::' }),
     port: Type.Integer({
@@ -200,7 +210,8 @@ function listener(what: string, port: number) {
       maximum: 65535,
       default: port,
       description: '0 takes any free port.'
-    })
+    }),
+    ...others
   })
 }
 

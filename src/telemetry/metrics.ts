@@ -36,7 +36,7 @@ export interface Metrics {
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
   certificateExpiry(certificate: CertificateName, notAfter: Date): void
-  reload(thing: ReloadedThing, result: 'done' | 'failed'): void
+  reload(thing: ReloadedThing | 'clientCa', result: 'done' | 'failed'): void
   /** A number that `read` gives whenever metrics are read. */
   gauge(name: string, help: string, read: () => number): void
   /** `passes` is asked whenever metrics are read. */

@@ -1,10 +1,14 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { createClientCaReload, readClientCa } from '../../src/server/client-ca.ts'
 import { type Limits, limits } from '../../src/server/limits.ts'
 import { listenError, listenOn } from '../../src/server/listen-on.ts'
 import { createListener, type Listener, type ListenerOptions } from '../../src/server/listener.ts'
@@ -448,6 +452,94 @@ t.test('what is asked wrongly is answered in words, the same for everybody', asy
     'the log has the fault under the same id'
   )
 })
+
+t.test('attack: who has no client certificate of the right CA cannot ask the webhook', async t => {
+  const folder = t.testdir({})
+  const files = clientCertificates(folder)
+  const clientCa = await readClientCa(files.ca)
+  const { port, listener, log } = await start(t, { options: { clientCa } })
+  const asking = (name: string, options: Pick<RequestOptions, 'minVersion' | 'maxVersion'> = {}) =>
+    ask(port, '/', { ...files.pair(name), ...options }).then(
+      ({ status }) => String(status),
+      () => 'closed'
+    )
+  t.equal(await asking('api-server'), '200', 'the API server is served')
+  t.equal(await ask(port).then(String, () => 'closed'), 'closed', 'nobody without a certificate')
+  t.equal(await asking('foreign'), 'closed', 'none of another CA')
+  t.equal(await asking('ended'), 'closed', 'none that is over')
+  t.equal(await asking('server-only'), 'closed', 'none that is not for clients')
+  t.equal(
+    await asking('foreign', { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' }),
+    'closed',
+    'nor by TLS 1.2'
+  )
+  t.match(log(), /a TLS handshake failed/, 'the log knows')
+
+  listener.useServing(pair)
+  t.equal(await asking('foreign'), 'closed', 'a new server certificate does not end the check')
+  let failed: unknown
+  const reload = createClientCaReload({
+    file: files.ca,
+    initial: clientCa,
+    use: listener.useClientCa,
+    onDone() {},
+    onFailed(error) {
+      failed = error
+    }
+  })
+  await writeFile(files.ca, 'no certificate')
+  await reload.look()
+  t.match(failed, { code: 'Malformed' }, 'a file that is wrong is said')
+  t.equal(await asking('foreign'), 'closed', 'and opens nothing')
+  t.equal(await asking('api-server'), '200', 'nor shuts anybody out')
+  await writeFile(files.ca, await readFile(files.otherCa))
+  await reload.look()
+  t.equal(await asking('foreign'), '200', 'a new CA holds at once')
+  t.equal(await asking('api-server'), 'closed', 'instead of the former one')
+
+  await t.rejects(readClientCa(join(folder, 'none')), { code: 'Unreadable' }, 'no file')
+  await t.rejects(readClientCa(join(folder, 'api-server.crt')), { code: 'Malformed' }, 'no CA')
+  const open = await start(t)
+  t.throws(() => open.listener.useClientCa(clientCa), 'who began without a check does not pretend')
+})
+
+/** By openssl: two CAs, and certificates that are right or wrong in one way each. */
+function clientCertificates(folder: string) {
+  const file = (name: string) => join(folder, name)
+  const openssl = (...words: string[]) => execFileSync('openssl', words, { stdio: 'pipe' })
+  const authority = (name: string) =>
+    openssl(
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-subj', `/CN=${name}`, '-days', '2', '-addext', 'basicConstraints=critical,CA:TRUE'],
+      ...['-keyout', file(`${name}.key`), '-out', file(`${name}.crt`)]
+    )
+  const leaf = (name: string, by: string, usage: string, days = '1') => {
+    writeFileSync(file('extensions'), `extendedKeyUsage=${usage}\nbasicConstraints=CA:FALSE\n`)
+    openssl(
+      ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-subj', `/CN=${name}`, '-keyout', file(`${name}.key`), '-out', file(`${name}.csr`)]
+    )
+    openssl(
+      ...['x509', '-req', '-in', file(`${name}.csr`), '-CA', file(`${by}.crt`)],
+      ...['-CAkey', file(`${by}.key`), '-CAcreateserial', '-days', days],
+      ...['-extfile', file('extensions'), '-out', file(`${name}.crt`)]
+    )
+  }
+  authority('ca')
+  authority('other')
+  leaf('api-server', 'ca', 'clientAuth')
+  leaf('foreign', 'other', 'clientAuth')
+  leaf('server-only', 'ca', 'serverAuth')
+  leaf('ended', 'ca', 'clientAuth', '-1')
+  return {
+    ca: file('ca.crt'),
+    otherCa: file('other.crt'),
+    pair: (name: string) => ({
+      cert: readFileSync(file(`${name}.crt`), 'utf8'),
+      key: readFileSync(file(`${name}.key`), 'utf8')
+    })
+  }
+}
 
 t.test('a header of the client chooses neither its address nor its request id', async t => {
   const { port } = await start(t, {

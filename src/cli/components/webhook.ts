@@ -7,6 +7,7 @@ import { type AdmissionOutcome, admit } from '../../admission/admit.ts'
 import { admissionRoutes } from '../../admission/route.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
+import { openClientCa } from './client-ca.ts'
 import { type Component, type Surroundings, untilAborted } from './component.ts'
 import { createLive } from './live.ts'
 import { createNamespaceIndex } from './namespaces.ts'
@@ -20,10 +21,12 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
   const serving = await createServing('webhook', surroundings)
   const registration = await caBundleFromFile(surroundings)
   const namespaces = createNamespaceIndex(surroundings)
+  const clientCa = await openClientCa(surroundings)
   const live = createLive(surroundings, namespaces)
   const listener = await createListener({
     ...surroundings.common,
     ...settings.listen.webhook,
+    ...clientCa.options,
     name: 'webhook',
     serving: serving.initial,
     limits: limits.webhook,
@@ -43,6 +46,7 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
       })
   })
   serving.attach(listener)
+  clientCa.follow(listener)
   let listening = false
   readiness.add('webhook', () => (listening ? undefined : 'does not listen yet'))
   readiness.add('namespaces', () =>
@@ -74,6 +78,7 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
       log.info({ listener: 'webhook', address, port }, 'listening')
     },
     async stop() {
+      clientCa.stop()
       await Promise.all([
         namespaces.reflector.stop(),
         live.stop(),
