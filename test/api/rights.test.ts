@@ -25,13 +25,6 @@ const named: Record<string, string[]> = {
   'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other']
 }
 
-const events = ['create', 'patch'].flatMap(verb =>
-  ['events', 'events.events.k8s.io'].flatMap(resource => [
-    `${own}: ${verb} ${resource}`,
-    `${other}: ${verb} ${resource}`
-  ])
-)
-
 const expected: Record<string, string[]> = {
   webhook: [
     'cluster: list namespaces',
@@ -46,8 +39,7 @@ const expected: Record<string, string[]> = {
     `${own}: create secrets`,
     `${own}: get secrets rayguard-webhook-serving`,
     `${own}: update secrets rayguard-webhook-serving`,
-    `${own}: get configmaps rayguard-enrollment-ca`,
-    ...events
+    `${own}: get configmaps rayguard-enrollment-ca`
   ],
   enrollment: [
     'cluster: create tokenreviews.authentication.k8s.io',
@@ -63,8 +55,7 @@ const expected: Record<string, string[]> = {
     ...['get', 'update'].flatMap(verb => [
       `${own}: ${verb} secrets rayguard-enrollment-serving`,
       `${own}: ${verb} configmaps rayguard-enrollment-ca`
-    ]),
-    ...events
+    ])
   ]
 }
 
