@@ -49,7 +49,7 @@ t.test('Rayguard on a real node', { skip }, async t => {
     return { pods, seconds, times: watch.times }
   }
 
-  await t.test('it is installed by the commands of manifests/README.md', async t => {
+  await t.test('it is installed by the commands of the README', async t => {
     const certificates = join(folder, 'certificates')
     const made = await run('node', ['dist/rayguard.js', 'ca', 'init', '--directory', certificates])
     t.equal(made.code, 0, `there is a CA: ${made.stderr}`)
