@@ -165,7 +165,11 @@ const valueSets: {
   },
   {
     title: 'with Secrets that somebody else keeps',
-    values: ['serving.kind=secret', 'serving.secrets.webhook=mine']
+    values: [
+      'serving.kind=secret',
+      'serving.secrets.webhook=mine',
+      'webhook.clientCaConfigMap=api-server'
+    ]
   },
   {
     title: 'with monitoring and nothing else',
