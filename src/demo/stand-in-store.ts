@@ -9,7 +9,15 @@ export const resources: { kind: string; resource: string; versions: string[] }[]
   { kind: 'Node', resource: 'nodes', versions: ['v1'] },
   { kind: 'RayCluster', resource: 'rayclusters', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
   { kind: 'RayService', resource: 'rayservices', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
-  { kind: 'RayJob', resource: 'rayjobs', versions: ['ray.io/v1', 'ray.io/v1alpha1'] }
+  { kind: 'RayJob', resource: 'rayjobs', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
+  { kind: 'Event', resource: 'events', versions: ['events.k8s.io/v1'] },
+  ...['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration']
+    .concat('ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding')
+    .map(kind => ({
+      kind,
+      resource: `${kind.toLowerCase().replace(/y$/, 'ie')}s`,
+      versions: ['admissionregistration.k8s.io/v1']
+    }))
 ]
 
 export interface Target {
@@ -112,10 +120,15 @@ export function createStore(clock: () => number): Store {
   }
 }
 
-/** Namespace and field selector (`=` and `!=` on `status.phase` and `metadata.name`). */
+/** Namespace, label selector (`key` and `key=value`), field selector (`=` and `!=` on `status.phase` and `metadata.name`). */
 export function matches(object: KubernetesObject, target: Target, query: URLSearchParams): boolean {
   if (object.kind !== target.kind) return false
   if (target.namespace !== undefined && object.metadata.namespace !== target.namespace) return false
+  const labels = new Map(Object.entries(object.metadata.labels ?? {}))
+  for (const term of (query.get('labelSelector') ?? '').split(',').filter(each => each !== '')) {
+    const [key = '', value] = term.split('=')
+    if (!labels.has(key) || (value !== undefined && labels.get(key) !== value)) return false
+  }
   return (query.get('fieldSelector') ?? '')
     .split(',')
     .filter(term => term !== '')

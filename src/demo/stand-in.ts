@@ -139,7 +139,7 @@ export function createStandIn(options: StandInOptions): StandIn {
       reply(response, 401, status(401, 'Unauthorized'))
     else if (asked.query.get('watch') === 'true') watch(asked, response)
     else {
-      const answer = asked.method === 'POST' ? review(asked) : read(asked)
+      const answer = (asked.method === 'GET' ? read : isReview(asked) ? review : write)(asked)
       reply(response, answer.code, answer.body)
     }
   }
@@ -163,6 +163,24 @@ export function createStandIn(options: StandInOptions): StandIn {
       : { code: 404, body: status(404, `"${target.name}" not found`) }
   }
 
+  /** Create, and JSON merge patch of what exists. */
+  function write({ method, path, body }: StandInRequest): Answer {
+    const target = targetOf(path)
+    const sent = body as KubernetesObject
+    if (!target) return { code: 404, body: status(404, 'page not found') }
+    const { kind, apiVersion, namespace } = target
+    const name = target.name ?? sent.metadata?.name
+    const found = store.get({ ...target, name })
+    if (method === 'POST') {
+      if (found) return { code: 409, body: status(409, `"${name}" already exists`) }
+      const metadata = { ...sent.metadata, ...(namespace === undefined ? {} : { namespace }) }
+      return { code: 201, body: store.put({ ...sent, kind, apiVersion, metadata }) }
+    }
+    if (method !== 'PATCH') return { code: 405, body: status(405) }
+    if (!found) return { code: 404, body: status(404, `"${name}" not found`) }
+    return { code: 200, body: store.put(merged(found, sent) as KubernetesObject) }
+  }
+
   function review({ path, body }: StandInRequest): Answer {
     const { spec } = (body ?? {}) as { spec?: Record<string, unknown> }
     if (path === '/apis/authentication.k8s.io/v1/tokenreviews') {
@@ -173,13 +191,28 @@ export function createStandIn(options: StandInOptions): StandIn {
       const answered = tokens.review(token, audiences)
       return { code: 201, body: { ...(body as object), status: answered } }
     }
-    if (path === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews') {
+    if (/^\/apis\/authorization\.k8s\.io\/v1\/(?:self)?subjectaccessreviews$/.test(path)) {
       const right = (spec?.resourceAttributes ?? {}) as Record<string, string>
       const allowed = !denied.has(`${right.verb} ${right.group ?? ''}/${right.resource}`)
       return { code: 201, body: { ...(body as object), status: { allowed } } }
     }
     return { code: 404, body: status(404, 'page not found') }
   }
+}
+
+function isReview({ path }: StandInRequest): boolean {
+  return /reviews$/.test(path)
+}
+
+/** RFC 7386. */
+function merged(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch
+  const result = { ...(target as Record<string, unknown> | undefined) }
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key]
+    else result[key] = merged(result[key], value)
+  }
+  return result
 }
 
 interface Answer {

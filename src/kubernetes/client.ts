@@ -47,6 +47,10 @@ export interface Client {
   replace<T>(path: string, body: object): Promise<T>
   /** Server-side apply; conflicts are forced. */
   apply<T>(path: string, body: object, fieldManager: string): Promise<T>
+  /** JSON merge patch (RFC 7386): null takes a member away. */
+  merge<T>(path: string, body: object): Promise<T>
+  /** Whatever is answered, as it is: for what a component behind the API says of itself. */
+  look(path: string): Promise<{ status: number; text: string }>
   /** Ends when the server ends it. Throws `Gone` where `resourceVersion` is too old. `onOpen`: the server has begun. */
   watch<T extends KubernetesObject>(
     path: string,
@@ -124,6 +128,23 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         repeatable: true,
         limitBytes: objectBytes
       }),
+    merge: (path, body) =>
+      json({
+        method: 'PATCH',
+        path,
+        body,
+        contentType: 'application/merge-patch+json',
+        repeatable: true,
+        limitBytes: objectBytes
+      }),
+    async look(path) {
+      const call: Call = { method: 'GET', path, repeatable: true, limitBytes: objectBytes }
+      let status = 200
+      const text = await inTurn(call, other => {
+        status = other
+      })
+      return { status, text }
+    },
     async *watch<T extends KubernetesObject>(
       path: string,
       query: Query,
@@ -172,21 +193,29 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
     }
   }
 
-  async function inTurn(call: Call): Promise<string> {
+  async function inTurn(call: Call, onRefused?: (status: number) => void): Promise<string> {
     const place = turns.place(call.signal)
     if (!(await place.enter())) {
       const why = `no connection was free within ${connectionWaitMs} ms`
       throw unavailable(call.method, call.path, new Error(why))
     }
     try {
-      return await answered(call)
+      return await answered(call, onRefused)
     } finally {
       place.leave()
     }
   }
 
-  /** The text of a 2xx answer. Stale credentials and broken kept-alive connections are tried again. */
-  async function answered(call: Call, repeated = 0, fresh = false): Promise<string> {
+  /**
+   * The text of a 2xx answer, or of any with `onRefused`. Stale credentials and broken kept-alive connections are tried
+   * again.
+   */
+  async function answered(
+    call: Call,
+    onRefused?: (status: number) => void,
+    repeated = 0,
+    fresh = false
+  ): Promise<string> {
     const { headers, calls } = await access(fresh)
     const timeoutMs = call.timeoutMs ?? options.timeoutMs
     const limit = AbortSignal.timeout(timeoutMs)
@@ -208,12 +237,14 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
     } catch (cause) {
       if (cause instanceof KubernetesError) throw cause
       if (call.repeatable && repeated < repeats && connectionBroke(cause))
-        return answered(call, repeated + 1, fresh)
+        return answered(call, onRefused, repeated + 1, fresh)
       throw unavailable(call.method, call.path, cause)
     }
     // The token may have been replaced since its file was read.
-    if (status === 401 && !fresh) return answered(call, repeated, true)
-    if (status < 200 || status > 299) throw refused(call.method, call.path, status, found)
+    if (status === 401 && !fresh) return answered(call, onRefused, repeated, true)
+    if (status >= 200 && status <= 299) return found
+    if (onRefused === undefined) throw refused(call.method, call.path, status, found)
+    onRefused(status)
     return found
   }
 

@@ -172,6 +172,7 @@ export interface PodStatus {
   phase?: string
   podIP?: string
   podIPs?: { ip: string }[] | null
+  conditions?: { type: string; status: string }[] | null
   initContainerStatuses?: ContainerStatus[] | null
   containerStatuses?: ContainerStatus[] | null
 }
@@ -206,7 +207,24 @@ export interface ConfigMap extends KubernetesObject {
 
 /** A MutatingWebhookConfiguration or a ValidatingWebhookConfiguration. `caBundle`: base64 of PEM. */
 export interface WebhookConfiguration extends KubernetesObject {
-  webhooks?: { name: string; clientConfig?: { caBundle?: string | null } | null }[] | null
+  webhooks?: WebhookEntry[] | null
+}
+
+export interface WebhookEntry {
+  name: string
+  clientConfig?: {
+    caBundle?: string | null
+    url?: string | null
+    service?: { name: string; namespace: string; path?: string; port?: number } | null
+  } | null
+  failurePolicy?: string
+  namespaceSelector?: LabelSelector | null
+}
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/label-selector/ */
+export interface LabelSelector {
+  matchLabels?: Record<string, string> | null
+  matchExpressions?: { key: string; operator: string; values?: string[] | null }[] | null
 }
 
 export interface Namespace extends KubernetesObject {}
