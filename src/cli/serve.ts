@@ -16,6 +16,7 @@ import type { Settings } from '../settings/load.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { createMetrics } from '../telemetry/metrics.ts'
 import { type Command, type CommandIo, exitCodes } from './command.ts'
+import { aboutUs } from './components/about.ts'
 import {
   type Clocks,
   type Component,
@@ -98,7 +99,7 @@ async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Pr
     log,
     name: 'ops',
     limits: limits.ops,
-    register: opsRoutes({ readiness, metrics })
+    register: opsRoutes({ readiness, metrics, about: () => aboutUs(components, clocks, metrics) })
   })
   readiness.add('serving', () => servingProblem(components))
   for (const name of Object.keys(readiness.report().checks)) {

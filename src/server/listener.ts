@@ -42,6 +42,8 @@ export interface Listener {
   useServing(pair: ServingPair): void
   /** As {@link useServing}, where the listener began with a client CA. */
   useClientCa(pem: string): void
+  /** The certificates in use, PEM, leaf first; undefined without TLS and before the first pair. */
+  certificate(): string | undefined
   /** From now on every reply asks for the end of its connection. */
   drain(): void
   /** Takes no more connections and resolves when the last request is answered. */
@@ -141,6 +143,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
       if (clientCa === undefined) throw new Error(`the listener ${name} has no client CA`)
       use(serving, pem)
     },
+    certificate: () => (typeof serving === 'object' ? serving.certificate : undefined),
     drain() {
       state.draining = true
     },

@@ -1,9 +1,16 @@
-/** Probes and metrics: `/livez`, `/readyz`, `/metrics`. Plain HTTP, nothing secret, on a port of its own. */
+/** Probes, metrics and what `rayguard status` asks. Plain HTTP, nothing secret, on a port of its own. */
 import type { FastifyInstance } from 'fastify'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Readiness } from './readiness.ts'
 
-export function opsRoutes({ readiness, metrics }: { readiness: Readiness; metrics: Metrics }) {
+export interface OpsOptions {
+  readiness: Readiness
+  metrics: Metrics
+  /** What this process says of itself beside its readiness; public. */
+  about?(): object
+}
+
+export function opsRoutes({ readiness, metrics, about }: OpsOptions) {
   return (app: FastifyInstance): void => {
     app.removeAllContentTypeParsers()
     // Alive is who answers. What else is missing would not come back by a restart.
@@ -12,6 +19,8 @@ export function opsRoutes({ readiness, metrics }: { readiness: Readiness; metric
       const report = readiness.report()
       return reply.code(report.ready ? 200 : 503).send(report)
     })
+    // Always 200, because a proxy may keep the body of anything else to itself.
+    app.get('/status', (_request, reply) => reply.send({ ...about?.(), ...readiness.report() }))
     app.get('/metrics', async (_request, reply) => {
       const text = await metrics.text()
       return reply.type(metrics.contentType).send(text)

@@ -37,6 +37,8 @@ export interface Metrics {
   reply(listener: string, status: number): void
   certificateExpiry(certificate: CertificateName, notAfter: Date): void
   reload(thing: ReloadedThing | 'clientCa', result: 'done' | 'failed'): void
+  /** What was told of it, RFC 3339 by name. */
+  certificateExpiries(): Record<string, string>
   /** A number that `read` gives whenever metrics are read. */
   gauge(name: string, help: string, read: () => number): void
   /** `passes` is asked whenever metrics are read. */
@@ -100,6 +102,7 @@ export function createMetrics(options: { version: string }): Metrics {
     labelNames: ['thing', 'result'],
     registers
   })
+  const expiries = new Map<string, string>()
   const checks = new Map<string, () => boolean>()
   new Gauge({
     name: 'rayguard_ready_check',
@@ -128,7 +131,9 @@ export function createMetrics(options: { version: string }): Metrics {
     },
     certificateExpiry(certificate, notAfter) {
       expiry.set({ certificate }, Math.floor(notAfter.getTime() / 1000))
+      expiries.set(certificate, notAfter.toISOString())
     },
+    certificateExpiries: () => Object.fromEntries(expiries),
     reload(thing, result) {
       reloads.inc({ thing, result })
     },
