@@ -8,6 +8,9 @@ import { type CommandTable, dispatch } from './cli/dispatch.ts'
 
 const commands: CommandTable = {
   serve: () => import('./cli/serve.ts'),
+  status: () => import('./cli/status.ts'),
+  pause: () => import('./cli/pause.ts'),
+  resume: () => import('./cli/resume.ts'),
   'check-config': () => import('./cli/check-config.ts'),
   'dry-run': () => import('./cli/dry-run.ts'),
   verify: () => import('./cli/verify.ts'),

@@ -3,6 +3,9 @@
 /** A test holds each line against the command's own summary. */
 export const summaries = {
   serve: 'run the admission webhook and the enrollment server',
+  status: 'look at the installation and at every Ray pod, and say what to do',
+  pause: 'leave namespaces alone for a while, so that nothing of Rayguard is in the way',
+  resume: 'take paused namespaces back',
   'check-config': 'report every problem of a settings file and of the files it names',
   'dry-run': 'show what the webhook would do to pods and RayClusters, offline',
   verify: 'try a TLS handshake as a pod would, and say which name or certificate failed',

@@ -1,0 +1,373 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { stringify } from 'yaml'
+import { pauseCommand } from '../../src/cli/pause.ts'
+import { command as resume } from '../../src/cli/resume.ts'
+import type { Check } from '../../src/cli/status/check.ts'
+import type { ClusterReport, NamespaceReport } from '../../src/cli/status/ray.ts'
+import { statusCommand } from '../../src/cli/status.ts'
+import type { ReplicaStatus } from '../../src/contract/status.ts'
+import { createStandIn, type Fault, type StandIn } from '../../src/demo/stand-in.ts'
+import type { Namespace, Pod, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
+import { headPod, workerPod } from '../support/builders.ts'
+import { runCommand } from '../support/cli.ts'
+import { clientToken, servingPair } from '../support/enrollment-stage.ts'
+
+const pair = servingPair()
+const other = servingPair()
+const now = Date.now()
+const inDays = (days: number) => new Date(now + days * 86_400_000).toISOString()
+
+interface Stage {
+  standIn: StandIn
+  /** What the replica of this name says of itself; undefined does not answer. */
+  says: Map<string, ReplicaStatus | undefined>
+  /** Paths that are answered so instead. */
+  faults: Map<RegExp, Fault>
+  kubeconfig: string
+  status(...argumentsList: string[]): Promise<Told>
+}
+
+interface Told {
+  code: number
+  text: string
+  checks: Check[]
+  namespaces: NamespaceReport[]
+  clusters: ClusterReport[]
+  /** States by the id of the check, each once. */
+  states(id: string): string[]
+}
+
+/** A stand-in for the API with a whole installation in it. */
+async function stage(t: Test): Promise<Stage> {
+  const standIn = createStandIn({ ...pair, clientToken, clock: () => now })
+  const server = await standIn.listen()
+  t.teardown(() => standIn.close())
+  const kubeconfig = join(t.testdir({}), 'kubeconfig')
+  const cluster = { server, 'certificate-authority-data': Buffer.from(pair.ca).toString('base64') }
+  writeFileSync(
+    kubeconfig,
+    stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'a', cluster }],
+      users: [{ name: 'a', user: { token: clientToken } }],
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+      'current-context': 'a'
+    })
+  )
+  const says = new Map<string, ReplicaStatus | undefined>()
+  const faults = new Map<RegExp, Fault>()
+  const version = { major: '1', minor: '37+', gitVersion: 'v1.37.2' }
+  standIn.interfere(({ path }) => {
+    for (const [pattern, fault] of faults) if (pattern.test(path)) return fault
+    if (path === '/version') return { status: 200, body: version }
+    const [, name] = /\/pods\/([^/]+)(?::|%3A)8080\/proxy\/status$/.exec(path) ?? []
+    if (name === undefined) return undefined
+    const told = says.get(name)
+    return told === undefined ? { status: 502 } : { status: 200, body: told }
+  })
+  for (const name of ['rayguard-system', 'kube-system', 'team-a', 'team-b']) put(standIn, name)
+  standIn.put(registration())
+  for (const component of ['webhook', 'enrollment']) {
+    for (const at of ['1', '2']) {
+      const name = `rayguard-${component}-${at}`
+      standIn.put(replica(name, component))
+      says.set(name, replicaStatus(component))
+    }
+  }
+  const run = async (argumentsList: string[]) => {
+    const command = statusCommand(() => now)
+    return runCommand(command, ['--kubeconfig', kubeconfig, ...argumentsList])
+  }
+  return {
+    ...{ standIn, says, faults, kubeconfig },
+    async status(...argumentsList) {
+      const text = await run(argumentsList)
+      const { code, out } = await run([...argumentsList, '-o', 'json'])
+      t.equal(code, text.code, 'both forms end alike')
+      const told = JSON.parse(out) as Pick<Told, 'checks' | 'namespaces' | 'clusters'>
+      for (const { state, advice, id } of told.checks)
+        if (state === 'failed') t.ok(advice, `${id}: what is wrong comes with what to do`)
+      const states = (id: string) => [
+        ...new Set(told.checks.filter(check => check.id === id).map(({ state }) => state))
+      ]
+      return { code, text: text.out, ...told, states }
+    }
+  }
+}
+
+function put(standIn: StandIn, name: string, labels: Record<string, string> = {}): void {
+  const namespace: Namespace = {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: { 'kubernetes.io/metadata.name': name, ...labels } }
+  }
+  standIn.put(namespace)
+}
+
+function registration(ca = pair.ca): WebhookConfiguration {
+  const entry = (name: string) => ({
+    name,
+    failurePolicy: 'Fail',
+    clientConfig: { url: 'https://127.0.0.1:8443', caBundle: Buffer.from(ca).toString('base64') },
+    namespaceSelector: {
+      matchExpressions: [
+        {
+          key: 'kubernetes.io/metadata.name',
+          operator: 'NotIn',
+          values: ['rayguard-system', 'kube-system']
+        },
+        { key: 'rayguard.dev/paused', operator: 'DoesNotExist' }
+      ]
+    }
+  })
+  return {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'MutatingWebhookConfiguration',
+    metadata: { name: 'rayguard', creationTimestamp: inDays(-10) },
+    webhooks: [entry('pods.rayguard.dev'), entry('submitters.rayguard.dev')]
+  }
+}
+
+function replica(name: string, component: string, ready = 'True'): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name,
+      namespace: 'rayguard-system',
+      labels: { 'app.kubernetes.io/name': 'rayguard', 'app.kubernetes.io/component': component }
+    },
+    spec: { containers: [{ name: 'rayguard' }] },
+    status: { phase: 'Running', conditions: [{ type: 'Ready', status: ready }] }
+  }
+}
+
+function replicaStatus(component: string, changes: Partial<ReplicaStatus> = {}): ReplicaStatus {
+  return {
+    version: '0.1.0',
+    components: [component],
+    ready: true,
+    checks: { serving: 'ok', [component]: 'ok' },
+    now: new Date(now).toISOString(),
+    servingCertificates: { [component]: pair.certificate },
+    certificateExpiries: {
+      [`${component}-serving`]: inDays(60),
+      ...(component === 'enrollment' ? { authority: inDays(800) } : {})
+    },
+    ...changes
+  }
+}
+
+interface RayPodChanges {
+  namespace?: string
+  tls?: boolean
+  ended?: { exitCode: number; message: string }
+  ageDays?: number
+}
+
+const words = (notAfter: string, anchorSha256 = 'aa') =>
+  JSON.stringify({ serialNumber: '0b', notAfter, anchorSha256 })
+
+function rayPod(pod: Pod, name: string, changes: RayPodChanges = {}): Pod {
+  const { namespace = 'team-a', tls = true, ended, ageDays = 1 } = changes
+  const enroll = { name: 'rayguard-enroll', image: 'rayguard' }
+  return {
+    ...pod,
+    metadata: {
+      ...pod.metadata,
+      ...{ name, namespace, uid: `${name}-uid`, creationTimestamp: inDays(-ageDays) }
+    },
+    spec: {
+      ...pod.spec,
+      nodeName: 'node-1',
+      initContainers: [...(tls ? [enroll] : []), ...(pod.spec.initContainers ?? [])]
+    },
+    status: {
+      phase: 'Running',
+      initContainerStatuses: [
+        { name: 'rayguard-enroll', state: ended ? { terminated: ended } : { running: {} } }
+      ]
+    }
+  }
+}
+const issued = (days: number) => ({ exitCode: 0, message: words(inDays(days)) })
+
+t.test('a whole installation with a Ray cluster', async t => {
+  const { standIn, status } = await stage(t)
+  standIn.put(rayPod(headPod(), 'h', { ended: issued(80) }))
+  standIn.put(rayPod(workerPod(), 'w', { ended: issued(70) }))
+  const { code, text, checks, clusters, namespaces } = await status()
+  t.equal(code, 0, text)
+  t.strictSame(
+    checks.filter(({ state }) => state !== 'ok').map(({ text }) => text),
+    [],
+    'nothing to say against it'
+  )
+  t.match(text, /✓ team-a\/demo: 2 of 2 pods with a certificate; the first ends/)
+  t.match(
+    text,
+    /The caBundle vouches for the certificate of rayguard-webhook-1, rayguard-webhook-2/
+  )
+  t.match(text, /All is well\.\n$/)
+  t.match(clusters, [{ namespace: 'team-a', name: 'demo', pods: [{ state: 'certificate' }, {}] }])
+  t.strictSame(
+    namespaces.filter(({ covered }) => covered).map(({ name }) => name),
+    ['team-a', 'team-b'],
+    'covered as the registration says'
+  )
+})
+
+t.test('what is wrong with the installation', async t => {
+  const { standIn, says, faults, status } = await stage(t)
+  standIn.put(registration(other.ca))
+  t.match(await status(), { code: 1 }, 'another CA in the caBundle')
+  t.strictSame((await status()).states('CaBundle'), ['failed'])
+  standIn.put({ ...registration(), webhooks: registration().webhooks?.slice(0, 1) ?? [] })
+  t.strictSame((await status()).states('Registration'), ['failed'], 'half a registration')
+  standIn.remove(registration())
+  t.strictSame((await status()).states('Registration'), ['failed'], 'none')
+  standIn.put(registration())
+
+  const broken = { checks: { namespaces: 'the labels are not known' }, ready: false }
+  says.set('rayguard-webhook-1', replicaStatus('webhook', broken))
+  const notReady = await status()
+  t.same(new Set(notReady.states('Replica')), new Set(['failed', 'ok']), 'a check of a replica')
+  t.match(notReady.text, /✗ rayguard-webhook-1: namespaces: the labels are not known/)
+  says.set('rayguard-webhook-1', undefined)
+  t.match(await status(), { code: 0, text: /! rayguard-webhook-1 is ready, but did not answer/ })
+  standIn.put(replica('rayguard-webhook-1', 'webhook', 'False'))
+  t.equal((await status()).code, 1, 'a replica that is not ready')
+  standIn.remove(replica('rayguard-webhook-1', 'webhook'))
+  says.set('rayguard-webhook-2', replicaStatus('webhook', { version: '0.2.0' }))
+  const one = await status()
+  t.strictSame(one.states('Versions'), ['warning'], 'two versions')
+  t.same(new Set(one.states('Replicas')), new Set(['warning', 'ok']), 'one replica')
+
+  const ends = (days: number) =>
+    says.set(
+      'rayguard-enrollment-2',
+      replicaStatus('enrollment', { certificateExpiries: { authority: inDays(days) } })
+    )
+  for (const [days, state] of [
+    [50, 'warning'],
+    [10, 'failed'],
+    [-1, 'failed']
+  ] as const) {
+    ends(days)
+    t.ok((await status()).states('CertificateEnd').includes(state), `the CA ends in ${days} days`)
+  }
+  ends(800)
+
+  standIn.deny('watch /pods')
+  const rights = await status()
+  t.match(rights.text, /✗ rayguard-webhook lacks: watch pods\./)
+  faults.set(/subjectaccessreviews/, { status: 403 })
+  t.strictSame((await status()).states('Rights'), ['warning'], 'who may not ask is told so')
+  for (const [pattern, id] of [
+    [/mutatingwebhookconfigurations/, 'Registration'],
+    [/rayguard-system\/pods$/, 'Replicas'],
+    [/v1\/namespaces$/, 'Namespaces'],
+    [/v1\/pods$/, 'RayPods'],
+    [/validatingadmissionpolicies/, 'Policies']
+  ] as const) {
+    faults.set(pattern, { status: 403 })
+    t.ok((await status()).states(id).includes('warning'), `${id} cannot be read`)
+    faults.delete(pattern)
+  }
+  faults.set(/^\/version$/, {
+    status: 200,
+    body: { major: '1', minor: '29', gitVersion: 'v1.29.0' }
+  })
+  t.strictSame((await status()).states('ApiVersion'), ['failed'], 'an old API server')
+  faults.clear()
+  const date = new Date(now + 3_600_000).toUTCString()
+  faults.set(/.*/, { status: 403, headers: { date } })
+  t.strictSame((await status()).states('Clock'), ['failed'], 'an hour off')
+})
+
+t.test('what each Ray pod has, and why not', async t => {
+  const { standIn, status } = await stage(t)
+  standIn.put(rayPod(headPod(), 'h', { tls: false, ageDays: 20 }))
+  standIn.put(rayPod(workerPod(), 'w', { tls: false }))
+  const plain = await status()
+  t.equal(plain.code, 0, 'a cluster that is left alone is not a failure')
+  t.strictSame(plain.states('ClusterWithoutTls'), ['warning'])
+  t.match(
+    plain.text,
+    /delete pods -l ray.io\/cluster=demo\. Do so before the namespace requires TLS/
+  )
+  t.same(
+    new Set(plain.clusters[0]?.pods.map(({ reason }) => reason)),
+    new Set(['OlderThanRayguard', 'LiveClusterLeftAlone'])
+  )
+  put(standIn, 'team-a', { 'rayguard.dev/tls': 'required' })
+  const required = await status()
+  t.match(required, { code: 1, text: /requires TLS, so its new pods are refused/ })
+  put(standIn, 'team-a', { 'rayguard.dev/tls': 'disabled' })
+  t.match(
+    await status(),
+    { code: 0, text: /✓ team-a\/demo: 2 pods without TLS/ },
+    'as it is wanted'
+  )
+  put(standIn, 'team-a', { 'rayguard.dev/tls': 'requird' })
+  t.strictSame((await status()).states('NamespaceLabel'), ['failed'], 'a misspelt label')
+  put(standIn, 'team-a', { 'rayguard.dev/paused': '2026' })
+  t.strictSame((await status()).states('NamespacePaused'), ['warning'], 'paused')
+  put(standIn, 'team-a')
+
+  standIn.put(rayPod(workerPod(), 'w', { ended: issued(80) }))
+  t.match(await status(), { code: 1, text: /team-a\/demo is split: 1 pods with TLS, 1 without/ })
+  standIn.put(rayPod(headPod(), 'h', { ended: { exitCode: 0, message: words(inDays(80), 'bb') } }))
+  t.strictSame((await status()).states('ClusterAnchors'), ['failed'], 'two trust anchors')
+  standIn.put(rayPod(headPod(), 'h', { ended: issued(5) }))
+  t.strictSame((await status()).states('PodCertificateEnd'), ['warning'], 'near its end')
+  standIn.put(rayPod(headPod(), 'h', { ended: issued(-1) }))
+  t.strictSame((await status()).states('PodCertificateEnd'), ['failed'], 'ended')
+  const message = '{"code":"SourceAddress","message":"\\u001b[2J"}'
+  standIn.put(rayPod(headPod(), 'h', { ended: { exitCode: 1, message } }))
+  const refused = await status()
+  t.match(refused, { code: 1, text: /h got no certificate: SourceAddress/ })
+  t.notMatch(refused.text, '\u001b', 'attack: nothing of a status reaches the terminal as it is')
+  standIn.put(rayPod(headPod(), 'h'))
+  t.match(await status(), { code: 0, text: /h has no certificate yet: Enrolling/ })
+  t.match(
+    await status('-n', 'team-b'),
+    { code: 0, text: /There are no Ray clusters/ },
+    'by namespace'
+  )
+})
+
+t.test('pause and resume', async t => {
+  const { standIn, kubeconfig, faults } = await stage(t)
+  const run = async (name: 'pause' | 'resume', ...argumentsList: string[]) => {
+    const command = name === 'pause' ? pauseCommand(() => now) : resume
+    return runCommand(command, ['--kubeconfig', kubeconfig, ...argumentsList])
+  }
+  const label = (name: string) =>
+    standIn.store.get({ kind: 'Namespace', apiVersion: 'v1', namespace: '', name })?.metadata
+      .labels?.['rayguard.dev/paused']
+  t.match(await run('pause', 'team-a'), { code: 0, out: /team-a paused\n.*rayguard resume/ })
+  t.match(label('team-a'), /^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ$/, 'a time that a label can hold')
+  t.match(await run('pause', 'team-a'), { code: 0, out: /paused already/ })
+  t.match(await run('pause', 'none', 'team-b'), { code: 1, err: /There is no namespace "none"/ })
+  t.ok(label('team-b'), 'the others are paused all the same')
+  t.match(await run('resume', '--all'), { code: 0, out: /team-a resumed\nteam-b resumed/ })
+  t.equal(label('team-a'), undefined)
+  t.match(await run('resume', 'team-a'), { code: 0, out: /is not paused/ })
+  t.match(await run('pause', '--all'), { code: 0 })
+  t.ok(label('team-a') && label('team-b'), 'what the registration covers')
+  t.notOk(label('kube-system') ?? label('rayguard-system'), 'and nothing else')
+  await run('resume', '--all')
+  faults.set(/namespaces\/team-a$/, { status: 403 })
+  await t.rejects(run('pause', 'team-a'), { code: 'Forbidden' }, 'without the right')
+  t.match(await run('pause', '--all'), { code: 1, out: /team-b paused/, err: /team-a: .*403/ })
+  faults.clear()
+  standIn.remove(registration())
+  t.match(await run('pause', '--all'), { code: 1, err: /no MutatingWebhookConfiguration/ })
+  t.match(await run('resume', '--all'), { code: 0, out: /team-b resumed/ }, 'that needs none')
+  await t.rejects(run('pause'), { code: 'Usage' })
+  await t.rejects(run('pause', '--all', 'team-a'), { code: 'Usage' })
+})
