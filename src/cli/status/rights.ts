@@ -25,19 +25,12 @@ const registration = ['mutating', 'validating'].flatMap(kind =>
     name: 'rayguard'
   }))
 )
-const events = ['create', 'patch'].map(verb => ({
-  verb,
-  group: 'events.k8s.io',
-  resource: 'events'
-}))
-
 const wanted: Record<string, Wanted[]> = {
   webhook: [
     ...['namespaces', 'pods'].flatMap(resource =>
       ['list', 'watch'].map(verb => ({ verb, resource }))
     ),
     ...registration,
-    ...events,
     { verb: 'get', resource: 'configmaps', name: 'rayguard-enrollment-ca', own: true }
   ],
   enrollment: [
@@ -48,8 +41,7 @@ const wanted: Record<string, Wanted[]> = {
       verb: 'get',
       group: 'ray.io',
       resource
-    })),
-    ...events
+    }))
   ]
 }
 
