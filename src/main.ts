@@ -9,6 +9,8 @@ import { type CommandTable, dispatch } from './cli/dispatch.ts'
 const commands: CommandTable = {
   serve: () => import('./cli/serve.ts'),
   status: () => import('./cli/status.ts'),
+  register: () => import('./cli/register.ts'),
+  unregister: () => import('./cli/unregister.ts'),
   pause: () => import('./cli/pause.ts'),
   resume: () => import('./cli/resume.ts'),
   'check-config': () => import('./cli/check-config.ts'),

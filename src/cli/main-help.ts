@@ -4,6 +4,9 @@
 export const summaries = {
   serve: 'run the admission webhook and the enrollment server',
   status: 'look at the installation and at every Ray pod, and say what to do',
+  register: 'have the API server ask Rayguard about Ray pods, in all namespaces or in one',
+  unregister:
+    'take away the registration and the policy bindings, so that nothing of Rayguard blocks pods',
   pause: 'leave namespaces alone for a while, so that nothing of Rayguard is in the way',
   resume: 'take paused namespaces back',
   'check-config': 'report every problem of a settings file and of the files it names',

@@ -45,10 +45,17 @@ export interface Client {
   /** `repeatable`: the call changes nothing (a review), so that a broken connection is tried again. */
   create<T>(path: string, body: object, options?: { repeatable?: boolean }): Promise<T>
   replace<T>(path: string, body: object): Promise<T>
-  /** Server-side apply; conflicts are forced. */
-  apply<T>(path: string, body: object, fieldManager: string): Promise<T>
+  /** Server-side apply. `force` (default true): fields of other owners are taken, else `Conflict` names them. */
+  apply<T>(
+    path: string,
+    body: object,
+    fieldManager: string,
+    options?: { force?: boolean; dryRun?: boolean }
+  ): Promise<T>
   /** JSON merge patch (RFC 7386): null takes a member away. */
   merge<T>(path: string, body: object): Promise<T>
+  /** Deletes; an object that is gone already is as good. */
+  remove(path: string): Promise<void>
   /** Whatever is answered, as it is: for what a component behind the API says of itself. */
   look(path: string): Promise<{ status: number; text: string }>
   /** Ends when the server ends it. Throws `Gone` where `resourceVersion` is too old. `onOpen`: the server has begun. */
@@ -62,7 +69,7 @@ export interface Client {
 }
 
 interface Call {
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH'
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   path: string
   body?: object
   contentType?: string
@@ -119,10 +126,10 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
       json({ method: 'POST', path, body, repeatable, limitBytes: objectBytes }),
     replace: (path, body) =>
       json({ method: 'PUT', path, body, repeatable: false, limitBytes: objectBytes }),
-    apply: (path, body, fieldManager) =>
+    apply: (path, body, fieldManager, { force = true, dryRun = false } = {}) =>
       json({
         method: 'PATCH',
-        path: withQuery(path, { fieldManager, force: true }),
+        path: withQuery(path, { fieldManager, force, dryRun: dryRun ? 'All' : undefined }),
         body,
         contentType: 'application/apply-patch+yaml',
         repeatable: true,
@@ -137,6 +144,13 @@ export function createClient(connection: Connection, options: ClientOptions): Cl
         repeatable: true,
         limitBytes: objectBytes
       }),
+    async remove(path) {
+      try {
+        await json({ method: 'DELETE', path, repeatable: true, limitBytes: objectBytes })
+      } catch (error) {
+        if (!(error instanceof KubernetesError && error.code === 'NotFound')) throw error
+      }
+    },
     async look(path) {
       const call: Call = { method: 'GET', path, repeatable: true, limitBytes: objectBytes }
       let status = 200

@@ -1,0 +1,176 @@
+/**
+ * `rayguard register`: has the API server ask Rayguard about Ray pods, in all namespaces or in one to begin with.
+ *
+ * Registers nothing that nobody would answer, takes no field from another owner without being told to, and waits until
+ * the webhook has announced its CA. With the rights of the person who asks.
+ */
+import { parseArgs } from 'node:util'
+import { stringify } from 'yaml'
+import type { Client } from '../kubernetes/client.ts'
+import { KubernetesError } from '../kubernetes/error.ts'
+import type { KubernetesObject, WebhookConfiguration } from '../kubernetes/objects.ts'
+import { path } from '../kubernetes/path.ts'
+import { clusterFlags, clusterHelp, listAll, withCluster } from './cluster.ts'
+import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { registrationPath } from './covered.ts'
+import { mutatingRegistration, type RegistrationOptions } from './registration/webhooks.ts'
+
+/** Not the webhook's own `rayguard`, which owns the caBundle and nothing else. */
+export const registrationManager = 'rayguard-register'
+
+export const command: Command = registerCommand({ waitMs: 30_000, everyMs: 500 })
+
+export interface Patience {
+  /** For the webhook to write its caBundle. */
+  waitMs: number
+  everyMs: number
+}
+
+export function registerCommand(patience: Patience): Command {
+  return {
+    name: 'register',
+    summary: 'have the API server ask Rayguard about Ray pods, in all namespaces or in one',
+    help: `Usage: rayguard register [OPTIONS]
+
+Writes the MutatingWebhookConfiguration "rayguard" by server-side apply (field manager ${registrationManager}), with your own
+rights: get, create and patch on mutatingwebhookconfigurations, get on namespaces, list on endpointslices. It is the same that
+the manifests hold; where they are kept by Helm or GitOps, change the values there instead.
+
+Options:
+  --canary NAMESPACE     this namespace alone; \`rayguard register\` later covers all
+  --exclude NAMESPACE    leave this one out; may be given more than once
+  --namespace NAMESPACE  where Rayguard runs; default rayguard-system
+  --dry-run              let the API server judge it, and change nothing
+  --force                take fields from other owners; register although no webhook is ready
+  -o, --output yaml      print the object that stands then
+${clusterHelp}
+  -h, --help             show this text
+
+Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arguments.
+`,
+    async run(argumentsList, io) {
+      const { values } = parseArgs({
+        args: argumentsList,
+        options: {
+          canary: { type: 'string' },
+          exclude: { type: 'string', multiple: true },
+          namespace: { type: 'string', default: 'rayguard-system' },
+          'dry-run': { type: 'boolean', default: false },
+          force: { type: 'boolean', default: false },
+          output: { type: 'string', short: 'o' },
+          ...clusterFlags
+        }
+      })
+      if (values.output !== undefined && values.output !== 'yaml')
+        throw new UsageError(`--output: expected yaml, found ${JSON.stringify(values.output)}`)
+      const { canary, exclude, namespace, force, 'dry-run': dryRun } = values
+      if (canary !== undefined && exclude !== undefined)
+        throw new UsageError('expected --canary or --exclude, found both')
+      if (canary === namespace || canary === 'kube-system')
+        throw new UsageError(`--canary: ${canary} is always left out`)
+      const options: RegistrationOptions = {
+        namespace,
+        ...(canary === undefined ? {} : { canary }),
+        ...(exclude === undefined ? {} : { excluded: exclude })
+      }
+      return withCluster(values, async client => {
+        const problem = force ? undefined : await nobodyThere(client, options)
+        if (problem !== undefined) return failed(io, problem)
+        const applied = await apply(client, options, { force, dryRun })
+        if (typeof applied === 'string') return failed(io, applied)
+        if (values.output === 'yaml') io.stdout.write(stringify(shown(applied)))
+        else io.stdout.write(`Registered for ${coverage(options)}${dryRun ? ' (dry run)' : ''}.\n`)
+        if (dryRun || (await announced(client, patience, io.signal))) return exitCodes.ok
+        return failed(
+          io,
+          `The webhook has written no caBundle within ${patience.waitMs / 1000} s, so that Ray pods there cannot be ` +
+            `created. Look at: kubectl -n ${namespace} logs deployment/rayguard-webhook. To take the registration back: ` +
+            'rayguard unregister'
+        )
+      })
+    }
+  }
+}
+
+function failed(io: CommandIo, message: string): number {
+  io.stderr.write(`rayguard register: ${message}\n`)
+  return exitCodes.failed
+}
+
+function coverage({ canary, excluded = [] }: RegistrationOptions): string {
+  if (canary !== undefined) return `the namespace ${canary} alone`
+  return excluded.length === 0 ? 'all namespaces' : `all namespaces but ${excluded.join(', ')}`
+}
+
+/** What the API server reaches behind a Service. */
+interface EndpointSlice extends KubernetesObject {
+  endpoints?: { conditions?: { ready?: boolean } }[] | null
+}
+
+/** failurePolicy is Fail: registered before anybody answers, no Ray pod could be created. */
+async function nobodyThere(
+  client: Client,
+  { namespace, canary }: RegistrationOptions
+): Promise<string | undefined> {
+  if (canary !== undefined && !(await client.get(path`/api/v1/namespaces/${canary}`)))
+    return `There is no namespace ${JSON.stringify(canary)}.`
+  const slices = await listAll<EndpointSlice>(
+    client,
+    path`/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`,
+    'kubernetes.io/service-name=rayguard-webhook'
+  )
+  const ready = slices.some(({ endpoints }) =>
+    // https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions: absent means ready
+    endpoints?.some(({ conditions }) => conditions?.ready !== false)
+  )
+  if (ready) return undefined
+  return (
+    `No replica of the webhook is ready behind the Service rayguard-webhook in the namespace ${namespace}, and without ` +
+    'one no Ray pod could be created. Install it first (docs/install.md), name its namespace with --namespace, ' +
+    'or use --force.'
+  )
+}
+
+/** The object, or what is in the way. */
+async function apply(
+  client: Client,
+  options: RegistrationOptions,
+  { force, dryRun }: { force: boolean; dryRun: boolean }
+): Promise<WebhookConfiguration | string> {
+  try {
+    return await client.apply<WebhookConfiguration>(
+      registrationPath,
+      mutatingRegistration(options),
+      registrationManager,
+      { force, dryRun }
+    )
+  } catch (error) {
+    if (error instanceof KubernetesError && error.code === 'Conflict')
+      return (
+        `Others own these fields (${error.message}) Change them where they are kept, with Helm or in the manifests, or ` +
+        'take them with --force.'
+      )
+    throw error
+  }
+}
+
+/** What an object is, without who wrote which field of it. */
+function shown(applied: WebhookConfiguration): object {
+  const { name, uid, labels } = applied.metadata
+  return { ...applied, metadata: { name, uid, labels } }
+}
+
+async function announced(
+  client: Client,
+  { waitMs, everyMs }: Patience,
+  signal: AbortSignal
+): Promise<boolean> {
+  for (const until = Date.now() + waitMs; ; ) {
+    const found = await client.get<WebhookConfiguration>(registrationPath)
+    const entries = found?.webhooks ?? []
+    if (entries.length > 0 && entries.every(({ clientConfig }) => clientConfig?.caBundle))
+      return true
+    if (Date.now() >= until || signal.aborted) return false
+    await new Promise(resolve => setTimeout(resolve, everyMs))
+  }
+}

@@ -1,0 +1,158 @@
+/** `rayguard register` and `unregister` against the real API server, beside what Helm and the webhook itself own. */
+import t, { type Test } from 'tap'
+import { parse } from 'yaml'
+import { registerCommand } from '../../src/cli/register.ts'
+import { command as unregister } from '../../src/cli/unregister.ts'
+import type { KubernetesObject, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
+import { runCommand } from '../support/cli.ts'
+import { type ClusterApi, connect, skip } from '../support/cluster.ts'
+import { kubectl } from '../support/cluster-kubectl.ts'
+import { readManifest, toInput } from '../support/cluster-manifest.ts'
+
+const group = '/apis/admissionregistration.k8s.io/v1'
+const place = `${group}/mutatingwebhookconfigurations/rayguard`
+const register = registerCommand({ waitMs: 300, everyMs: 50 })
+const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
+
+t.test('the registration, by hand', { skip }, async t => {
+  const api = await connect()
+  const clean = () => runCommand(unregister, kubeconfig)
+  t.teardown(async () => {
+    await clean()
+    api.close()
+  })
+  await clean()
+  const run = (...argumentsList: string[]) =>
+    runCommand(register, [...kubeconfig, ...argumentsList])
+
+  await t.test('a dry run changes nothing', async t => {
+    const { code, out } = await run('--force', '--dry-run', '-o', 'yaml')
+    t.equal(code, 0)
+    t.equal(parse(out).webhooks.length, 2, 'what would stand is shown')
+    t.equal(await api.find(place), undefined)
+  })
+
+  await t.test('without a webhook ready it refuses', async t => {
+    t.match(await run(), { code: 1, err: /No replica/ })
+    t.equal(await api.find(place), undefined)
+  })
+
+  await t.test('a canary, then all', async t => {
+    // nobody announces a CA here
+    t.match(await run('--force', '--canary', 'default'), { code: 1, err: /no caBundle/ })
+    t.strictSame(await covered(api), ['In default', 'In default'])
+    await announce(api)
+    t.match(await run('--force'), { code: 0, out: /all namespaces/ })
+    t.strictSame(await covered(api), [
+      'NotIn rayguard-system,kube-system',
+      'NotIn rayguard-system,kube-system'
+    ])
+    const { webhooks } = await api.get<WebhookConfiguration>(place)
+    t.ok(
+      webhooks?.every(({ clientConfig }) => clientConfig?.caBundle),
+      'what the webhook wrote stays'
+    )
+    t.match(await run('--force'), { code: 0 }, 'once more is the same')
+  })
+
+  await t.test('fields of others are not taken without being told to', async t => {
+    await clean()
+    const manifest = await registration()
+    await kubectl(['apply', '--server-side', '--field-manager=helm', '-f', '-'], toInput(manifest))
+    await announce(api)
+    await webhookIsReady(t)
+    t.match(await run('--dry-run'), { code: 0 }, 'the same values are no conflict')
+    t.match(await run('--canary', 'default'), { code: 1, err: /helm.*--force/s })
+    t.strictSame(
+      await covered(api),
+      ['NotIn rayguard-system,kube-system', 'NotIn rayguard-system,kube-system'],
+      'nothing is half written'
+    )
+    t.match(await run('--canary', 'default', '--force'), { code: 0 })
+    t.strictSame(await covered(api), ['In default', 'In default'])
+  })
+
+  await t.test('unregister takes away what blocks, and nothing else', async t => {
+    const manifest = (await readManifest()).filter(({ kind = '' }) =>
+      kind.startsWith('ValidatingAdmissionPolicy')
+    )
+    const foreign = structuredClone(
+      manifest.find(({ kind }) => kind === 'ValidatingAdmissionPolicyBinding')
+    ) as KubernetesObject & { spec: { policyName: string } }
+    foreign.metadata.name = 'of-somebody-else'
+    foreign.spec.policyName = 'of-somebody-else'
+    t.teardown(() =>
+      kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput([...manifest, foreign]))
+    )
+    await kubectl(['apply', '--server-side', '-f', '-'], toInput([...manifest, foreign]))
+    const before = await bindings(api)
+    t.ok(before.length > 3, 'there are bindings of ours')
+    t.match(await runCommand(unregister, [...kubeconfig, '--dry-run']), {
+      code: 0,
+      out: /would be deleted/
+    })
+    t.strictSame(await bindings(api), before, 'a dry run deletes nothing')
+    const { code, out, err } = await clean()
+    t.equal(code, 0, err)
+    const lines = out.trim().split('\n')
+    t.match(lines.at(-1), /MutatingWebhookConfiguration rayguard deleted/, 'the webhook goes last')
+    t.strictSame(await bindings(api), ['of-somebody-else'])
+    t.equal(await api.find(place), undefined)
+    t.equal(
+      (await api.list(`${group}/validatingadmissionpolicies`)).length > 0,
+      true,
+      'the policies stay'
+    )
+    t.match(await clean(), { code: 0, out: /Nothing of Rayguard/ })
+  })
+})
+
+async function registration(): Promise<KubernetesObject[]> {
+  return (await readManifest()).filter(({ kind }) => kind === 'MutatingWebhookConfiguration')
+}
+
+/** As the webhook does it: one field of each entry, under its own name. */
+async function announce(api: ClusterApi): Promise<void> {
+  const { webhooks } = await api.get<WebhookConfiguration>(place)
+  const caBundle = Buffer.from(api.ca).toString('base64')
+  const written = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'MutatingWebhookConfiguration',
+    metadata: { name: 'rayguard' },
+    webhooks: webhooks?.map(({ name }) => ({
+      ...{ name, clientConfig: { caBundle } },
+      ...{ sideEffects: 'None', admissionReviewVersions: ['v1'] }
+    }))
+  }
+  const flags = ['--server-side', '--force-conflicts', '--field-manager=rayguard']
+  await kubectl(['apply', ...flags, '-f', '-'], JSON.stringify(written))
+}
+
+/** A Service without pods, whose endpoint is written by hand: nothing runs pods here. */
+async function webhookIsReady(t: Test): Promise<void> {
+  const labels = { 'kubernetes.io/service-name': 'rayguard-webhook' }
+  const metadata = { name: 'rayguard-webhook-by-hand', namespace: 'rayguard-system', labels }
+  const slice = {
+    ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['192.0.2.1'], conditions: { ready: true } }],
+    ports: [{ name: 'https', port: 8443 }]
+  }
+  const namespace = (await readManifest()).find(({ kind }) => kind === 'Namespace')
+  const objects = toInput([...(namespace ? [namespace] : []), slice])
+  await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], objects)
+  t.teardown(() => kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput([slice])))
+}
+
+async function covered(api: ClusterApi): Promise<string[]> {
+  const { webhooks } = await api.get<WebhookConfiguration>(place)
+  return (webhooks ?? []).map(({ namespaceSelector }) => {
+    const [where] = namespaceSelector?.matchExpressions ?? []
+    return `${where?.operator} ${where?.values?.join(',')}`
+  })
+}
+
+async function bindings(api: ClusterApi): Promise<string[]> {
+  const found = await api.list<KubernetesObject>(`${group}/validatingadmissionpolicybindings`)
+  return found.map(({ metadata }) => metadata.name ?? '').sort()
+}
