@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { meshContainers } from '../../src/injection/mesh.ts'
-import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import type { KubernetesObject, Pod, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
 import { evaluate } from '../../src/pod-security/evaluate.ts'
 import { errorLine, loadSettings } from '../../src/settings/load.ts'
 import { readManifest } from '../support/cluster-manifest.ts'
@@ -92,6 +92,30 @@ const valueSets: {
       }
       const mounts = JSON.stringify(find(objects, 'Deployment', 'rayguard-webhook'))
       t.notMatch(mounts, 'rayguard-ca', 'the webhook cannot see the CA of the pods')
+    }
+  },
+  {
+    title: 'registered for two namespaces to begin with',
+    values: ['registration.namespaces={team-a,team-b}'],
+    check(t, objects) {
+      const { webhooks } = find<WebhookConfiguration>(
+        objects,
+        'MutatingWebhookConfiguration',
+        'rayguard'
+      )
+      for (const { name, namespaceSelector } of webhooks ?? [])
+        t.match(
+          namespaceSelector?.matchExpressions?.[0],
+          { operator: 'In', values: ['team-a', 'team-b'] },
+          name
+        )
+    }
+  },
+  {
+    title: 'to be registered by hand',
+    values: ['registration.enabled=false'],
+    check(t, objects) {
+      t.notOk(objects.some(({ kind }) => kind === 'MutatingWebhookConfiguration'))
     }
   },
   {
