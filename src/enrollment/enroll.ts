@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { type Authority, AuthorityError, type IssuedCertificate } from '../authority/authority.ts'
 import type { CertificateRequest } from '../contract/enrollment.ts'
+import { createQuota } from '../flow/quota.ts'
 import { createTurns, type Place } from '../flow/turns.ts'
 import { claimedAddresses, sourceFault } from '../identity/addresses.ts'
 import type { Identity } from '../identity/identity.ts'
@@ -18,7 +19,6 @@ import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { createKnownKeys } from './keys.ts'
 import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
-import { createQuota } from './quota.ts'
 
 export interface EnrollmentRequest extends CertificateRequest {
   /** The header as it came. */
@@ -162,9 +162,11 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   /** The pod as it is now, and its addresses. */
   async function standing(
     holder: Holder,
-    claimed: string[]
+    claimed: string[],
+    facts: EnrollmentFacts
   ): Promise<Proof<{ pod: Pod; addresses: string[] }>> {
     const live = await identity.pod(holder)
+    if (live.claimedOwner) facts.owner = live.claimedOwner
     if (!live.allowed) return live
     const { pod } = live
     const proven = identity.addresses(pod, claimed)
@@ -182,7 +184,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     facts: EnrollmentFacts,
     place: Place
   ): Promise<Proof<{ pod: Pod; addresses: string[] }>> {
-    const first = await standing(holder, claimed)
+    const first = await standing(holder, claimed, facts)
     if (first.allowed || (first.code !== 'IPNotVisible' && first.code !== 'IPMismatch'))
       return first
     if (held >= hold.requests || hold.timeoutMs === 0) return first
@@ -199,7 +201,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
         held -= 1
       })
     facts.heldSeconds = (clock() - startedAt) / 1000
-    return shown && (await place.enter()) ? standing(holder, claimed) : first
+    return shown && (await place.enter()) ? standing(holder, claimed, facts) : first
   }
 
   /** Names in a request are refused, not ignored: a fault or an attack, and nobody would see it otherwise. */

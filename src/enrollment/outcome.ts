@@ -1,4 +1,5 @@
 import type { CertificateResponse, RefusalCode } from '../contract/enrollment.ts'
+import type { ClaimedOwner } from '../identity/identity.ts'
 import type { Refusal } from '../identity/refusal.ts'
 import type { CertificateNames } from '../x509/names.ts'
 
@@ -7,6 +8,8 @@ export interface EnrollmentFacts {
   pod?: { namespace: string; name: string; uid: string }
   /** The API server's own log has the same. */
   credentialId?: string
+  /** Named by the pod itself; {@link rayCluster} once it is proven. */
+  owner?: ClaimedOwner
   rayCluster?: string
   role?: 'head' | 'worker'
   spkiSha256?: string

@@ -10,6 +10,7 @@ import { createTurns } from '../flow/turns.ts'
 import type { Calls } from '../kubernetes/calls.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { Pod, RayCluster } from '../kubernetes/objects.ts'
+import { type ClusterReference, controllingRayCluster } from '../ray/owner.ts'
 import type { CertificateNames } from '../x509/names.ts'
 import { type Addresses, visibleAddresses } from './addresses.ts'
 import {
@@ -40,13 +41,16 @@ export interface IdentityOptions extends NamingOptions {
   clock: () => number
 }
 
+/** What a pod says of itself, good for telling people and for nothing else. */
+export type ClaimedOwner = ClusterReference
+
 export interface Identity {
   /** Drops what cannot be a token for this service; proves nothing. */
   likelyToken(authorization: string | undefined): Proof<LikelyToken>
   /** TokenReview. Refused tokens are remembered for a few seconds by their SHA-256. `signal`: of who waits for it. */
   holder(token: LikelyToken, signal?: AbortSignal): Promise<Proof<Holder>>
   /** The live pod of the token, read fresh. */
-  pod(holder: Holder): Promise<Proof<{ pod: Pod }>>
+  pod(holder: Holder): Promise<Proof<{ pod: Pod }> & { claimedOwner?: ClaimedOwner }>
   /** The pod's addresses: those that it claims and that no other pod holds. */
   addresses(pod: Pod, claimed: readonly string[]): Proof<Addresses>
   owner(pod: Pod): Promise<Proof<{ rayCluster: RayCluster }>>
@@ -118,10 +122,14 @@ export function createIdentity(options: IdentityOptions): Identity {
     return proof
   }
 
-  async function livePod(holder: Holder): Promise<Proof<{ pod: Pod }>> {
+  async function livePod(
+    holder: Holder
+  ): Promise<Proof<{ pod: Pod }> & { claimedOwner?: ClaimedOwner }> {
     const pod = await calls.pod(holder.namespace, holder.podName)
     if (!pod) return refuse('PodNotFound', `there is no pod ${holder.namespace}/${holder.podName}`)
-    return podFault(pod, holder, audience, options.images) ?? { allowed: true, pod }
+    const judged = podFault(pod, holder, audience, options.images) ?? { allowed: true, pod }
+    const claimedOwner = controllingRayCluster(pod)
+    return claimedOwner ? { ...judged, claimedOwner } : judged
   }
 
   async function provenNames(facts: NameFacts): Promise<Proof<{ names: CertificateNames }>> {

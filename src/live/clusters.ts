@@ -18,7 +18,12 @@ export interface LiveClusters {
   /** `undefined`: no pod of this RayCluster lives, so a new one may be either. */
   tlsOf(cluster: ClusterKey): ClusterTls | undefined
   /** A pod was answered at admission and will be seen in a moment. */
-  expect(cluster: ClusterKey, node: LivePod['node'], tls: ClusterTls): void
+  expect(
+    cluster: ClusterKey,
+    node: LivePod['node'],
+    tls: ClusterTls,
+    how?: { leftAlone: boolean }
+  ): void
   /** RayClusters that speak no TLS as long as their pods live. */
   withoutTls(): number
   pods(): IterableIterator<LivePod>
@@ -42,6 +47,8 @@ export interface LiveClustersOptions {
   /** Milliseconds that never go back. */
   clock: () => number
   onFault?(error: unknown): void
+  /** A pod has come to be that was answered as `leftAlone`. */
+  onLeftAlone?(pod: LivePod): void
   /** After the first whole list, too, for each pod in it. */
   onChange?(change: Change<LivePod>): void
   backoffMs?: number
@@ -64,7 +71,7 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
       const { before, after } = change
       if (before) add(before, -1)
       if (after) add(after, 1)
-      if (after && !before) expected.seen(after)
+      if (after && !before && expected.seen(after)?.leftAlone) options.onLeftAlone?.(after)
       options.onChange?.(change)
     }
   })
@@ -77,7 +84,8 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
       const seen = counts.get(keyOf(cluster)) ?? emptyCount()
       return sideOf(expected.addTo(keyOf(cluster), seen))
     },
-    expect: (cluster, node, tls) => expected.push({ key: keyOf(cluster), node, tls }),
+    expect: (cluster, node, tls, { leftAlone } = { leftAlone: false }) =>
+      expected.push({ key: keyOf(cluster), node, tls, leftAlone }),
     withoutTls: () => [...counts.values()].filter(count => sideOf(count) === 'none').length,
     pods: reflector.values,
     stop: reflector.stop
@@ -110,6 +118,8 @@ interface Answered {
   key: string
   node: LivePod['node']
   tls: ClusterTls
+  /** It would have TLS, had its cluster. */
+  leftAlone: boolean
 }
 
 /**
@@ -128,12 +138,13 @@ function createExpected(clock: () => number) {
       waiting = waiting.filter(({ until }) => until > now).slice(-10_000)
       waiting.push({ ...answered, until: now + expectedForMs })
     },
-    seen({ namespace, cluster: { uid }, node, tls }: LivePod) {
+    /** What it was answered, where that is remembered. */
+    seen({ namespace, cluster: { uid }, node, tls }: LivePod): Answered | undefined {
       const key = keyOf({ namespace, uid })
       const index = waiting.findIndex(
         each => each.key === key && each.node === node && each.tls === tls
       )
-      if (index >= 0) waiting.splice(index, 1)
+      return index >= 0 ? waiting.splice(index, 1)[0] : undefined
     },
     addTo(key: string, seen: Count): Count {
       const mine = waiting.filter(each => each.key === key && each.until > clock())

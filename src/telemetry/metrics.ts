@@ -35,6 +35,7 @@ export interface Metrics {
   issuance(observation: IssuanceObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
+  event(reason: string, result: string): void
   certificateExpiry(certificate: CertificateName, notAfter: Date): void
   reload(thing: ReloadedThing | 'clientCa', result: 'done' | 'failed'): void
   /** What was told of it, RFC 3339 by name. */
@@ -90,6 +91,12 @@ export function createMetrics(options: { version: string }): Metrics {
     labelNames: ['listener', 'status'],
     registers
   })
+  const events = new Counter({
+    name: 'rayguard_events_total',
+    help: 'Events told, by reason and by what became of them.',
+    labelNames: ['reason', 'result'],
+    registers
+  })
   const expiry = new Gauge({
     name: 'rayguard_certificate_expiry_timestamp_seconds',
     help: 'When a certificate of our own ends, and with authority the earliest end in the chain of the CA.',
@@ -128,6 +135,9 @@ export function createMetrics(options: { version: string }): Metrics {
     },
     reply(listener, status) {
       replies.inc({ listener, status: String(status) })
+    },
+    event(reason, result) {
+      events.inc({ reason, result })
     },
     certificateExpiry(certificate, notAfter) {
       expiry.set({ certificate }, Math.floor(notAfter.getTime() / 1000))

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Pod, RayCluster } from '../../src/kubernetes/objects.ts'
+import type { KubernetesObject, Pod, RayCluster } from '../../src/kubernetes/objects.ts'
 import {
   type ApiFailure,
   apply,
@@ -13,6 +13,7 @@ import {
   skip
 } from '../support/cluster.ts'
 import { checkCertificate } from '../support/cluster-checks.ts'
+import { kubectl } from '../support/cluster-kubectl.ts'
 import { assign, runAgent, showAddress } from '../support/cluster-kubelet.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
 import { ask, type Question } from '../support/cluster-request.ts'
@@ -180,6 +181,20 @@ t.test('enrollment against a real API server', { skip }, async t => {
       }
     })
     t.match(await asked(victim), { status: 503, code: 'AlreadyEnrolled' }, 'refused')
+  })
+
+  await t.test('refusals stand at the RayCluster, where people look', async t => {
+    await asked(other, { from: '127.0.80.99' })
+    const events = await eventually('the Event', async () => {
+      const found = await api.list<KubernetesObject & { reason: string; note: string }>(
+        `/apis/events.k8s.io/v1/namespaces/${namespace}/events`
+      )
+      const ours = found.filter(({ reason }) => reason === 'CertificateRefused')
+      return ours.length > 0 && ours
+    })
+    for (const secret of secrets) t.notMatch(JSON.stringify(events), secret, 'no token is in it')
+    const flags = ['--namespace', namespace, 'raycluster', 'raycluster-kuberay']
+    t.match(await kubectl(['describe', ...flags]), /CertificateRefused.*SourceAddress/)
   })
 
   await t.test('attack: a worker that is labelled as the head afterwards', async t => {

@@ -29,7 +29,11 @@ const expected: Record<string, string[]> = {
   webhook: [
     'cluster: list namespaces',
     'cluster: watch namespaces',
-    ...[own, other].flatMap(namespace => [`${namespace}: list pods`, `${namespace}: watch pods`]),
+    ...[own, other].flatMap(namespace => [
+      `${namespace}: list pods`,
+      `${namespace}: watch pods`,
+      `${namespace}: create events.events.k8s.io`
+    ]),
     ...['mutating', 'validating'].flatMap(kind =>
       ['get', 'patch'].map(
         verb =>
@@ -45,6 +49,7 @@ const expected: Record<string, string[]> = {
     'cluster: create tokenreviews.authentication.k8s.io',
     ...[own, other].flatMap(namespace => [
       ...['get', 'list', 'watch'].map(verb => `${namespace}: ${verb} pods`),
+      `${namespace}: create events.events.k8s.io`,
       `${namespace}: get services`,
       ...['rayclusters', 'rayjobs', 'rayservices'].map(
         resource => `${namespace}: get ${resource}.ray.io`

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { createKnownKeys } from '../../src/enrollment/keys.ts'
-import { createQuota } from '../../src/enrollment/quota.ts'
+import { createQuota } from '../../src/flow/quota.ts'
 import { type Stage, startStage } from '../support/enrollment-stage.ts'
 import { rayCluster, rayPod } from '../support/ray-objects.ts'
 

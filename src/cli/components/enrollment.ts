@@ -13,6 +13,7 @@ import { createCalls } from '../../kubernetes/calls.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
+import { createEvents, enrollmentEvents } from './events.ts'
 import { createServing } from './serving.ts'
 
 const rightsEveryMs = 30_000
@@ -48,6 +49,8 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     quota,
     clock: clocks.wall
   })
+  const events = createEvents('enrollment', surroundings)
+  const tell = enrollmentEvents(events, clocks.wall)
   const listener = await createListener({
     ...surroundings.common,
     ...settings.listen.enrollment,
@@ -64,7 +67,10 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     register: app =>
       enrollmentRoutes({
         enroll: enrollment.enroll,
-        observe: observation => observe(observation, surroundings)
+        observe(observation) {
+          observe(observation, surroundings)
+          tell(observation)
+        }
       })(app)
   })
   metrics.gauge(
@@ -105,6 +111,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
       rights.stop()
       await serving.stop()
       await pods.stop()
+      await events.stop()
       await authority.close()
     }
   }
@@ -197,7 +204,8 @@ function watchRights(identity: Identity, { log }: Surroundings): Rights {
 
 function observe(observation: EnrollmentObservation, { metrics, log }: Surroundings): void {
   const { code, outcome, requestId, sourceAddress } = observation
-  const { facts, durationSeconds } = outcome
+  const { owner: _, ...facts } = outcome.facts
+  const { durationSeconds } = outcome
   metrics.issuance({ code, seconds: durationSeconds })
   const line = { code, requestId, sourceAddress, durationSeconds, ...facts }
   if (outcome.allowed) {

@@ -6,6 +6,7 @@ import type { AdmissionReview } from '../../admission/review.ts'
 import { type ClusterKey, type ClusterTls, createLiveClusters } from '../../live/clusters.ts'
 import { controllingRayCluster } from '../../ray/owner.ts'
 import type { Surroundings } from './component.ts'
+import { createEvents, liveEvents } from './events.ts'
 import type { NamespaceIndex } from './namespaces.ts'
 
 export interface Live {
@@ -18,12 +19,20 @@ export interface Live {
   stop(): Promise<void>
 }
 
+/** Ends are told 14, 7 and 1 day ahead; an hour more or less does not matter. */
+const sweepEveryMs = 3_600_000
+
 export function createLive(surroundings: Surroundings, namespaces: NamespaceIndex): Live {
   const { client, clocks, random, log, metrics, readiness } = surroundings
+  const recorder = createEvents('webhook', surroundings)
+  const events = liveEvents(recorder, clocks.api)
+  let sweeping: NodeJS.Timeout | undefined
+  let stopped = false
   const clusters = createLiveClusters({
     client,
     random: random.fraction,
     clock: clocks.steady,
+    onLeftAlone: events.leftAlone,
     onFault(error) {
       log.warn({ watch: 'ray pods', err: error }, 'a watch failed and is tried again')
     }
@@ -42,18 +51,33 @@ export function createLive(surroundings: Surroundings, namespaces: NamespaceInde
     clusters.withoutTls
   )
   return {
-    start: clusters.start,
+    start() {
+      clusters.start()
+      void clusters.whenSynced.then(sweep)
+    },
     whenSynced: clusters.whenSynced,
     tlsFor(review) {
       const key = keyOf(review)
       return key && clusters.tlsOf(key)
     },
-    answered(review, { allowed, kind, tls, dryRun }) {
+    answered(review, { allowed, kind, tls, dryRun, findings }) {
       const key = keyOf(review)
       if (!key || !allowed || dryRun || (kind !== 'head' && kind !== 'worker')) return
-      if (tls === 'rayguard' || tls === 'none') clusters.expect(key, kind, tls)
+      const leftAlone = findings.some(({ id }) => id === 'LiveClusterWithoutTls')
+      if (tls === 'rayguard' || tls === 'none') clusters.expect(key, kind, tls, { leftAlone })
     },
-    stop: clusters.stop
+    async stop() {
+      stopped = true
+      clearTimeout(sweeping)
+      await Promise.all([clusters.stop(), recorder.stop()])
+    }
+  }
+
+  function sweep(): void {
+    if (stopped) return
+    events.sweep(clusters.pods())
+    sweeping = setTimeout(sweep, sweepEveryMs)
+    sweeping.unref()
   }
 }
 

@@ -25,8 +25,10 @@ const registration = ['mutating', 'validating'].flatMap(kind =>
     name: 'rayguard'
   }))
 )
+const events: Wanted = { verb: 'create', group: 'events.k8s.io', resource: 'events' }
 const wanted: Record<string, Wanted[]> = {
   webhook: [
+    events,
     ...['namespaces', 'pods'].flatMap(resource =>
       ['list', 'watch'].map(verb => ({ verb, resource }))
     ),
@@ -34,6 +36,7 @@ const wanted: Record<string, Wanted[]> = {
     { verb: 'get', resource: 'configmaps', name: 'rayguard-enrollment-ca', own: true }
   ],
   enrollment: [
+    events,
     { verb: 'create', group: 'authentication.k8s.io', resource: 'tokenreviews' },
     ...['get', 'list', 'watch'].map(verb => ({ verb, resource: 'pods' })),
     { verb: 'get', resource: 'services' },

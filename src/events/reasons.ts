@@ -1,0 +1,93 @@
+/**
+ * The Events that Rayguard writes. Their reasons are stable: people and alerts go by them.
+ *
+ * Pure. A note names objects and says what to do; it never quotes what a pod has sent.
+ */
+
+/** The object that an Event is shown at. */
+export interface Regarding {
+  apiVersion: string
+  kind: 'RayCluster' | 'Pod'
+  namespace: string
+  name: string
+  uid: string
+}
+
+export type EventReason =
+  | 'CertificateRefused'
+  | 'CertificateDelayed'
+  | 'CertificateNearItsEnd'
+  | 'LeftWithoutTLS'
+
+export interface Occurrence {
+  regarding: Regarding
+  related?: Regarding
+  reason: EventReason
+  type: 'Normal' | 'Warning'
+  /** What was attempted. */
+  action: 'Enroll' | 'Inject' | 'Watch'
+  note: string
+  /** What tells two occurrences of one reason at one object apart. */
+  key?: string
+}
+
+interface PodOf {
+  pod: Regarding
+  /** Absent while it is not known; the Event then stands at the pod. */
+  cluster?: Regarding | undefined
+}
+
+/** The pod will never get a certificate as it is. */
+export function certificateRefused(of: PodOf, code: string, text: string): Occurrence {
+  return {
+    ...shownAt(of),
+    ...{ reason: 'CertificateRefused', type: 'Warning', action: 'Enroll', key: code },
+    note: `Pod ${of.pod.name} was refused a certificate (${code}): ${text} The log of rayguard-enrollment has the reason.`
+  }
+}
+
+/** The pod asks again and again. */
+export function certificateDelayed(
+  of: PodOf,
+  { code, text, seconds }: { code: string; text: string; seconds: number }
+): Occurrence {
+  return {
+    ...shownAt(of),
+    ...{ reason: 'CertificateDelayed', type: 'Warning', action: 'Enroll', key: code },
+    note: `Pod ${of.pod.name} has been waiting for its certificate for over ${seconds} s (${code}): ${text} It asks again by itself.`
+  }
+}
+
+/** `LeftWithoutTLS`: one a cluster, whichever of its pods shows it. */
+export function leftWithoutTls(cluster: Regarding): Occurrence {
+  return {
+    ...{ regarding: cluster, reason: 'LeftWithoutTLS', type: 'Warning', action: 'Inject' },
+    note:
+      'The running pods of this RayCluster have no TLS, so a new pod gets none either: with it, it could not join them. ' +
+      `Delete all pods of the cluster at once to bring it under TLS: kubectl -n ${cluster.namespace} delete pods -l ` +
+      `ray.io/cluster=${cluster.name}`
+  }
+}
+
+/** At the pod and, once for all its pods, at the cluster. */
+export function certificateNearItsEnd(
+  { pod, cluster }: Required<PodOf>,
+  { notAfter, days }: { notAfter: string; days: number }
+): Occurrence[] {
+  const what = {
+    ...({ reason: 'CertificateNearItsEnd', type: 'Warning', action: 'Watch' } as const),
+    key: String(days),
+    note:
+      `The certificate of pod ${pod.name} ends at ${notAfter}, in less than ${days} ${days === 1 ? 'day' : 'days'}. ` +
+      'Ray never reads it again: delete the pod in time, and KubeRay makes it anew with a new one.'
+  }
+  return [
+    { ...what, regarding: pod },
+    ...(cluster === undefined ? [] : [{ ...what, regarding: cluster }])
+  ]
+}
+
+/** A pod may be gone when somebody looks; its RayCluster is what people know. */
+function shownAt({ pod, cluster }: PodOf): { regarding: Regarding; related?: Regarding } {
+  return cluster === undefined ? { regarding: pod } : { regarding: cluster, related: pod }
+}
