@@ -1,0 +1,366 @@
+/**
+ * Our own server certificates between processes of `rayguard serve` and the real API server: all replicas come to one CA,
+ * the API server trusts it through `rayguard register`, and what somebody damages is put right.
+ */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import t from 'tap'
+import { command as register } from '../../src/cli/register.ts'
+import { command as unregister } from '../../src/cli/unregister.ts'
+import type {
+  ConfigMap,
+  KubernetesObject,
+  Pod,
+  Secret,
+  WebhookConfiguration
+} from '../../src/kubernetes/objects.ts'
+import { runCommand } from '../support/cli.ts'
+import {
+  ApiFailure,
+  type ClusterApi,
+  connect,
+  eventually,
+  makeNamespace,
+  skip
+} from '../support/cluster.ts'
+import { makeCa } from '../support/cluster-certificates.ts'
+import { kubectl } from '../support/cluster-kubectl.ts'
+import { toInput } from '../support/cluster-manifest.ts'
+import {
+  type Component,
+  createRights,
+  type ServeProcess,
+  startServe
+} from '../support/cluster-process.ts'
+
+const own = 'rayguard-system'
+const tenant = 'served'
+const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
+const registration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+const secretOf = (component: Component) =>
+  `/api/v1/namespaces/${own}/secrets/rayguard-${component}-serving`
+const published = `/api/v1/namespaces/${own}/configmaps/rayguard-enrollment-ca`
+
+t.test('our own server certificates', { skip }, async t => {
+  const api = await connect()
+  const folder = t.testdir()
+  const replicas: ServeProcess[] = []
+  const ca = makeCa(folder, 'ray-pods')
+  await createRights(api)
+  await makeNamespace(api, tenant)
+  const clean = async () => {
+    await runCommand(unregister, kubeconfig)
+    for (const path of [secretOf('webhook'), secretOf('enrollment'), published])
+      await api.delete(path)
+  }
+  t.teardown(async () => {
+    for (const replica of replicas) await replica.stop()
+    await clean()
+    await kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput(serviceOf()))
+    await api.delete(`/api/v1/namespaces/${tenant}`)
+    api.close()
+  })
+  await clean()
+
+  async function start(
+    component: Component,
+    name: string,
+    preload?: string
+  ): Promise<ServeProcess> {
+    const replica = await startServe(api, {
+      ...{ folder, component, name },
+      ...(preload === undefined ? {} : { preload }),
+      settings: {
+        serving: { kind: 'selfManaged' },
+        injection: { image: 'registry.test/rayguard:0.1.0' },
+        ...(component === 'enrollment'
+          ? {
+              authority: {
+                kind: 'pem',
+                certificateFile: ca.certificateFile,
+                privateKeyFile: ca.privateKeyFile
+              }
+            }
+          : {})
+      }
+    })
+    replicas.push(replica)
+    return replica
+  }
+
+  const [one, two, three, four] = await Promise.all([
+    start('webhook', 'webhook-1'),
+    start('webhook', 'webhook-2'),
+    start('enrollment', 'enrollment-1'),
+    start('enrollment', 'enrollment-2')
+  ])
+
+  await t.test('replicas that start at the same moment come to one CA', async t => {
+    for (const [component, pair] of [
+      ['webhook', [one, two]],
+      ['enrollment', [three, four]]
+    ] as const) {
+      const anchor = await anchorOf(api, component)
+      for (const { port } of pair)
+        t.ok(await trusts(component, port, anchor), `${component} ${port}`)
+      const begun = await Promise.all(pair.map(each => each.log()))
+      t.equal(begun.join().split('"step":"begin"').length - 1, 1, 'one of them has made it')
+    }
+    const { data } = await api.get<ConfigMap>(published)
+    t.equal(data?.['ca.crt'], await anchorOf(api, 'enrollment'), 'pods are told the same CA')
+    t.not(await anchorOf(api, 'webhook'), await anchorOf(api, 'enrollment'), 'each has its own')
+  })
+
+  await t.test('registered by hand, the API server asks and trusts each of them', async t => {
+    await kubectl(['apply', '--server-side', '-f', '-'], toInput(serviceOf()))
+    const { code, err } = await runCommand(register, kubeconfig)
+    t.equal(code, 0, err)
+    for (const replica of [one, two]) {
+      await direct(api, replica)
+      t.ok(await injected(api), 'a pod is injected')
+    }
+    const { metadata, webhooks } = await api.get<Managed>(registration)
+    t.equal(webhooks?.length, 2)
+    const fields = metadata.managedFields.find(({ manager }) => manager === 'rayguard')?.fieldsV1
+    t.match(JSON.stringify(fields), 'f:caBundle', 'the webhook owns the caBundle')
+    t.notMatch(
+      JSON.stringify(fields),
+      /f:(namespaceSelector|rules|failurePolicy|service)/,
+      'and nothing that decides who is asked'
+    )
+    t.strictSame(await inOnePiece(api), [true, true], 'both entries trust the CA in the Secret')
+  })
+
+  await t.test('a Secret that is deleted comes back as it was', async t => {
+    for (const component of ['webhook', 'enrollment'] as const) {
+      const before = await api.get<Secret>(secretOf(component))
+      await api.delete(secretOf(component))
+      const after = await eventually(`the Secret of the ${component}`, () =>
+        api.find<Secret>(secretOf(component))
+      )
+      t.strictSame(after.data, before.data, `that of the ${component}, with the same CA`)
+      t.not(after.metadata.uid, before.metadata.uid, 'made anew')
+    }
+    t.ok(await injected(api), 'the API server has noticed nothing')
+  })
+
+  await t.test('a damaged Secret is repaired', async t => {
+    const garbage = Buffer.from('not a key').toString('base64')
+    const damage = async (component: Component) => {
+      const before = await api.get<Secret>(secretOf(component))
+      for (const key of ['tls.key', 'ca.key', 'ca.crt']) {
+        await api.patch(secretOf(component), { data: { [key]: garbage } })
+        await eventually(`${key} of the ${component}`, async () => {
+          const { data } = await api.get<Secret>(secretOf(component))
+          return JSON.stringify(data) === JSON.stringify(before.data)
+        })
+      }
+    }
+    await Promise.all([damage('webhook'), damage('enrollment')])
+    t.ok(await injected(api), 'pods were made all the while')
+    const logs = (await Promise.all(replicas.map(each => each.log()))).join()
+    t.match(logs, /"step":"repair"/, 'the log says so')
+    t.notMatch(logs, /BEGIN|not a key/, 'and shows neither a key nor what was there')
+  })
+
+  await t.test('a caBundle that somebody edits is put right', async t => {
+    const other = Buffer.from(ca.certificate).toString('base64')
+    const [first] = (await api.get<WebhookConfiguration>(registration)).webhooks ?? []
+    const edit = [
+      { op: 'replace', path: '/webhooks/0/clientConfig/caBundle', value: other },
+      { op: 'remove', path: '/webhooks/1/clientConfig/caBundle' }
+    ]
+    await kubectl([
+      ...['patch', 'mutatingwebhookconfiguration', 'rayguard', '--type=json'],
+      ...['--field-manager=somebody', `--patch=${JSON.stringify(edit)}`]
+    ])
+    await eventually('both are right', async () => (await inOnePiece(api)).every(each => each))
+    const { webhooks } = await api.get<WebhookConfiguration>(registration)
+    t.strictSame(webhooks?.[0], first, 'nothing else has changed')
+    await eventually('a pod is injected', () => injected(api))
+  })
+
+  await t.test('attack: the CA that pods trust is replaced', async t => {
+    const { data } = await api.get<ConfigMap>(published)
+    await api.patch(published, { data: { 'ca.crt': ca.certificate } })
+    await eventually('it is put right', async () => {
+      const found = await api.get<ConfigMap>(published)
+      return found.data?.['ca.crt'] === data?.['ca.crt']
+    })
+    t.pass('within one look of the enrollment server')
+  })
+
+  await t.test('a replica whose clock is an hour off does no harm', async t => {
+    const before = await api.get<Secret>(secretOf('webhook'))
+    for (const [name, hours] of [
+      ['ahead', 1],
+      ['behind', -1]
+    ] as const) {
+      const module = join(folder, `${name}.mjs`)
+      await writeFile(module, clockModule(hours))
+      const replica = await start('webhook', name, module)
+      t.ok(await trusts('webhook', replica.port, await anchorOf(api, 'webhook')), `${name}: serves`)
+      await direct(api, replica)
+      t.ok(await injected(api), `${name}: the API server trusts it`)
+      const [skew = ''] = await replica.metrics('rayguard_clock_skew_seconds ')
+      const seconds = Number(skew.split(' ')[1])
+      t.ok(Math.abs(seconds + hours * 3600) < 60, `${name}: says by how much: ${skew}`)
+      t.match(await replica.log(), /"code":"ClockSkew"/, `${name}: the log says so`)
+      await replica.stop()
+      await direct(api, one)
+    }
+    const after = await api.get<Secret>(secretOf('webhook'))
+    t.strictSame(after.data, before.data, 'the others keep what they have')
+  })
+
+  await t.test('attack: a namespace sheds its labels to leave the selection', async t => {
+    await api
+      .patch(`/api/v1/namespaces/${tenant}`, {
+        metadata: { labels: { 'kubernetes.io/metadata.name': own } }
+      })
+      .catch(() => {})
+    await api.patch(`/api/v1/namespaces/${tenant}`, {
+      metadata: { labels: { 'kubernetes.io/metadata.name': null } }
+    })
+    const { metadata } = await api.get<KubernetesObject>(`/api/v1/namespaces/${tenant}`)
+    t.equal(metadata.labels?.['kubernetes.io/metadata.name'], tenant, 'the API server puts it back')
+    t.ok(await injected(api), 'its pods are still injected')
+  })
+
+  await t.test('with no replica left Ray pods wait, and nothing else does', async t => {
+    for (const replica of [one, two]) await replica.stop('SIGKILL')
+    await t.rejects(injected(api), ApiFailure, 'a Ray pod is refused')
+    t.ok(await makes(api, tenant, {}), 'any other pod is made')
+    // else the webhook itself, or what it needs to run, could never come back
+    for (const namespace of [own, 'kube-system'])
+      t.notOk(await injected(api, namespace), `${namespace} is never asked about`)
+    const back = await start('webhook', 'webhook-3')
+    await direct(api, back)
+    t.ok(await injected(api), 'a replica that comes back is trusted at once')
+  })
+
+  await t.test('attack: the registration is deleted', async t => {
+    await api.delete(registration)
+    const replica = replicas.at(-1) as ServeProcess
+    await eventually('the metric says so', async () =>
+      (await replica.metrics('rayguard_webhook_entries ')).includes('rayguard_webhook_entries 0')
+    )
+    t.equal(await api.find(registration), undefined, 'nobody brings back what was taken away')
+  })
+})
+
+interface Managed extends WebhookConfiguration {
+  metadata: KubernetesObject['metadata'] & {
+    managedFields: { manager: string; fieldsV1: object }[]
+  }
+}
+
+/**
+ * A name in place of a network: nothing routes to Services here, but the API server follows such a name, and asks for the
+ * certificate of the Service all the same. The endpoint is what `register` looks for.
+ */
+function serviceOf(): KubernetesObject[] {
+  const name = 'rayguard-webhook'
+  return [
+    {
+      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: own } },
+      spec: { type: 'ExternalName', externalName: 'localhost' }
+    } as KubernetesObject,
+    {
+      ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
+      metadata: { name, namespace: own, labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['192.0.2.1'], conditions: { ready: true } }],
+      ports: [{ name: 'https', port: 8443 }]
+    } as KubernetesObject
+  ]
+}
+
+/** Has the API server go to this replica: behind such a name there is no port 443. */
+async function direct(api: ClusterApi, replica: ServeProcess): Promise<void> {
+  const edit = [0, 1].map(at => ({
+    ...{ op: 'replace', path: `/webhooks/${at}/clientConfig/service/port`, value: replica.port }
+  }))
+  await kubectl([
+    ...['patch', 'mutatingwebhookconfiguration', 'rayguard', '--type=json'],
+    `--patch=${JSON.stringify(edit)}`
+  ])
+  // the API server learns of it by a watch
+  const before = await asked(replica)
+  await eventually('the API server goes there', async () => {
+    await injected(api).catch(() => false)
+    return (await asked(replica)) > before
+  })
+}
+
+async function asked(replica: ServeProcess): Promise<number> {
+  const samples = await replica.metrics('rayguard_admissions_total{')
+  return samples.reduce((sum, sample) => sum + Number(sample.split(' ').at(-1)), 0)
+}
+
+async function anchorOf(api: ClusterApi, component: Component): Promise<string> {
+  const { data } = await api.get<Secret>(secretOf(component))
+  return Buffer.from(data?.['ca.crt'] ?? '', 'base64').toString()
+}
+
+/** Whether the caBundle of each entry holds the CA of the Secret. */
+async function inOnePiece(api: ClusterApi): Promise<boolean[]> {
+  const anchor = await anchorOf(api, 'webhook')
+  const { webhooks } = await api.get<WebhookConfiguration>(registration)
+  return (webhooks ?? []).map(({ clientConfig }) =>
+    Buffer.from(clientConfig?.caBundle ?? '', 'base64')
+      .toString()
+      .includes(anchor)
+  )
+}
+
+/** Whether somebody who trusts this CA alone gets through to the Service of that name. */
+function trusts(component: Component, port: number, ca: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const servername = `rayguard-${component}.${own}.svc`
+    const socket = connectTls({ host: '127.0.0.1', port, ca, servername }, () => {
+      resolve(socket.authorized)
+      socket.destroy()
+    })
+    socket.once('error', reject)
+  })
+}
+
+async function injected(api: ClusterApi, namespace = tenant): Promise<boolean> {
+  const labels = { 'ray.io/cluster': 'probe', 'ray.io/node-type': 'worker' }
+  const pod = await makes(api, namespace, labels)
+  return pod.spec.initContainers?.some(({ name }) => name === 'rayguard-enroll') ?? false
+}
+
+function makes(api: ClusterApi, namespace: string, labels: Record<string, string>): Promise<Pod> {
+  return api.create<Pod>(`/api/v1/namespaces/${namespace}/pods?dryRun=All`, {
+    metadata: { name: 'probe', labels },
+    spec: {
+      ...restricted.pod,
+      containers: [{ name: 'ray', image: 'ray', securityContext: restricted.container }]
+    }
+  })
+}
+
+/** What our own namespace enforces. */
+const restricted = {
+  pod: { securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } },
+  container: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } }
+}
+
+/** Shifts what a process takes for the time. */
+function clockModule(hours: number): string {
+  return `const shift = ${hours} * 3600_000
+const Real = Date
+globalThis.Date = class extends Real {
+  constructor(...given) {
+    if (given.length === 0) super(Real.now() + shift)
+    else super(...given)
+  }
+  static now() {
+    return Real.now() + shift
+  }
+}
+`
+}
