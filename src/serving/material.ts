@@ -6,7 +6,8 @@
 import { generateKeyPair, type KeyObject, sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import { signatureAlgorithms } from '../x509/algorithms.ts'
-import { createLeafWriter, keyIdentifier, randomSerialNumber } from '../x509/leaf.ts'
+import { keyIdentifierOf } from '../x509/certificate.ts'
+import { createLeafWriter, randomSerialNumber } from '../x509/leaf.ts'
 import { encodePem } from '../x509/pem.ts'
 import { type Authority, readAuthority, readLeaf, type ServingLeaf } from './parts.ts'
 import { backdateMs, type Profile } from './profile.ts'
@@ -69,7 +70,8 @@ export async function makeLeaf(
   const { certificate } = authority
   const writer = createLeafWriter({
     subject: certificate.subject,
-    keyIdentifier: keyIdentifier(certificate.publicKey),
+    // Of the certificate and not of its key: the CA may have been made by another program.
+    keyIdentifier: keyIdentifierOf(certificate),
     signatureAlgorithm: algorithm,
     usages: 'server'
   })

@@ -135,6 +135,12 @@ export function extendedKeyUsageOf(certificate: Certificate): Set<string> | unde
   return new Set(children(extension.value).map(({ content }) => readObjectIdentifier(content)))
 }
 
+/** The subjectKeyIdentifier, which whoever made the certificate chose freely (RFC 5280 §4.2.1.2). */
+export function keyIdentifierOf({ extensions }: Certificate): Uint8Array | undefined {
+  const extension = extensions.get(extensionOids.subjectKeyIdentifier)
+  return extension && readElement(extension.value, tags.octetString).content
+}
+
 /** RFC 5280 §4.2.1.9; without the extension it is no CA. Throws DerError. */
 export function basicConstraintsOf(certificate: Certificate): {
   isAuthority: boolean

@@ -8,14 +8,14 @@ import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import {
   basicConstraintsOf,
   type Certificate,
-  extensionOids,
   isSignedBy,
+  keyIdentifierOf,
   nameConstraintsOf,
   readCertificate,
   verificationKey
 } from './certificate.ts'
 import { type ChainCheck, type ChainCheckCode, checkChain } from './check-chain.ts'
-import { DerError, readElement, tags } from './der.ts'
+import { DerError } from './der.ts'
 import { encodePem, readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
 
@@ -143,13 +143,12 @@ function describe(ordered: Certificate[]): Chain | undefined {
   const publicKey = issuing && verificationKey(issuing.publicKey)
   if (issuing === undefined || publicKey === undefined) return undefined
   const constraints = ordered.flatMap(certificate => nameConstraintsOf(certificate) ?? [])
-  const identifier = issuing.extensions.get(extensionOids.subjectKeyIdentifier)?.value
   const times = (field: 'notBefore' | 'notAfter') => ordered.map(each => each[field].getTime())
   return {
     certificates: ordered,
     issuing,
     publicKey,
-    keyIdentifier: identifier && readElement(identifier, tags.octetString).content,
+    keyIdentifier: keyIdentifierOf(issuing),
     pathLength: basicConstraintsOf(issuing).pathLength,
     subject: subjectText(issuing.der),
     notBefore: new Date(Math.max(...times('notBefore'))),

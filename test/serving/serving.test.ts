@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes, X509Certificate } from 'node:crypto'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -15,6 +15,7 @@ import { profileOf, type ServingComponent } from '../../src/serving/profile.ts'
 import { createServerCa } from '../../src/serving/server-ca.ts'
 import { readTrustBundle } from '../../src/serving/trust-bundle.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
+import { makeCa } from '../support/cluster-certificates.ts'
 import { type OwnObjects, ownObjects } from '../support/own-objects.ts'
 
 const namespace = 'rayguard-system'
@@ -368,6 +369,27 @@ t.test('a Secret that is deleted comes back as it was', async t => {
   await Promise.all([one.keeper.look(), two.keeper.look()])
   t.strictSame(api.get(secretOf('enrollment'))?.data, before, 'with the same CA: pods hold it')
   t.equal(published(api), secretText(api, 'enrollment', 'ca.crt'), 'published again')
+})
+
+t.test('a Secret with a CA by openssl alone: it signs, and stays', async t => {
+  const { api, replica } = await cluster(t)
+  const ca = makeCa(t.testdir(), 'Rayguard')
+  const data = { 'ca.crt': ca.certificate, 'ca.key': readFileSync(ca.privateKeyFile, 'utf8') }
+  api.put(secretOf('enrollment'), {
+    kind: 'Secret',
+    metadata: { name: 'rayguard-enrollment-serving', namespace },
+    data: Object.fromEntries(
+      Object.entries(data).map(([key, text]) => [key, Buffer.from(text).toString('base64')])
+    )
+  })
+  const { keeper, port } = await replica('enrollment')
+  await keeper.look()
+  t.equal(published(api), ca.certificate, 'it is what pods are told to trust')
+  t.notMatch(
+    await served(port, ca.certificate, nameOf('enrollment')),
+    /refused/,
+    'pods that knew it before accept the server'
+  )
 })
 
 t.test('a damaged Secret is repaired from what is in use', async t => {
