@@ -45,6 +45,8 @@ spec:
   replicas: {{ $values.replicas }}
   strategy:
     rollingUpdate: { maxSurge: 1, maxUnavailable: 0 }
+  # a Service sends to a replica that is ready only when every node has heard of it, and until then its former one stays
+  minReadySeconds: 5
   selector:
     matchLabels: {{- include "rayguard.selector" .name | nindent 6 }}
   template:
