@@ -4,14 +4,12 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
 import t from 'tap'
 import { command as register } from '../../src/cli/register.ts'
 import { command as unregister } from '../../src/cli/unregister.ts'
 import type {
   ConfigMap,
   KubernetesObject,
-  Pod,
   Secret,
   WebhookConfiguration
 } from '../../src/kubernetes/objects.ts'
@@ -33,6 +31,7 @@ import {
   type ServeProcess,
   startServe
 } from '../support/cluster-process.ts'
+import { direct, injected, makes, namedService, trusts } from '../support/cluster-served.ts'
 
 const own = 'rayguard-system'
 const tenant = 'served'
@@ -57,7 +56,7 @@ t.test('our own server certificates', { skip }, async t => {
   t.teardown(async () => {
     for (const replica of replicas) await replica.stop()
     await clean()
-    await kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput(serviceOf()))
+    await kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput(namedService()))
     await api.delete(`/api/v1/namespaces/${tenant}`)
     api.close()
   })
@@ -113,12 +112,12 @@ t.test('our own server certificates', { skip }, async t => {
   })
 
   await t.test('registered by hand, the API server asks and trusts each of them', async t => {
-    await kubectl(['apply', '--server-side', '-f', '-'], toInput(serviceOf()))
+    await kubectl(['apply', '--server-side', '-f', '-'], toInput(namedService()))
     const { code, err } = await runCommand(register, kubeconfig)
     t.equal(code, 0, err)
     for (const replica of [one, two]) {
-      await direct(api, replica)
-      t.ok(await injected(api), 'a pod is injected')
+      await direct(api, replica, tenant)
+      t.ok(await injected(api, tenant), 'a pod is injected')
     }
     const { metadata, webhooks } = await api.get<Managed>(registration)
     t.equal(webhooks?.length, 2)
@@ -142,7 +141,7 @@ t.test('our own server certificates', { skip }, async t => {
       t.strictSame(after.data, before.data, `that of the ${component}, with the same CA`)
       t.not(after.metadata.uid, before.metadata.uid, 'made anew')
     }
-    t.ok(await injected(api), 'the API server has noticed nothing')
+    t.ok(await injected(api, tenant), 'the API server has noticed nothing')
   })
 
   await t.test('a damaged Secret is repaired', async t => {
@@ -158,7 +157,7 @@ t.test('our own server certificates', { skip }, async t => {
       }
     }
     await Promise.all([damage('webhook'), damage('enrollment')])
-    t.ok(await injected(api), 'pods were made all the while')
+    t.ok(await injected(api, tenant), 'pods were made all the while')
     const logs = (await Promise.all(replicas.map(each => each.log()))).join()
     t.match(logs, /"step":"repair"/, 'the log says so')
     t.notMatch(logs, /BEGIN|not a key/, 'and shows neither a key nor what was there')
@@ -178,7 +177,7 @@ t.test('our own server certificates', { skip }, async t => {
     await eventually('both are right', async () => (await inOnePiece(api)).every(each => each))
     const { webhooks } = await api.get<WebhookConfiguration>(registration)
     t.strictSame(webhooks?.[0], first, 'nothing else has changed')
-    await eventually('a pod is injected', () => injected(api))
+    await eventually('a pod is injected', () => injected(api, tenant))
   })
 
   await t.test('attack: the CA that pods trust is replaced', async t => {
@@ -201,14 +200,14 @@ t.test('our own server certificates', { skip }, async t => {
       await writeFile(module, clockModule(hours))
       const replica = await start('webhook', name, module)
       t.ok(await trusts('webhook', replica.port, await anchorOf(api, 'webhook')), `${name}: serves`)
-      await direct(api, replica)
-      t.ok(await injected(api), `${name}: the API server trusts it`)
+      await direct(api, replica, tenant)
+      t.ok(await injected(api, tenant), `${name}: the API server trusts it`)
       const [skew = ''] = await replica.metrics('rayguard_clock_skew_seconds ')
       const seconds = Number(skew.split(' ')[1])
       t.ok(Math.abs(seconds + hours * 3600) < 60, `${name}: says by how much: ${skew}`)
       t.match(await replica.log(), /"code":"ClockSkew"/, `${name}: the log says so`)
       await replica.stop()
-      await direct(api, one)
+      await direct(api, one, tenant)
     }
     const after = await api.get<Secret>(secretOf('webhook'))
     t.strictSame(after.data, before.data, 'the others keep what they have')
@@ -225,19 +224,19 @@ t.test('our own server certificates', { skip }, async t => {
     })
     const { metadata } = await api.get<KubernetesObject>(`/api/v1/namespaces/${tenant}`)
     t.equal(metadata.labels?.['kubernetes.io/metadata.name'], tenant, 'the API server puts it back')
-    t.ok(await injected(api), 'its pods are still injected')
+    t.ok(await injected(api, tenant), 'its pods are still injected')
   })
 
   await t.test('with no replica left Ray pods wait, and nothing else does', async t => {
     for (const replica of [one, two]) await replica.stop('SIGKILL')
-    await t.rejects(injected(api), ApiFailure, 'a Ray pod is refused')
+    await t.rejects(injected(api, tenant), ApiFailure, 'a Ray pod is refused')
     t.ok(await makes(api, tenant, {}), 'any other pod is made')
     // else the webhook itself, or what it needs to run, could never come back
     for (const namespace of [own, 'kube-system'])
       t.notOk(await injected(api, namespace), `${namespace} is never asked about`)
     const back = await start('webhook', 'webhook-3')
-    await direct(api, back)
-    t.ok(await injected(api), 'a replica that comes back is trusted at once')
+    await direct(api, back, tenant)
+    t.ok(await injected(api, tenant), 'a replica that comes back is trusted at once')
   })
 
   await t.test('attack: the registration is deleted', async t => {
@@ -256,49 +255,6 @@ interface Managed extends WebhookConfiguration {
   }
 }
 
-/**
- * A name in place of a network: nothing routes to Services here, but the API server follows such a name, and asks for the
- * certificate of the Service all the same. The endpoint is what `register` looks for.
- */
-function serviceOf(): KubernetesObject[] {
-  const name = 'rayguard-webhook'
-  return [
-    {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: own } },
-      spec: { type: 'ExternalName', externalName: 'localhost' }
-    } as KubernetesObject,
-    {
-      ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
-      metadata: { name, namespace: own, labels: { 'kubernetes.io/service-name': name } },
-      addressType: 'IPv4',
-      endpoints: [{ addresses: ['192.0.2.1'], conditions: { ready: true } }],
-      ports: [{ name: 'https', port: 8443 }]
-    } as KubernetesObject
-  ]
-}
-
-/** Has the API server go to this replica: behind such a name there is no port 443. */
-async function direct(api: ClusterApi, replica: ServeProcess): Promise<void> {
-  const edit = [0, 1].map(at => ({
-    ...{ op: 'replace', path: `/webhooks/${at}/clientConfig/service/port`, value: replica.port }
-  }))
-  await kubectl([
-    ...['patch', 'mutatingwebhookconfiguration', 'rayguard', '--type=json'],
-    `--patch=${JSON.stringify(edit)}`
-  ])
-  // the API server learns of it by a watch
-  const before = await asked(replica)
-  await eventually('the API server goes there', async () => {
-    await injected(api).catch(() => false)
-    return (await asked(replica)) > before
-  })
-}
-
-async function asked(replica: ServeProcess): Promise<number> {
-  const samples = await replica.metrics('rayguard_admissions_total{')
-  return samples.reduce((sum, sample) => sum + Number(sample.split(' ').at(-1)), 0)
-}
-
 async function anchorOf(api: ClusterApi, component: Component): Promise<string> {
   const { data } = await api.get<Secret>(secretOf(component))
   return Buffer.from(data?.['ca.crt'] ?? '', 'base64').toString()
@@ -313,40 +269,6 @@ async function inOnePiece(api: ClusterApi): Promise<boolean[]> {
       .toString()
       .includes(anchor)
   )
-}
-
-/** Whether somebody who trusts this CA alone gets through to the Service of that name. */
-function trusts(component: Component, port: number, ca: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const servername = `rayguard-${component}.${own}.svc`
-    const socket = connectTls({ host: '127.0.0.1', port, ca, servername }, () => {
-      resolve(socket.authorized)
-      socket.destroy()
-    })
-    socket.once('error', reject)
-  })
-}
-
-async function injected(api: ClusterApi, namespace = tenant): Promise<boolean> {
-  const labels = { 'ray.io/cluster': 'probe', 'ray.io/node-type': 'worker' }
-  const pod = await makes(api, namespace, labels)
-  return pod.spec.initContainers?.some(({ name }) => name === 'rayguard-enroll') ?? false
-}
-
-function makes(api: ClusterApi, namespace: string, labels: Record<string, string>): Promise<Pod> {
-  return api.create<Pod>(`/api/v1/namespaces/${namespace}/pods?dryRun=All`, {
-    metadata: { name: 'probe', labels },
-    spec: {
-      ...restricted.pod,
-      containers: [{ name: 'ray', image: 'ray', securityContext: restricted.container }]
-    }
-  })
-}
-
-/** What our own namespace enforces. */
-const restricted = {
-  pod: { securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } },
-  container: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } }
 }
 
 /** Shifts what a process takes for the time. */
