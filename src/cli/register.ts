@@ -40,6 +40,7 @@ Options:
   --canary NAMESPACE     this namespace alone; \`rayguard register\` later covers all
   --exclude NAMESPACE    leave this one out; may be given more than once
   --namespace NAMESPACE  where Rayguard runs; default rayguard-system
+  --cert-manager         cert-manager announces the CA (chart value serving.kind=certManager), not the webhook itself
   --dry-run              let the API server judge it, and change nothing
   --force                take fields from other owners; register although no webhook is ready
   -o, --output yaml      print the object that stands then
@@ -55,6 +56,7 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
           canary: { type: 'string' },
           exclude: { type: 'string', multiple: true },
           namespace: { type: 'string', default: 'rayguard-system' },
+          'cert-manager': { type: 'boolean', default: false },
           'dry-run': { type: 'boolean', default: false },
           force: { type: 'boolean', default: false },
           output: { type: 'string', short: 'o' },
@@ -70,6 +72,7 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
         throw new UsageError(`--canary: ${canary} is always left out`)
       const options: RegistrationOptions = {
         namespace,
+        certManager: values['cert-manager'],
         ...(canary === undefined ? {} : { canary }),
         ...(exclude === undefined ? {} : { excluded: exclude })
       }
@@ -83,9 +86,11 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
         if (dryRun || (await announced(client, patience, io.signal))) return exitCodes.ok
         return failed(
           io,
-          `The webhook has written no caBundle within ${patience.waitMs / 1000} s, so that Ray pods there cannot be ` +
-            `created. Look at: kubectl -n ${namespace} logs deployment/rayguard-webhook. To take the registration back: ` +
-            'rayguard unregister'
+          `Nobody has written a caBundle within ${patience.waitMs / 1000} s, so that Ray pods there cannot be created. ` +
+            (options.certManager
+              ? `Look at: kubectl -n ${namespace} describe certificate rayguard-webhook, and the log of cert-manager's cainjector. `
+              : `Look at: kubectl -n ${namespace} logs deployment/rayguard-webhook. `) +
+            'To take the registration back: rayguard unregister'
         )
       })
     }
@@ -156,8 +161,8 @@ async function apply(
 
 /** What an object is, without who wrote which field of it. */
 function shown(applied: WebhookConfiguration): object {
-  const { name, uid, labels } = applied.metadata
-  return { ...applied, metadata: { name, uid, labels } }
+  const { name, uid, labels, annotations } = applied.metadata
+  return { ...applied, metadata: { name, uid, labels, ...(annotations ? { annotations } : {}) } }
 }
 
 async function announced(

@@ -1,7 +1,7 @@
 /**
  * The registration of the webhook, as the manifests have it. Pure; a test holds it against `manifests/rayguard.yaml`.
  *
- * Without a caBundle: the webhook writes that one field itself, and keeps it.
+ * Without a caBundle: the webhook or cert-manager writes that one field, and keeps it.
  */
 import { pausedLabel } from '../../contract/pod.ts'
 
@@ -12,6 +12,8 @@ export interface RegistrationOptions {
   excluded?: readonly string[]
   /** This one namespace and no other. */
   canary?: string
+  /** cert-manager writes the caBundle, from the certificate that the chart asks it for. */
+  certManager?: boolean
 }
 
 export const registrationApiVersion = 'admissionregistration.k8s.io/v1'
@@ -23,7 +25,15 @@ export function mutatingRegistration(options: RegistrationOptions): object {
     kind: 'MutatingWebhookConfiguration',
     metadata: {
       name: 'rayguard',
-      labels: { 'app.kubernetes.io/name': 'rayguard', 'app.kubernetes.io/part-of': 'rayguard' }
+      labels: { 'app.kubernetes.io/name': 'rayguard', 'app.kubernetes.io/part-of': 'rayguard' },
+      // https://cert-manager.io/docs/concepts/ca-injector/
+      ...(options.certManager
+        ? {
+            annotations: {
+              'cert-manager.io/inject-ca-from': `${options.namespace}/rayguard-webhook`
+            }
+          }
+        : {})
     },
     webhooks: [
       {
