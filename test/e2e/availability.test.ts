@@ -1,7 +1,7 @@
 /** What users notice of Rayguard's own changes and crashes while pods are created as fast as the machine can: nothing. */
 import type { Test } from 'tap'
 import type { Pod } from '../../src/kubernetes/objects.ts'
-import { type ClusterApi, eventually } from '../support/cluster.ts'
+import { type ClusterApi, eventually, retried } from '../support/cluster.ts'
 import { type PhaseFigures, startCreations } from '../support/cluster-creations.ts'
 import { heldBy, makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
 import { forSmallNode, install, remove } from '../support/cluster-install.ts'
@@ -56,10 +56,10 @@ part('availability', async (t, { api, namespace: makeNamespace }) => {
 
   /** Taken away at once, because a small node has room for few. */
   const enrollOne = async () => {
-    const name = nameOf(await untilAnswered(() => makeIdleWorker(api, cluster)))
-    const { serialNumber } = await untilAnswered(() => heldBy(api, namespace, name))
+    const name = nameOf(await retried(() => makeIdleWorker(api, cluster)))
+    const { serialNumber } = await retried(() => heldBy(api, namespace, name))
     enrolled.push(serialNumber)
-    await untilAnswered(() => api.delete(`/api/v1/namespaces/${namespace}/pods/${name}`))
+    await retried(() => api.delete(`/api/v1/namespaces/${namespace}/pods/${name}`))
   }
 
   const renew = async (component: Component) => {
@@ -95,7 +95,7 @@ part('availability', async (t, { api, namespace: makeNamespace }) => {
     await enrollingDuring('an enrollment server killed', () => killProcess('enrollment'))
     await enrollingDuring('the API server killed and started again', async () => {
       await harness('restart', 'kube-apiserver')
-      await untilAnswered(() => twoOfEach(api))
+      await retried(() => twoOfEach(api))
     })
   }
 
@@ -122,17 +122,6 @@ async function oneOf(api: ClusterApi, component: Component): Promise<string> {
 function restartsOf({ status }: Pod): number {
   const [container] = (status?.containerStatuses ?? []) as { restartCount?: number }[]
   return container?.restartCount ?? 0
-}
-
-/** As KubeRay does: what fails is tried again. The API server may be away meanwhile. */
-async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
-  const { answer } = await eventually('the API server answers', () =>
-    ask().then(
-      answer => ({ answer }),
-      () => undefined
-    )
-  )
-  return answer
 }
 
 async function harness(...command: string[]): Promise<void> {

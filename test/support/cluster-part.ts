@@ -12,8 +12,12 @@ export interface Part {
 const shownLines = 60
 
 /** Runs `body` as one test; a failed assertion or an exception ends with a report of Rayguard and the watched namespaces. */
-export function part(name: string, body: (t: Test, part: Part) => Promise<void>): void {
-  void t.test(name, { skip }, async t => {
+export function part(
+  name: string,
+  body: (t: Test, part: Part) => Promise<void>,
+  lacking: string | false = false
+): void {
+  void t.test(name, { skip: skip || lacking }, async t => {
     const api = await connect()
     const namespaces = ['rayguard-system']
     const began = Date.now()

@@ -1,12 +1,14 @@
 /** An ordinary RayCluster on a real node, and when each of its pods came how far. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
-import type { ClusterApi } from './cluster.ts'
+import { type ClusterApi, eventually } from './cluster.ts'
+import { isReady } from './cluster-replicas.ts'
 
 export const rayVersion = '2.58.0'
+const readyLimitMs = 300_000
 
-/** One head and two workers, as anyone would write them. */
-export function rayCluster(name: string): KubernetesObject & { spec: object } {
+/** One head and its workers, as anyone would write them. */
+export function rayCluster(name: string, workers = 2): KubernetesObject & { spec: object } {
   const template = (container: string) => ({
     spec: {
       containers: [
@@ -31,15 +33,27 @@ export function rayCluster(name: string): KubernetesObject & { spec: object } {
       workerGroupSpecs: [
         {
           groupName: 'small',
-          replicas: 2,
-          minReplicas: 2,
-          maxReplicas: 2,
+          replicas: workers,
+          minReplicas: workers,
+          maxReplicas: workers,
           rayStartParams: { 'num-cpus': '1' },
           template: template('ray-worker')
         }
       ]
     }
   }
+}
+
+/** So many are ready, and none of them is on its way out. */
+export function readyRayPods(api: ClusterApi, namespace: string, count: number): Promise<Pod[]> {
+  return eventually(
+    `${count} ready pods in ${namespace}`,
+    async () => {
+      const ready = (await api.list<Pod>(`/api/v1/namespaces/${namespace}/pods`)).filter(isReady)
+      return ready.length === count && ready
+    },
+    readyLimitMs
+  )
 }
 
 export interface PodTimes {

@@ -144,6 +144,17 @@ export async function eventually<T>(
   }
 }
 
+/** As KubeRay does: what fails is tried again. The API server or a webhook may be away for a moment. */
+export async function retried<T>(ask: () => Promise<T>): Promise<T> {
+  const { answer } = await eventually('the API server takes it', () =>
+    ask().then(
+      answer => ({ answer }),
+      () => undefined
+    )
+  )
+  return answer
+}
+
 /** A namespace of its own for a test, with its service account ready. */
 export async function makeNamespace(
   api: ClusterApi,

@@ -2,6 +2,9 @@
 
 before=84254c9
 
+# a clone without its history cannot make it
+before_known() { git -C "$repository" cat-file -e "$before^{commit}" 2>/dev/null; }
+
 # before_tree FOLDER: its files, out of this repository's history
 before_tree() {
   git -C "$repository" archive "$before" -- Dockerfile .dockerignore package.json package-lock.json tools src manifests |
