@@ -96,7 +96,11 @@ t.test('the registration, by hand', { skip }, async t => {
     t.equal(code, 0, err)
     const lines = out.trim().split('\n')
     t.match(lines.at(-1), /MutatingWebhookConfiguration rayguard deleted/, 'the webhook goes last')
-    t.strictSame(await bindings(api), ['of-somebody-else'])
+    t.strictSame(
+      await bindings(api),
+      ['of-somebody-else', 'rayguard-own-objects'],
+      'what is about pods is gone'
+    )
     t.equal(await api.find(place), undefined)
     t.equal(
       (await api.list(`${group}/validatingadmissionpolicies`)).length > 0,

@@ -3,7 +3,15 @@
  * knows. Whatever a role grants too much shows here, and so does what it grants too little.
  */
 import t from 'tap'
-import { type ClusterApi, connect, makeNamespace, makeToken, skip } from '../support/cluster.ts'
+import {
+  type ApiFailure,
+  type ClusterApi,
+  connect,
+  eventually,
+  makeNamespace,
+  makeToken,
+  skip
+} from '../support/cluster.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 
@@ -87,6 +95,86 @@ t.test('the rights of the service accounts', { skip }, async t => {
       )
     })
   }
+})
+
+t.test('a right to create is no way to be somebody else', { skip }, async t => {
+  const api = await connect()
+  const wanted = (await readManifest()).filter(
+    ({ kind = '', metadata }) =>
+      /^(Namespace|ServiceAccount|Role(Binding)?)$/.test(kind) ||
+      metadata.name === 'rayguard-own-objects'
+  )
+  const policies = wanted.filter(({ kind = '' }) => kind.startsWith('ValidatingAdmission'))
+  t.equal(policies.length, 2, 'there is a policy, and it is bound')
+  await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], toInput(wanted))
+  t.teardown(async () => {
+    await kubectl(['delete', '-f', '-'], toInput(policies))
+    api.close()
+  })
+  const of = async (component: string) => api.as(await makeToken(api, own, `rayguard-${component}`))
+  const [webhook, enrollment] = [await of('webhook'), await of('enrollment')]
+  t.teardown(() => {
+    for (const each of [webhook, enrollment]) each.close()
+  })
+  const secret = (name: string, account?: string) => ({
+    metadata: {
+      name,
+      ...(account ? { annotations: { 'kubernetes.io/service-account.name': account } } : {})
+    },
+    ...(account ? { type: 'kubernetes.io/service-account-token' } : {})
+  })
+  const create = (as: ClusterApi, kind: string, object: object) =>
+    as.create(`/api/v1/namespaces/${own}/${kind}?dryRun=All`, object).then(
+      () => 'created',
+      (error: ApiFailure) =>
+        /rayguard-own-objects/.test(error.message) ? 'refused' : error.message
+    )
+
+  await eventually(
+    'the policy is in force',
+    async () => (await create(webhook, 'secrets', secret('other'))) === 'refused'
+  )
+  const attacks: [string, ClusterApi, string, object][] = [
+    [
+      'the webhook asks for the token of the enrollment server, where it can read it',
+      ...[webhook, 'secrets'],
+      secret('rayguard-webhook-serving', 'rayguard-enrollment')
+    ],
+    [
+      'for its own token, which would never end',
+      ...[webhook, 'secrets'],
+      secret('rayguard-webhook-serving', 'rayguard-webhook')
+    ],
+    [
+      'the enrollment server asks for the token of the webhook',
+      ...[enrollment, 'secrets'],
+      secret('rayguard-enrollment-serving', 'rayguard-webhook')
+    ],
+    [
+      'the webhook makes the Secret of the enrollment server, with a CA of its own',
+      ...[webhook, 'secrets'],
+      secret('rayguard-enrollment-serving')
+    ],
+    ['the CA of the pods is made beforehand', webhook, 'secrets', secret('rayguard-ca')],
+    ['a name is left to chance', webhook, 'secrets', { metadata: { generateName: 'rayguard-' } }],
+    [
+      'the enrollment server makes a ConfigMap for others',
+      ...[enrollment, 'configmaps'],
+      { metadata: { name: 'rayguard' } }
+    ]
+  ] as [string, ClusterApi, string, object][]
+  for (const [title, as, kind, object] of attacks)
+    t.equal(await create(as, kind, object), 'refused', `attack: ${title}`)
+
+  t.equal(await create(webhook, 'secrets', secret('rayguard-webhook-serving')), 'created')
+  t.equal(await create(enrollment, 'secrets', secret('rayguard-enrollment-serving')), 'created')
+  const published = { metadata: { name: 'rayguard-enrollment-ca' } }
+  t.equal(await create(enrollment, 'configmaps', published), 'created', 'each may make its own')
+  t.equal(
+    await create(api, 'secrets', secret('any', 'rayguard-webhook')),
+    'created',
+    'an administrator is not meant'
+  )
 })
 
 interface Resource {
