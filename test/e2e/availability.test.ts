@@ -1,8 +1,7 @@
 /** What users notice of Rayguard's own changes and crashes while pods are created as fast as the machine can: nothing. */
-import type { Test } from 'tap'
 import type { Pod } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually, retried } from '../support/cluster.ts'
-import { type PhaseFigures, startCreations } from '../support/cluster-creations.ts'
+import { checkCreations, startCreations } from '../support/cluster-creations.ts'
 import { heldBy, makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
 import { forSmallNode, install, remove } from '../support/cluster-install.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
@@ -21,6 +20,12 @@ import {
 const ownCluster = process.env.USE_EXISTING_CLUSTER !== 'true'
 /** More of them make no more pods a second on two processors, and each pod waits longer. */
 const connections = 8
+/** Whoever speaks to a process when it is killed has no answer, and has to ask again. */
+const crashes = [
+  'a webhook deleted without grace',
+  'a webhook killed',
+  'the API server killed and started again'
+]
 
 part('availability', async (t, { api, namespace: makeNamespace }) => {
   await remove()
@@ -36,13 +41,13 @@ part('availability', async (t, { api, namespace: makeNamespace }) => {
 
   /** As fast as they can be created, and nothing else that needs a processor. */
   const during = async (name: string, happen: () => Promise<unknown>) => {
-    creations.phase(name)
+    await creations.phase(name)
     await happen()
   }
 
   /** Beside that, one pod after the other is really made and has to come to its certificate, at least one. */
   const enrollingDuring = async (name: string, happen: () => Promise<unknown>) => {
-    creations.phase(name)
+    await creations.phase(name)
     const happening = { over: false }
     const enrolling = (async () => {
       do await enrollOne()
@@ -99,20 +104,11 @@ part('availability', async (t, { api, namespace: makeNamespace }) => {
     })
   }
 
-  for (const phase of await creations.stop()) check(t, phase)
+  await checkCreations(t, creations, { mayFail: crashes })
   const count = enrolled.length
   t.equal(new Set(enrolled).size, count, `${count} pods enrolled, each with its own certificate`)
   await remove()
 })
-
-function check(t: Test, phase: PhaseFigures): void {
-  const { name, reasons, ...figures } = phase
-  t.comment(`${name}: ${JSON.stringify(figures)}`)
-  for (const [reason, count] of Object.entries(reasons)) t.comment(`  ${count} × ${reason}`)
-  t.ok(phase.created > 0, `${name}: pods were created, ${phase.perSecond} a second`)
-  t.equal(phase.notInjected, 0, `${name}: none without the init container`)
-  t.equal(phase.notMended, 0, `${name}: a retry mended each of ${phase.failed} failures`)
-}
 
 async function oneOf(api: ClusterApi, component: Component): Promise<string> {
   const [pod] = await readyReplicas(api, component)

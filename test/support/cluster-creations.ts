@@ -4,13 +4,14 @@
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
 import { enrollContainer } from '../../src/contract/pod.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually } from './cluster.ts'
 
 export interface Creations {
-  /** Names what follows; the counts start anew. */
-  phase(name: string): void
+  /** Names what follows, once everything that is under way now has had its answer; the counts start anew. */
+  phase(name: string): Promise<void>
   /** Resolves when so many have been created in this phase. */
   reached(created: number): Promise<unknown>
   /** Resolves when nothing is under way; what fails now is tried again as before. */
@@ -49,10 +50,14 @@ export function startCreations(
   const phases = [newPhase('start')]
   const current = () => phases.at(-1) as Phase
   let stopped = false
-  const loops = Array.from({ length: connections }, loop)
+  const turns = Array.from({ length: connections }, () => 0)
+  const loops = turns.map((_, index) => loop(index))
 
-  async function loop(): Promise<void> {
-    while (!stopped) await createOne()
+  async function loop(index: number): Promise<void> {
+    while (!stopped) {
+      await createOne()
+      turns[index] = (turns[index] ?? 0) + 1
+    }
   }
 
   /** Each answer counts in the phase in which it came. */
@@ -78,7 +83,11 @@ export function startCreations(
   }
 
   return {
-    phase(name) {
+    async phase(name) {
+      const before = [...turns]
+      await eventually('an answer for each', () =>
+        turns.every((turn, index) => turn > (before[index] ?? 0))
+      )
       current().ended = performance.now()
       phases.push(newPhase(name))
     },
@@ -89,6 +98,23 @@ export function startCreations(
       await Promise.all(loops)
       return phases.slice(1).map(figuresOf)
     }
+  }
+}
+
+/** Says the figures of each phase, and judges them. `mayFail`: where a failure that a retry mends is right. */
+export async function checkCreations(
+  t: Test,
+  creations: Creations,
+  { mayFail }: { mayFail: readonly string[] | 'all' }
+): Promise<void> {
+  for (const { name, reasons, ...figures } of await creations.stop()) {
+    t.comment(`${name}: ${JSON.stringify(figures)}`)
+    for (const [reason, count] of Object.entries(reasons)) t.comment(`  ${count} × ${reason}`)
+    const { created, notInjected, notMended, failed, perSecond } = figures
+    t.ok(created > 0, `${name}: pods were created, ${perSecond} a second`)
+    t.equal(notInjected, 0, `${name}: none without the init container`)
+    t.equal(notMended, 0, `${name}: a retry mended each of ${failed} failures`)
+    if (mayFail !== 'all' && !mayFail.includes(name)) t.equal(failed, 0, `${name}: none failed`)
   }
 }
 
