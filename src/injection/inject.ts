@@ -5,7 +5,8 @@
  * never takes away or overwrites what the pod's author wrote, and never lets a pod opt out.
  */
 import type { Container, Pod } from '../kubernetes/objects.ts'
-import { evaluate } from '../pod-security/evaluate.ts'
+import { withDefaults } from '../pod-security/defaults.ts'
+import { locate } from '../pod-security/locate.ts'
 import { type Setting, tighten, tightenEphemeral } from '../pod-security/tighten.ts'
 import { classify, type RayPod } from '../ray/classify.ts'
 import { rayContainerIndex, rayContainers } from '../ray/containers.ts'
@@ -232,5 +233,5 @@ function apply(edits: Edits, settings: readonly Setting[]): void {
 }
 
 function violations(pod: Pod, only?: (container: Container) => boolean): Finding[] {
-  return evaluate(pod, only).map(violation => ({ kind: 'violation', ...violation }))
+  return locate(withDefaults(pod), only).map(violation => ({ kind: 'violation', ...violation }))
 }

@@ -2,7 +2,7 @@
  * What an injection comes to: a changed pod, or a refusal with a stable code. Both are values; a pod is never a fault.
  */
 import type { Pod } from '../kubernetes/objects.ts'
-import type { CheckId } from '../pod-security/checks.ts'
+import type { CheckId } from '../pod-security/standard.ts'
 import type { RayKind } from '../ray/classify.ts'
 import type { Operation } from './edits.ts'
 

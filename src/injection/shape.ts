@@ -6,6 +6,7 @@
  */
 import type { Pod } from '../kubernetes/objects.ts'
 import { quote, type Refusal, refuse } from './outcome.ts'
+import { containerSecurityProblem, specSecurityProblem } from './security-shape.ts'
 
 /** More than any pod that a node could run, and few enough that a patch stays small. */
 export const maximumContainers = 500
@@ -63,16 +64,15 @@ function specProblem(spec: unknown): Problem {
     if (problem) return problem
   }
   return (
+    specSecurityProblem(spec, 'spec') ??
     itemsProblem(spec.volumes, 'spec.volumes', volumeProblem) ??
     itemsProblem(spec.imagePullSecrets, 'spec.imagePullSecrets', undefined, false) ??
-    securityProblem(spec.securityContext, 'spec.securityContext') ??
     listProblem(
       member(spec.securityContext, 'supplementalGroups'),
       'spec.securityContext.supplementalGroups',
       'number'
     ) ??
-    textMapProblem(spec.nodeSelector, 'spec.nodeSelector') ??
-    objectProblem(spec.os, 'spec.os')
+    textMapProblem(spec.nodeSelector, 'spec.nodeSelector')
   )
 }
 
@@ -80,11 +80,10 @@ function containerProblem(container: Members, path: string): Problem {
   return (
     itemsProblem(container.env, `${path}.env`, variableProblem) ??
     itemsProblem(container.volumeMounts, `${path}.volumeMounts`, mountProblem) ??
-    itemsProblem(container.ports, `${path}.ports`, undefined, false) ??
     listProblem(container.command, `${path}.command`, 'string') ??
     listProblem(container.args, `${path}.args`, 'string') ??
     resourcesProblem(container.resources, `${path}.resources`) ??
-    securityProblem(container.securityContext, `${path}.securityContext`) ??
+    containerSecurityProblem(container, path) ??
     capabilitiesProblem(
       member(container.securityContext, 'capabilities'),
       `${path}.securityContext.capabilities`
@@ -122,17 +121,6 @@ function resourcesProblem(resources: unknown, path: string): Problem {
     objectProblem(resources, path) ??
     objectProblem(member(resources, 'requests'), `${path}.requests`) ??
     objectProblem(member(resources, 'limits'), `${path}.limits`)
-  )
-}
-
-function securityProblem(context: unknown, path: string): Problem {
-  const type = member(member(context, 'seccompProfile'), 'type')
-  return (
-    objectProblem(context, path) ??
-    objectProblem(member(context, 'seccompProfile'), `${path}.seccompProfile`) ??
-    (isAbsent(type) || typeof type === 'string'
-      ? undefined
-      : { path: `${path}.seccompProfile.type`, expected: 'a string' })
   )
 }
 

@@ -65,6 +65,30 @@ export interface SeccompProfile {
   localhostProfile?: string | null
 }
 
+export interface AppArmorProfile {
+  type: string
+  localhostProfile?: string | null
+}
+
+export interface SELinuxOptions {
+  type?: string | null
+  user?: string | null
+  role?: string | null
+  level?: string | null
+}
+
+export interface WindowsOptions {
+  hostProcess?: boolean | null
+}
+
+/** What a probe or a lifecycle hook does; a host is the one part that Pod Security looks at. */
+export interface Handler {
+  exec?: { command?: string[] | null } | null
+  httpGet?: { host?: string | null } | null
+  tcpSocket?: { host?: string | null } | null
+  [setting: string]: unknown
+}
+
 export interface SecurityContext {
   runAsUser?: number | null
   runAsGroup?: number | null
@@ -75,6 +99,9 @@ export interface SecurityContext {
   capabilities?: Capabilities | null
   seccompProfile?: SeccompProfile | null
   procMount?: string | null
+  appArmorProfile?: AppArmorProfile | null
+  seLinuxOptions?: SELinuxOptions | null
+  windowsOptions?: WindowsOptions | null
 }
 
 export interface PodSecurityContext {
@@ -86,6 +113,10 @@ export interface PodSecurityContext {
   supplementalGroups?: number[] | null
   supplementalGroupsPolicy?: string | null
   seccompProfile?: SeccompProfile | null
+  appArmorProfile?: AppArmorProfile | null
+  seLinuxOptions?: SELinuxOptions | null
+  windowsOptions?: WindowsOptions | null
+  sysctls?: { name: string; value?: string }[] | null
 }
 
 export interface ResourceRequirements {
@@ -105,6 +136,10 @@ export interface Container {
   ports?: { containerPort?: number; hostPort?: number | null }[] | null
   resources?: ResourceRequirements | null
   volumeMounts?: VolumeMount[] | null
+  livenessProbe?: Handler | null
+  readinessProbe?: Handler | null
+  startupProbe?: Handler | null
+  lifecycle?: { postStart?: Handler | null; preStop?: Handler | null } | null
   securityContext?: SecurityContext | null
   restartPolicy?: string
   terminationMessagePath?: string

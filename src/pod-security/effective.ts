@@ -26,7 +26,8 @@ export function effectiveSeccomp(pod: Pod, container: Container): string | undef
   )
 }
 
-export function isAllowedSeccomp(type: string | undefined): boolean {
+/** Of a seccomp or AppArmor profile. */
+export function isAllowedProfile(type: string | null | undefined): boolean {
   return type === 'RuntimeDefault' || type === 'Localhost'
 }
 
@@ -47,4 +48,9 @@ export function selectsWindowsNodes(pod: Pod): boolean {
       Object.hasOwn(selector, 'kubernetes.io/os') &&
       selector['kubernetes.io/os'] === 'windows'
   )
+}
+
+/** Only an explicit `false` makes a user namespace. */
+export function inUserNamespace(pod: Pod): boolean {
+  return pod.spec.hostUsers === false
 }

@@ -1,34 +1,30 @@
 /**
- * Judges a pod by checks of the Pod Security Standard's `restricted` level and says what violates it, and where.
+ * Judges a pod by the Pod Security Standard and says what violates it, word for word as the upstream library does.
  *
- * The ids are those of the upstream library, so that a message can be looked up. Evaluates the final pod, never a
- * prediction; says nothing about checks that are not in its table.
+ * Evaluates the final pod, never a prediction, and changes nothing.
  */
-import type { Container, Pod } from '../kubernetes/objects.ts'
-import { type CheckId, checks } from './checks.ts'
-import { eachContainer } from './walk.ts'
+import type { Pod } from '../kubernetes/objects.ts'
+import type { Breach } from './judge.ts'
+import { type AppliedCheck, type CheckId, checksOf, newestMinor } from './standard.ts'
+import { allContainers } from './walk.ts'
 
-export interface Violation {
+export interface Violation extends Breach {
   id: CheckId
-  /** Absent where a field of the pod itself violates. */
-  container?: string
-  /** What was found and what to do about it. */
-  reason: string
 }
 
-/** `only` limits the judgement to some containers and leaves the pod's own fields out. */
-export function evaluate(pod: Pod, only?: (container: Container) => boolean): Violation[] {
+const newestRestricted = checksOf('restricted', newestMinor)
+
+/** One violation a check at most. Without `checks` by `restricted` in its newest version. */
+export function evaluate(
+  pod: Pod,
+  checks: readonly AppliedCheck[] = newestRestricted
+): Violation[] {
+  const containers = allContainers(pod)
   const violations: Violation[] = []
-  for (const { id, pod: ofPod, container: ofContainer } of checks) {
-    if (ofPod && !only) {
-      for (const reason of ofPod(pod)) violations.push({ id, reason })
-    }
-    if (!ofContainer) continue
-    eachContainer(pod, container => {
-      if (only && !only(container)) return
-      const reason = ofContainer(pod, container)
-      if (reason !== undefined) violations.push({ id, container: container.name, reason })
-    })
+  for (const { id, judge, spares } of checks) {
+    if (spares?.(pod) === true) continue
+    const breach = judge(pod, containers)
+    if (breach !== undefined) violations.push({ id, ...breach })
   }
   return violations
 }

@@ -19,3 +19,9 @@ export function eachContainer(pod: Pod, visit: Visit): void {
     }
   }
 }
+
+export function allContainers({ spec }: Pod): readonly Container[] {
+  const { initContainers, containers, ephemeralContainers } = spec
+  if (!initContainers?.length && !ephemeralContainers?.length) return containers
+  return [...(initContainers ?? []), ...containers, ...(ephemeralContainers ?? [])]
+}

@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { Container, Pod, PodSpec, SecurityContext } from '../../src/kubernetes/objects.ts'
-import { checkIds, checks } from '../../src/pod-security/checks.ts'
-import { evaluate } from '../../src/pod-security/evaluate.ts'
+import { withDefaults } from '../../src/pod-security/defaults.ts'
+import { locate } from '../../src/pod-security/locate.ts'
+import { checkIds, checks } from '../../src/pod-security/standard.ts'
 import { type Setting, tighten, tightenEphemeral } from '../../src/pod-security/tighten.ts'
 
 function pod(spec: Partial<PodSpec>, contexts: (SecurityContext | null | undefined)[] = [{}]): Pod {
@@ -136,7 +137,7 @@ t.test('all three kinds of containers are visited', async t => {
     t.ok(paths.includes(`spec/${list}/0`), list)
   }
   t.strictSame(
-    evaluate(every)
+    locate(every)
       .filter(({ id }) => id === 'allowPrivilegeEscalation')
       .map(({ container }) => container),
     ['i', 'c0', 'e'],
@@ -202,6 +203,14 @@ t.test('each check reports what violates it, and nothing else', async t => {
         ]
       }),
       ['hostPorts c0']
+    ],
+    [
+      'a port on the network of the host',
+      pod({
+        hostNetwork: true,
+        containers: [{ name: 'c0', securityContext: good, ports: [{ containerPort: 80 }] }]
+      }),
+      ['hostNamespaces', 'hostPorts c0']
     ],
     ['privileged', contexts({ privileged: true }), ['privileged c0']],
     ['escalation', contexts({ allowPrivilegeEscalation: true }), ['allowPrivilegeEscalation c0']],
@@ -286,11 +295,13 @@ t.test('each check reports what violates it, and nothing else', async t => {
     ['Windows as root', pod({ os: { name: 'windows' } }), ['runAsNonRoot c0']]
   ]
   for (const [name, row, wanted] of rows) {
-    const found = evaluate(row).map(({ id, container }) => (container ? `${id} ${container}` : id))
+    const found = locate(withDefaults(row)).map(({ id, container }) =>
+      container ? `${id} ${container}` : id
+    )
     t.strictSame(found, wanted, name)
   }
   t.strictSame(
-    evaluate(pod({ hostNetwork: true }, [{}, good]), ({ name }) => name === 'c1'),
+    locate(pod({ hostNetwork: true }, [{}, good]), ({ name }) => name === 'c1'),
     [],
     'limited to some containers'
   )
