@@ -109,6 +109,9 @@ const valueSets: {
           { operator: 'In', values: ['team-a', 'team-b'] },
           name
         )
+      const selector = { matchExpressions: webhooks?.[0]?.namespaceSelector?.matchExpressions }
+      for (const { metadata, spec } of lockDownBindings(objects))
+        t.match(spec.matchResources.namespaceSelector, selector, `${metadata.name} is bound there`)
     }
   },
   {
@@ -116,6 +119,7 @@ const valueSets: {
     values: ['registration.enabled=false'],
     check(t, objects) {
       t.notOk(objects.some(({ kind }) => kind === 'MutatingWebhookConfiguration'))
+      t.strictSame(lockDownBindings(objects), [], 'no policy asks for what nobody does')
     }
   },
   {
@@ -244,6 +248,15 @@ async function judge(t: Test, objects: KubernetesObject[]): Promise<void> {
   }
   for (const { kind, metadata } of objects.filter(({ kind }) => /Configuration$/.test(kind ?? '')))
     t.match(metadata.name, 'rayguard', `${kind} has the name that our rights are for`)
+}
+
+type Binding = KubernetesObject & { spec: { matchResources: { namespaceSelector: object } } }
+
+function lockDownBindings(objects: KubernetesObject[]): Binding[] {
+  return objects.filter(
+    ({ kind, metadata }) =>
+      kind === 'ValidatingAdmissionPolicyBinding' && metadata.name !== 'rayguard-own-objects'
+  ) as Binding[]
 }
 
 function settingsOf(objects: KubernetesObject[]): unknown {

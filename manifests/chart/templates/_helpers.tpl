@@ -51,3 +51,12 @@ app.kubernetes.io/part-of: rayguard
 {{- define "rayguard.celList" -}}
 [{{ range $index, $item := . }}{{ if $index }}, {{ end }}{{ $item | squote }}{{ end }}]
 {{- end }}
+
+{{/* Where the webhook is asked, and where the policies that rely on it are bound. */}}
+{{- define "rayguard.namespaces" -}}
+{{- with .Values.registration.namespaces -}}
+- { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }} }
+{{ end -}}
+- { key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "rayguard.excludedNamespaces" . }} }
+- { key: rayguard.dev/paused, operator: DoesNotExist }
+{{- end }}
