@@ -13,7 +13,8 @@ import { path } from '../kubernetes/path.ts'
 import { clusterFlags, clusterHelp, listAll, withCluster } from './cluster.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
 import { registrationPath } from './covered.ts'
-import { mutatingRegistration, type RegistrationOptions } from './registration/webhooks.ts'
+import { type Part, planOf } from './registration/plan.ts'
+import type { RegistrationOptions } from './registration/webhooks.ts'
 
 /** Not the webhook's own `rayguard`, which owns the caBundle and nothing else. */
 export const registrationManager = 'rayguard-register'
@@ -32,9 +33,12 @@ export function registerCommand(patience: Patience): Command {
     summary: 'have the API server ask Rayguard about Ray pods, in all namespaces or in one',
     help: `Usage: rayguard register [OPTIONS]
 
-Writes the MutatingWebhookConfiguration "rayguard" by server-side apply (field manager ${registrationManager}), with your own
-rights: get, create and patch on mutatingwebhookconfigurations, get on namespaces, list on endpointslices. It is the same that
-the manifests hold; where they are kept by Helm or GitOps, change the values there instead.
+Writes the MutatingWebhookConfiguration "rayguard", and a binding of each lock-down policy that is installed, by server-side
+apply (field manager ${registrationManager}). They are the same that the manifests hold; where they are kept by Helm or GitOps,
+change the values there instead.
+
+It needs these rights of yours: get, create and patch on mutatingwebhookconfigurations and
+validatingadmissionpolicybindings, get on validatingadmissionpolicies and namespaces, list on endpointslices.
 
 Options:
   --canary NAMESPACE     this namespace alone; \`rayguard register\` later covers all
@@ -43,7 +47,7 @@ Options:
   --cert-manager         cert-manager announces the CA (chart value serving.kind=certManager), not the webhook itself
   --dry-run              let the API server judge it, and change nothing
   --force                take fields from other owners; register although no webhook is ready
-  -o, --output yaml      print the object that stands then
+  -o, --output yaml      print the objects that stand then
 ${clusterHelp}
   -h, --help             show this text
 
@@ -79,11 +83,22 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
       return withCluster(values, async client => {
         const problem = force ? undefined : await nobodyThere(client, options)
         if (problem !== undefined) return failed(io, problem)
-        const applied = await apply(client, options, { force, dryRun })
-        if (typeof applied === 'string') return failed(io, applied)
-        if (values.output === 'yaml') io.stdout.write(stringify(shown(applied)))
-        else io.stdout.write(`Registered for ${coverage(options)}${dryRun ? ' (dry run)' : ''}.\n`)
-        if (dryRun || (await announced(client, patience, io.signal))) return exitCodes.ok
+        const { before, registration, after } = await planOf(client, options)
+        const all = [...before, registration, ...after]
+        // Judged as a whole before anything is written, so that nothing is left half done.
+        const judged = await apply(client, all, { force, dryRun: true })
+        if (typeof judged === 'string') return failed(io, judged)
+        if (!dryRun) {
+          const problem = await apply(client, [...before, registration], { force })
+          if (typeof problem === 'string') return failed(io, problem)
+        }
+        if (dryRun || (await announced(client, patience, io.signal))) {
+          const problem = dryRun ? undefined : await apply(client, after, { force })
+          if (typeof problem === 'string') return failed(io, problem)
+          if (values.output === 'yaml') io.stdout.write(judged.map(shown).join('---\n'))
+          else io.stdout.write(told(options, all.length - 1, dryRun))
+          return exitCodes.ok
+        }
         return failed(
           io,
           `Nobody has written a caBundle within ${patience.waitMs / 1000} s, so that Ray pods there cannot be created. ` +
@@ -136,33 +151,38 @@ async function nobodyThere(
   )
 }
 
-/** The object, or what is in the way. */
+/** The objects, or what is in the way. */
 async function apply(
   client: Client,
-  options: RegistrationOptions,
-  { force, dryRun }: { force: boolean; dryRun: boolean }
-): Promise<WebhookConfiguration | string> {
-  try {
-    return await client.apply<WebhookConfiguration>(
-      registrationPath,
-      mutatingRegistration(options),
-      registrationManager,
-      { force, dryRun }
-    )
-  } catch (error) {
-    if (error instanceof KubernetesError && error.code === 'Conflict')
-      return (
-        `Others own these fields (${error.message}) Change them where they are kept, with Helm or in the manifests, or ` +
-        'take them with --force.'
-      )
-    throw error
+  parts: readonly Part[],
+  { force, dryRun = false }: { force: boolean; dryRun?: boolean }
+): Promise<KubernetesObject[] | string> {
+  const applied: KubernetesObject[] = []
+  for (const { place, body } of parts) {
+    try {
+      const options = { force, dryRun }
+      applied.push(await client.apply<KubernetesObject>(place, body, registrationManager, options))
+    } catch (error) {
+      if (error instanceof KubernetesError && error.code === 'Conflict')
+        return (
+          `Others own these fields (${error.message}) Change them where they are kept, with Helm or in the manifests, ` +
+          'or take them with --force.'
+        )
+      throw error
+    }
   }
+  return applied
 }
 
 /** What an object is, without who wrote which field of it. */
-function shown(applied: WebhookConfiguration): object {
-  const { name, uid, labels, annotations } = applied.metadata
-  return { ...applied, metadata: { name, uid, labels, ...(annotations ? { annotations } : {}) } }
+function shown({ metadata, ...rest }: KubernetesObject): string {
+  const { name, labels, annotations } = metadata
+  return stringify({ ...rest, metadata: { name, labels, ...(annotations ? { annotations } : {}) } })
+}
+
+function told(options: RegistrationOptions, bindings: number, dryRun: boolean): string {
+  const policies = bindings === 0 ? '' : `, with ${bindings} policies where TLS is required`
+  return `Registered for ${coverage(options)}${policies}${dryRun ? ' (dry run)' : ''}.\n`
 }
 
 async function announced(

@@ -3,7 +3,11 @@ import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { registerCommand } from '../../src/cli/register.ts'
 import { command as unregister } from '../../src/cli/unregister.ts'
-import type { KubernetesObject, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
+import type {
+  KubernetesObject,
+  LabelSelector,
+  WebhookConfiguration
+} from '../../src/kubernetes/objects.ts'
 import { runCommand } from '../support/cli.ts'
 import { type ClusterApi, connect, skip } from '../support/cluster.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
@@ -109,6 +113,42 @@ t.test('the registration, by hand', { skip }, async t => {
     )
     t.match(await clean(), { code: 0, out: /Nothing of Rayguard/ })
   })
+
+  await t.test('the policies are bound where the webhook is asked, and nowhere else', async t => {
+    const policies = (await readManifest()).filter(
+      ({ kind, metadata }) =>
+        kind === 'ValidatingAdmissionPolicy' && metadata.name !== 'rayguard-own-objects'
+    )
+    t.teardown(() => kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput(policies)))
+    const onServer = ['apply', '--server-side', '--force-conflicts', '-f', '-']
+    await kubectl(onServer, toInput(policies))
+    const names = policies.map(({ metadata }) => metadata.name ?? '').sort()
+    // the other half of the installation
+    const everywhere = 'NotIn rayguard-system,kube-system'
+
+    t.match(await run('--force', '--canary', 'default'), { code: 1, err: /written a caBundle/ })
+    t.strictSame(await ours(api), [], 'nothing is bound while nobody answers')
+    await announce(api)
+    t.match(await run('--force', '--canary', 'default'), { code: 0, out: /5 policies/ })
+    t.strictSame(
+      await boundTo(api),
+      names.map(name => `${name}: In default`),
+      'to the canary'
+    )
+    t.match(await run('--force'), { code: 0 })
+    t.strictSame(
+      await boundTo(api),
+      names.map(name => `${name}: ${everywhere}`),
+      'to all'
+    )
+    t.match(await run('--force', '--canary', 'default'), { code: 0 }, 'and back to one')
+    t.strictSame(
+      await boundTo(api),
+      names.map(name => `${name}: In default`)
+    )
+    await clean()
+    t.strictSame(await ours(api), [], 'they go with the registration')
+  })
 })
 
 async function registration(): Promise<KubernetesObject[]> {
@@ -154,6 +194,25 @@ async function covered(api: ClusterApi): Promise<string[]> {
     const [where] = namespaceSelector?.matchExpressions ?? []
     return `${where?.operator} ${where?.values?.join(',')}`
   })
+}
+
+async function ours(api: ClusterApi): Promise<string[]> {
+  return (await bindings(api)).filter(name => /^rayguard-(?!own-)/.test(name))
+}
+
+async function boundTo(api: ClusterApi): Promise<string[]> {
+  const found = await api.list<Binding>(`${group}/validatingadmissionpolicybindings`)
+  return found
+    .filter(({ metadata }) => /^rayguard-(?!own-)/.test(metadata.name ?? ''))
+    .map(({ metadata, spec }) => {
+      const [where] = spec.matchResources.namespaceSelector.matchExpressions ?? []
+      return `${metadata.name}: ${where?.operator} ${where?.values?.join(',')}`
+    })
+    .sort()
+}
+
+interface Binding extends KubernetesObject {
+  spec: { matchResources: { namespaceSelector: LabelSelector } }
 }
 
 async function bindings(api: ClusterApi): Promise<string[]> {

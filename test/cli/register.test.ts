@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
 import { command as register } from '../../src/cli/register.ts'
+import { lockDownPolicies, policyBinding } from '../../src/cli/registration/bindings.ts'
 import { mutatingRegistration } from '../../src/cli/registration/webhooks.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import { runCommand } from '../support/cli.ts'
@@ -18,6 +19,19 @@ t.test('registers what the manifests register', t => {
     .find(({ kind }) => kind === 'MutatingWebhookConfiguration')
   const made = mutatingRegistration({ namespace: 'rayguard-system' }) as { webhooks: Entry[] }
   t.strictSame(made.webhooks.map(joined), manifest.webhooks.map(joined))
+  t.end()
+})
+
+t.test('binds the policies that the manifests bind', t => {
+  const bindings = parseAllDocuments(readFileSync('manifests/rayguard.yaml', 'utf8'))
+    .map(document => document.toJS())
+    .filter(({ kind }) => kind === 'ValidatingAdmissionPolicyBinding')
+  const aboutPods = bindings.filter(({ metadata }) => metadata.name !== 'rayguard-own-objects')
+  const made = lockDownPolicies.map(name =>
+    policyBinding(name, { namespace: 'rayguard-system' })
+  ) as { metadata: { name: string }; spec: object }[]
+  const essence = (of: typeof made) => of.map(({ metadata: { name }, spec }) => ({ name, spec }))
+  t.strictSame(essence(made), essence(aboutPods))
   t.end()
 })
 
@@ -54,6 +68,45 @@ t.test('nothing is registered that nobody answers', async t => {
   t.notOk(
     standIn.requests.some(request => request.startsWith('PATCH')),
     'nothing was written'
+  )
+})
+
+t.test('a policy is never bound where the webhook is not asked, not for a moment', async t => {
+  const { standIn, kubeconfig } = await stage(t)
+  const place = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+  const apiVersion = 'admissionregistration.k8s.io/v1'
+  const put = (kind: string, name: string) => standIn.put({ apiVersion, kind, metadata: { name } })
+  put('MutatingWebhookConfiguration', 'rayguard')
+  put('Namespace', 'team-a')
+  for (const name of ['rayguard-pods', 'rayguard-authors']) {
+    put('ValidatingAdmissionPolicy', name)
+    put('ValidatingAdmissionPolicyBinding', name)
+  }
+  // the webhook has announced its CA
+  const body = {
+    metadata: { name: 'rayguard' },
+    webhooks: [{ clientConfig: { caBundle: 'Y2E=' } }]
+  }
+  standIn.interfere(({ method, path }) =>
+    method === 'GET' && path === place ? { status: 200, body } : undefined
+  )
+  const written = async (...argumentsList: string[]) => {
+    const before = standIn.requests.length
+    const { code, err } = await runCommand(register, [
+      ...['--kubeconfig', kubeconfig, '--force'],
+      ...argumentsList
+    ])
+    t.equal(code, 0, err)
+    const patches = standIn.requests.slice(before).filter(request => request.startsWith('PATCH'))
+    t.strictSame(patches.slice(0, 3), patches.slice(-3), 'judged first, then written')
+    return patches.slice(-3).map(request => request.split('/').at(-1))
+  }
+  const bindings = ['rayguard-pods', 'rayguard-authors']
+  t.strictSame(await written(), ['rayguard', ...bindings], 'to all: the webhook first')
+  t.strictSame(
+    await written('--canary', 'team-a'),
+    [...bindings, 'rayguard'],
+    'to one: the policies first'
   )
 })
 

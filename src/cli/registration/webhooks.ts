@@ -58,12 +58,18 @@ export function mutatingRegistration(options: RegistrationOptions): object {
   }
 }
 
-function common({ namespace, excluded = [], canary }: RegistrationOptions): object {
-  const name = 'kubernetes.io/metadata.name'
+/** What the registration covers: all namespaces but some, or one, and none that is paused. */
+export function namespaceSelector({ namespace, excluded = [], canary }: RegistrationOptions) {
+  const key = 'kubernetes.io/metadata.name'
   const where =
     canary === undefined
-      ? { key: name, operator: 'NotIn', values: [namespace, 'kube-system', ...excluded] }
-      : { key: name, operator: 'In', values: [canary] }
+      ? { key, operator: 'NotIn', values: [namespace, 'kube-system', ...excluded] }
+      : { key, operator: 'In', values: [canary] }
+  return { matchExpressions: [where, { key: pausedLabel, operator: 'DoesNotExist' }] }
+}
+
+function common(options: RegistrationOptions): object {
+  const { namespace } = options
   return {
     admissionReviewVersions: ['v1'],
     clientConfig: {
@@ -74,9 +80,7 @@ function common({ namespace, excluded = [], canary }: RegistrationOptions): obje
       // Ephemeral containers come through a subresource of their own.
       rule('UPDATE', 'pods/ephemeralcontainers')
     ],
-    namespaceSelector: {
-      matchExpressions: [where, { key: pausedLabel, operator: 'DoesNotExist' }]
-    },
+    namespaceSelector: namespaceSelector(options),
     failurePolicy: 'Fail',
     matchPolicy: 'Equivalent',
     reinvocationPolicy: 'IfNeeded',
