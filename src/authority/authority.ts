@@ -41,8 +41,16 @@ export interface Authority {
   /** Throws {@link AuthorityError}. */
   issue(request: LeafRequest): Promise<IssuedCertificate>
   describe(): AuthorityDescription
+  /** Why it cannot be asked at all, if so; for readiness. */
+  problem?(): string | undefined
   close(): Promise<void>
 }
+
+/** What became of a look at the CA's certificates. */
+export type ReloadOutcome =
+  | { loaded: true; description: AuthorityDescription; warnings: string[] }
+  /** What was in use goes on. */
+  | { loaded: false; reason: string }
 
 /** `Unavailable`: again later. `Refused`: the authority says no to this request. `Invalid`: the CA cannot be used as it is. */
 export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Invalid'

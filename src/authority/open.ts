@@ -2,19 +2,16 @@
  * Opens the authority that the settings name. The one place that knows which kinds there are.
  */
 import { type Authority, AuthorityError } from './authority.ts'
-import type { Sources } from './local.ts'
-import { openPemAuthority, type ReloadOutcome } from './pem-authority.ts'
+import type { AuthorityOptions } from './options.ts'
+import { openPemAuthority } from './pem-authority.ts'
 import type { PemFiles } from './pem-files.ts'
+import type { TokenAuthoritySettings } from './pkcs11/token-authority.ts'
 
-export type AuthoritySettings = { kind: 'pem' } & PemFiles
+export type AuthoritySettings = ({ kind: 'pem' } & PemFiles) | TokenAuthoritySettings
 
-export interface AuthorityOptions extends Sources {
-  /** Told of every load that changed something: the first one, a new CA, a CA that could not be taken. */
-  onReload?: (outcome: ReloadOutcome) => void
-  /** Such as `cluster.local`; with it a CA that does not allow the names of head services is refused at once. */
-  clusterDomain?: string
-  /** How often files are looked at. Default 10 000; 0 never. */
-  pollMs?: number
+/** Known before the authority can be asked: pods learn it with their first request. */
+export function namesFrom(_settings: AuthoritySettings): Authority['namesFrom'] {
+  return 'server'
 }
 
 /** Throws {@link AuthorityError} when it cannot be used now. */
@@ -25,9 +22,17 @@ export async function openAuthority(
   switch (settings.kind) {
     case 'pem':
       return await openPemAuthority(settings, options)
+    case 'pkcs11': {
+      const { openTokenAuthority } = await import('./pkcs11/token-authority.ts')
+      return await openTokenAuthority(settings, options)
+    }
     default: {
-      const unknown: never = settings.kind
-      throw new AuthorityError('Invalid', `There is no authority of kind ${String(unknown)}.`)
+      const unknown: never = settings
+      throw new AuthorityError('Invalid', `There is no authority of kind ${kindOf(unknown)}.`)
     }
   }
+}
+
+function kindOf(settings: { kind: string }): string {
+  return settings.kind
 }

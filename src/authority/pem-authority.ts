@@ -5,22 +5,16 @@
  * wait for a certificate cannot wait for an administrator. Files are read again and compared: a Secret's mount swaps
  * symbolic links, which file notifications miss.
  */
-import type { Authority, AuthorityDescription } from './authority.ts'
+import type { Authority, ReloadOutcome } from './authority.ts'
 import { createLocalIssuer, type LocalIssuer } from './local.ts'
-import type { AuthorityOptions } from './open.ts'
+import { type AuthorityOptions, defaultPollMs } from './options.ts'
 import { openPem, type PemFiles, type PemTexts, readPemFiles } from './pem-files.ts'
-
-export type ReloadOutcome =
-  | { loaded: true; description: AuthorityDescription; warnings: string[] }
-  /** What was in use goes on. */
-  | { loaded: false; reason: string }
+import { poll } from './poll.ts'
 
 export interface PemAuthority extends Authority {
   /** Looks at the files now. `undefined`: nothing has changed. */
   reload(): Promise<ReloadOutcome | undefined>
 }
-
-const defaultPollMs = 10_000
 
 /** Throws AuthorityError `Invalid` when the files are not a usable CA now. */
 export async function openPemAuthority(
@@ -77,25 +71,5 @@ export async function openPemAuthority(
     describe: () => issuer.describe(),
     reload,
     close: stop
-  }
-}
-
-/** One look after the other, never two at once. Returns what stops it and waits for the last one. */
-function poll(intervalMs: number, look: () => Promise<unknown>): () => Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  let current: Promise<unknown> = Promise.resolve()
-  let stopped = intervalMs === 0
-  const schedule = () => {
-    if (stopped) return
-    timer = setTimeout(() => {
-      current = look().finally(schedule)
-    }, intervalMs)
-    timer.unref()
-  }
-  schedule()
-  return async () => {
-    stopped = true
-    clearTimeout(timer)
-    await current
   }
 }

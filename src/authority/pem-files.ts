@@ -25,16 +25,18 @@ export interface PemTexts {
 }
 
 /** Throws AuthorityError `Invalid` when the file cannot be read. */
-export async function readCertificates({ certificateFile }: PemFiles): Promise<string> {
-  return await read(certificateFile)
+export async function readCertificates({
+  certificateFile
+}: Pick<PemFiles, 'certificateFile'>): Promise<string> {
+  return await readTextFile(certificateFile)
 }
 
 /** Throws AuthorityError `Invalid` when a file cannot be read. */
 export async function readPemFiles(files: PemFiles): Promise<PemTexts> {
   const [certificates, privateKey, passphrase] = await Promise.all([
     readCertificates(files),
-    read(files.privateKeyFile),
-    files.passphraseFile === undefined ? undefined : read(files.passphraseFile)
+    readTextFile(files.privateKeyFile),
+    files.passphraseFile === undefined ? undefined : readTextFile(files.passphraseFile)
   ])
   const all = JSON.stringify([certificates, privateKey, passphrase])
   return {
@@ -52,22 +54,27 @@ export function openPem(
   texts: PemTexts,
   options: { now: Date; clusterDomain?: string }
 ): { chain: Chain; key: SigningKey } {
-  const reading = readChain(texts.certificates, options)
-  if (!reading.usable) {
-    const problems = reading.checks.flatMap(({ problem }) => problem ?? [])
-    throw new AuthorityError('Invalid', `The CA cannot be used: ${problems.join('; ')}.`)
-  }
+  const chain = usableChain(texts.certificates, options)
   const key = openPemKey(texts.privateKey, texts.passphrase)
-  if (!key.belongsTo(new X509Certificate(reading.chain.issuing.der))) {
+  if (!key.belongsTo(new X509Certificate(chain.issuing.der))) {
     throw new AuthorityError(
       'Invalid',
-      `The private key does not belong to the issuing CA, "${reading.chain.subject}".`
+      `The private key does not belong to the issuing CA, "${chain.subject}".`
     )
   }
-  return { chain: reading.chain, key }
+  return { chain, key }
 }
 
-async function read(file: string): Promise<string> {
+/** Throws AuthorityError `Invalid` with everything that is wrong. */
+export function usableChain(pem: string, options: { now: Date; clusterDomain?: string }): Chain {
+  const reading = readChain(pem, options)
+  if (reading.usable) return reading.chain
+  const problems = reading.checks.flatMap(({ problem }) => problem ?? [])
+  throw new AuthorityError('Invalid', `The CA cannot be used: ${problems.join('; ')}.`)
+}
+
+/** Throws AuthorityError `Invalid` when the file cannot be read. */
+export async function readTextFile(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (cause) {

@@ -14,6 +14,9 @@ export interface SigningKey {
   readonly algorithm: SignatureAlgorithm
   /** DER of an ECDSA signature, bytes of another. A value where that takes no longer than a turn of the event loop. */
   sign(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>
+}
+
+export interface PemKey extends SigningKey {
   /** Whether the certificate is for this key. */
   belongsTo(certificate: { checkPrivateKey(key: KeyObject): boolean }): boolean
 }
@@ -21,7 +24,7 @@ export interface SigningKey {
 const signInThread = promisify(sign)
 
 /** Throws AuthorityError `Invalid`. */
-export function openPemKey(pem: string, passphrase?: string): SigningKey {
+export function openPemKey(pem: string, passphrase?: string): PemKey {
   const key = parse(pem, passphrase)
   const algorithm = signatureAlgorithmOf(key)
   if (algorithm === undefined) {

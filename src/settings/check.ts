@@ -1,9 +1,18 @@
 /** Holds a value against the schema and says in words everything that is wrong with it; fills in what was left out. */
 import { formatNamed } from './formats.ts'
-import { isSection, type Path, type Problem, type SchemaNode, shown } from './node.ts'
+import {
+  isSection,
+  kindsOf,
+  type Path,
+  type Problem,
+  type SchemaNode,
+  shown,
+  variantFor
+} from './node.ts'
 
 /** All problems, in the order of the schema; none when the value is right. */
 export function problemsOf(node: SchemaNode, value: unknown, path: Path = []): Problem[] {
+  if (node.anyOf !== undefined) return variantProblems(node, value, path)
   if (node.properties !== undefined) return sectionProblems(node, node.properties, value, path)
   if (node.items !== undefined) return listProblems(node, node.items, value, path)
   if (accepts(node, value)) return []
@@ -18,6 +27,10 @@ export function problemsOf(node: SchemaNode, value: unknown, path: Path = []): P
 /** A copy of `value` in which every key that was left out has its default. Anything of a wrong type is left as it is. */
 export function withDefaults(node: SchemaNode, value: unknown): unknown {
   const given = value === undefined ? structuredClone(node.default) : value
+  if (node.anyOf !== undefined) {
+    const variant = isSection(given) ? variantFor(node, given) : undefined
+    return variant === undefined ? given : withDefaults(variant, given)
+  }
   if (node.properties === undefined || !isSection(given)) return given
   const filled: Record<string, unknown> = { ...given }
   for (const [key, child] of Object.entries(node.properties)) {
@@ -25,6 +38,16 @@ export function withDefaults(node: SchemaNode, value: unknown): unknown {
     if (complete !== undefined) filled[key] = complete
   }
   return filled
+}
+
+function variantProblems(node: SchemaNode, value: unknown, path: Path): Problem[] {
+  const kinds = alternatives(kindsOf(node))
+  if (!isSection(value)) {
+    return [{ path, message: `expected a section of kind ${kinds}, found ${shown(value)}` }]
+  }
+  const variant = variantFor(node, value)
+  if (variant !== undefined) return problemsOf(variant, value, path)
+  return [{ path: [...path, 'kind'], message: `expected ${kinds}, found ${shown(value.kind)}` }]
 }
 
 function sectionProblems(
@@ -73,6 +96,7 @@ function listProblems(node: SchemaNode, items: SchemaNode, value: unknown, path:
 }
 
 function accepts(node: SchemaNode, value: unknown): boolean {
+  if (node.const !== undefined) return value === node.const
   if (node.enum !== undefined) return typeof value === 'string' && node.enum.includes(value)
   switch (node.type) {
     case 'boolean':
@@ -93,8 +117,9 @@ function accepts(node: SchemaNode, value: unknown): boolean {
 
 /** What stands after the word "expected". */
 export function expected(node: SchemaNode): string {
+  if (node.const !== undefined) return String(node.const)
   if (node.enum !== undefined) return alternatives(node.enum)
-  if (node.properties !== undefined) return 'a section'
+  if (node.properties !== undefined || node.anyOf !== undefined) return 'a section'
   if (node.items !== undefined) return `a list of ${expected(node.items)}`
   if (node.type === 'boolean') return 'true or false'
   if (node.type === 'integer') return `a whole number from ${node.minimum} to ${node.maximum}`

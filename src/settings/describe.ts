@@ -36,10 +36,10 @@ ${sections(node)}
 
 function rows(node: SchemaNode): string {
   return variablesOf(node)
-    .map(({ name, path, node: leaf }) =>
+    .map(({ name, path, node: leaf, kinds }) =>
       [
         `\`${path.join('.')}\`<br>\`${name}\``,
-        leaf.description ?? '',
+        `${kinds === undefined ? '' : `With \`${kinds.of}\` ${kinds.names.map(kind => `\`${kind}\``).join(' or ')}: `}${leaf.description ?? ''}`,
         expected(leaf),
         leaf.default === undefined ? '' : `\`${JSON.stringify(leaf.default)}\``
       ].join(' | ')
@@ -49,8 +49,11 @@ function rows(node: SchemaNode): string {
 }
 
 function sections(node: SchemaNode, path: string[] = []): string {
-  return Object.entries(node.properties ?? {})
-    .filter(([, child]) => child.properties !== undefined)
+  const children = [node, ...(node.anyOf ?? [])].flatMap(({ properties }) =>
+    Object.entries(properties ?? {})
+  )
+  return children
+    .filter(([, child]) => child.properties !== undefined || child.anyOf !== undefined)
     .map(([key, child]) => {
       const here = [...path, key]
       const inner = sections(child, here)

@@ -1,6 +1,14 @@
 /** `RAYGUARD_*`: each key of the file has a variable of its own, which wins over the file. */
 import { suggestion } from './check.ts'
-import { isSection, type Path, type Problem, type SchemaNode, type Section } from './node.ts'
+import {
+  isSection,
+  kindsOf,
+  type Path,
+  type Problem,
+  pathText,
+  type SchemaNode,
+  type Section
+} from './node.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -11,14 +19,45 @@ export interface Variable {
   name: string
   path: readonly string[]
   node: SchemaNode
+  /** For keys of some kinds of a section only, which: `authority.kind` `pem`, `pkcs11`. */
+  kinds?: { of: string; names: string[] }
 }
 
 /** One for each key that holds a value: `listen.webhook.port` is RAYGUARD_LISTEN_WEBHOOK_PORT. */
 export function variablesOf(node: SchemaNode, path: readonly string[] = []): Variable[] {
+  if (node.anyOf !== undefined) return variantVariables(node, node.anyOf, path)
   if (node.properties === undefined) return [{ name: variableName(path), path, node }]
   return Object.entries(node.properties).flatMap(([key, child]) =>
     variablesOf(child, [...path, key])
   )
+}
+
+/** Kinds that have a key in common share its variable. */
+function variantVariables(
+  node: SchemaNode,
+  variants: readonly SchemaNode[],
+  path: readonly string[]
+): Variable[] {
+  const kinds = kindsOf(node)
+  const kind = {
+    type: 'string',
+    enum: kinds,
+    default: kinds[0],
+    description: variants.map(({ properties }) => properties?.kind?.description).join(' ')
+  }
+  const kindPath = [...path, 'kind']
+  const found = new Map<string, Variable>()
+  for (const [index, variant] of variants.entries()) {
+    for (const variable of variablesOf(variant, path)) {
+      const { name } = variable
+      const names = [...(found.get(name)?.kinds?.names ?? []), kinds[index] ?? '']
+      // The choice between kinds of something further down says more.
+      const outer = { of: pathText(kindPath), names }
+      found.set(name, { ...variable, kinds: variable.kinds ?? outer })
+    }
+  }
+  found.set(variableName(kindPath), { name: variableName(kindPath), path: kindPath, node: kind })
+  return [...found.values()]
 }
 
 function variableName(path: readonly string[]): string {

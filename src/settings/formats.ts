@@ -40,6 +40,14 @@ const formats = {
     expected: 'a token audience: 1 to 256 printable characters without spaces',
     accepts: text => /^[\x21-\x7e]{1,256}$/.test(text)
   },
+  label: {
+    expected: 'a label of 1 to 64 printable characters, like pods-ca',
+    accepts: text => /^[^\p{C}]{1,64}$/u.test(text) && text.trim() === text
+  },
+  hexadecimal: {
+    expected: 'bytes in hexadecimal, like 01 or a1b2',
+    accepts: text => /^([0-9a-fA-F]{2}){1,64}$/.test(text)
+  },
   lifetime: durationFormat('1h', '3650d'),
   drain: durationFormat('0s', '5m'),
   deadline: durationFormat('1s', '10m'),

@@ -2,6 +2,9 @@
 export interface SchemaNode {
   type?: string
   enum?: readonly string[]
+  const?: unknown
+  /** Sections of which the key `kind` chooses one. */
+  anyOf?: readonly SchemaNode[]
   properties?: Record<string, SchemaNode>
   required?: readonly string[] | undefined
   items?: SchemaNode
@@ -27,6 +30,17 @@ export type Section = Record<string, unknown>
 
 export function isSection(value: unknown): value is Section {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** What a `kind` may be, in the order of the schema. */
+export function kindsOf(node: SchemaNode): string[] {
+  return (node.anyOf ?? []).map(variant => String(variant.properties?.kind?.const))
+}
+
+/** The section that the value's `kind` chooses, the first one where there is none; `undefined` for an unknown kind. */
+export function variantFor(node: SchemaNode, value: unknown): SchemaNode | undefined {
+  if (!isSection(value) || !Object.hasOwn(value, 'kind')) return node.anyOf?.[0]
+  return node.anyOf?.find(variant => variant.properties?.kind?.const === value.kind)
 }
 
 /** `injection.formerImages[0]`. */

@@ -9,6 +9,7 @@ export function ruleProblems(settings: SettingsFile): Problem[] {
   return [
     ...servingRules(settings),
     ...componentRules(settings),
+    ...authorityRules(settings),
     ...portRules(settings),
     ...audienceRules(settings),
     ...shutdownRules(settings)
@@ -46,6 +47,20 @@ function componentRules({ components, injection, serving, authority }: SettingsF
     })
   }
   return problems
+}
+
+function authorityRules({ authority }: SettingsFile): Problem[] {
+  if (authority?.kind !== 'pkcs11') return []
+  const problem = (key: string, message: string) => [{ path: ['authority', key], message }]
+  const { tokenLabel, slot, keyLabel, keyId } = authority
+  return [
+    ...(tokenLabel === undefined && slot === undefined
+      ? problem('tokenLabel', 'is missing: expected it or slot, to find the token')
+      : []),
+    ...(keyLabel === undefined && keyId === undefined
+      ? problem('keyLabel', 'is missing: expected it or keyId, to find the key')
+      : [])
+  ]
 }
 
 function portRules({ components, listen }: SettingsFile): Problem[] {

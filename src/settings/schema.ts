@@ -15,6 +15,10 @@ export const servingFiles = {
   privateKeyFile: '/etc/rayguard/serving/tls.key'
 } as const
 
+const certificateFile = path(
+  'PEM: the CA that signs pods, first; then the CAs above it. Only the first is trusted by pods.'
+)
+
 export const schema = section('', {
   components: Type.Array(Type.Enum([...componentNames]), {
     default: [...componentNames],
@@ -148,23 +152,42 @@ export const schema = section('', {
     })
   }),
   authority: Type.Optional(
-    Type.Object(
-      {
-        kind: Type.Enum(['pem'], {
-          default: 'pem',
-          description: '`pem`: certificate and private key are files.'
-        }),
-        certificateFile: path(
-          'PEM: the CA that signs pods, first; then the CAs above it. Only the first is trusted by pods.'
-        ),
-        privateKeyFile: path('PEM: the private key of the first one.'),
+    variants('Who signs. The enrollment component needs it; the webhook never opens it.', [
+      variant('pem', 'certificate and private key are files.', {
+        certificateFile,
+        privateKeyFile: path('PEM: the private key of the first certificate.'),
         passphraseFile: Type.Optional(path('A file with the passphrase of the private key.'))
-      },
-      {
-        additionalProperties: false,
-        description: 'Who signs. The enrollment component needs it; the webhook never opens it.'
-      }
-    )
+      }),
+      variant('pkcs11', 'the private key is in an HSM or another token.', {
+        certificateFile,
+        libraryFile: path('The PKCS#11 library of the HSM, a shared object.'),
+        tokenLabel: Type.Optional(
+          text('label', 'Label of the token. Either this or `slot` is needed.')
+        ),
+        slot: Type.Optional(
+          Type.Integer({
+            minimum: 0,
+            maximum: 4_294_967_295,
+            description:
+              'Number of the slot that the token is in, where its label does not tell it apart.'
+          })
+        ),
+        keyLabel: Type.Optional(
+          text('label', 'Label of the private key. This, `keyId`, or both are needed.')
+        ),
+        keyId: Type.Optional(text('hexadecimal', 'Identifier (CKA_ID) of the private key.')),
+        pinFile: path(
+          'A file with the user’s PIN. Read again at each login; a PIN that was wrong is never tried twice.'
+        ),
+        sessions: Type.Integer({
+          minimum: 1,
+          maximum: 64,
+          default: 3,
+          description:
+            'Signatures at one time. Each holds one of Node’s threads while the HSM works (`UV_THREADPOOL_SIZE`, four if not set), which files need too.'
+        })
+      })
+    ])
   ),
   trust: Type.Enum(['shared'], {
     default: 'shared',
@@ -196,6 +219,20 @@ export type SettingsFile = Static<typeof schema>
 
 function section<P extends Record<string, TSchema>>(description: string, properties: P) {
   return Type.Object(properties, { additionalProperties: false, default: {}, description })
+}
+
+/** A section in several forms, of which its key `kind` chooses one; the first where it is left out. */
+function variants<V extends TSchema[]>(description: string, types: [...V]) {
+  return Type.Union(types, { description })
+}
+
+function variant<K extends string, P extends Record<string, TSchema>>(
+  kind: K,
+  description: string,
+  properties: P
+) {
+  const chosen = Type.Literal(kind, { default: kind, description: `\`${kind}\`: ${description}` })
+  return Type.Object({ kind: chosen, ...properties }, { additionalProperties: false })
 }
 
 function listener<P extends Record<string, TSchema> = Record<never, never>>(

@@ -10,9 +10,10 @@ import { EventEmitter, once } from 'node:events'
 import { chmodSync, mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { LeafRequest } from '../../src/authority/authority.ts'
-import { type AuthorityOptions, openAuthority } from '../../src/authority/open.ts'
-import { openPemAuthority, type ReloadOutcome } from '../../src/authority/pem-authority.ts'
+import type { LeafRequest, ReloadOutcome } from '../../src/authority/authority.ts'
+import { openAuthority } from '../../src/authority/open.ts'
+import type { AuthorityOptions } from '../../src/authority/options.ts'
+import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import { openPemKey } from '../../src/authority/pem-key.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import * as der from '../../src/x509/der.ts'
@@ -245,7 +246,7 @@ t.test(
       { code: 'Invalid', message: /does not belong/ },
       'the key of another certificate'
     )
-    const kindless = { kind: 'vault', certificateFile: '', privateKeyFile: '' } as unknown
+    const kindless = { kind: 'other', certificateFile: '', privateKeyFile: '' } as unknown
     await t.rejects(
       openAuthority(kindless as Parameters<typeof openAuthority>[0], options()),
       { code: 'Invalid' },

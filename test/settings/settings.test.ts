@@ -122,6 +122,34 @@ foo:
   t.match(lines, /expected webhook or enrollment, found "preview"/, 'expected and found')
 })
 
+t.test('the kind of the authority decides which keys there are', async t => {
+  const file = (authority: string) => `components: [enrollment]
+injection: { image: 'a/b:1' }
+authority: ${authority}
+`
+  const problems = async (authority: string) =>
+    placesOf(await load(t, file(authority))).map(place => place.replace(/@.*/, ''))
+  const token = 'kind: pkcs11, certificateFile: /a, libraryFile: /b, pinFile: /c'
+  t.strictSame(
+    await problems(`{ ${token} }`),
+    ['authority.tokenLabel', 'authority.keyLabel'],
+    'token and key have to be told apart'
+  )
+  t.strictSame(
+    await problems(`{ ${token}, slot: 7, keyId: '01', privateKeyFile: /d }`),
+    ['authority.privateKeyFile'],
+    'a key of another kind is none of this one'
+  )
+  t.strictSame(await problems('{ kind: paper }'), ['authority.kind'], 'an unknown kind')
+  t.strictSame(await problems('[]'), ['authority'], 'no section')
+  const { authority } = settingsOf(await load(t, file(`{ ${token}, slot: 7, keyId: '01' }`)))
+  t.match(authority, { kind: 'pkcs11', slot: 7, sessions: 3 }, 'defaults of this kind')
+  const fromEnvironment = await load(t, file(`{ ${token}, keyLabel: a }`), {
+    RAYGUARD_AUTHORITY_SLOT: '5'
+  })
+  t.match(settingsOf(fromEnvironment).authority, { slot: 5 }, 'a variable of this kind')
+})
+
 t.test('a value of the wrong kind is named by its kind', async t => {
   const text = `${complete}components: []\nlisten: [1]\nlog: { level: { a: 1 } }\ntrust: null\nshutdown: { drain: [] }\n`
   const messages = errorsOf(await load(t, text)).map(({ path, message }) => `${path}: ${message}`)
@@ -412,6 +440,11 @@ t.test('each format takes what it should and nothing like it', async t => {
         'a'
       ]
     },
+    label: {
+      yes: ['pods-ca', 'two words', 'a'.repeat(64)],
+      no: ['', ' a', 'a ', 'a\nb', 'a'.repeat(65)]
+    },
+    hexadecimal: { yes: ['01', 'a1B2'], no: ['', '1', '0x01', '01 02', 'zz', '00'.repeat(65)] },
     audience: { yes: ['rayguard', 'https://x/y'], no: ['', 'a b', 'ä', 'a'.repeat(257)] },
     lifetime: {
       yes: ['1h', '90d', '3650d'],
@@ -460,6 +493,8 @@ const arbitraryText = {
   image: fc.constantFrom('a', 'r.example:5000/a/b:1', `a@sha256:${'ab'.repeat(32)}`),
   'https-url': fc.constantFrom('https://a', 'https://b.c:8444'),
   audience: fc.constantFrom('rayguard', 'x'),
+  label: fc.constantFrom('pods-ca', 'two words'),
+  hexadecimal: fc.constantFrom('01', 'a1b2'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
   drain: fc.integer({ min: 0, max: 20 }).map(durationText),
   deadline: fc.integer({ min: 21, max: 600 }).map(durationText),
@@ -470,11 +505,18 @@ const arbitraryText = {
 /** Valid values, each optional key there or not. */
 function arbitrary(node: SchemaNode): fc.Arbitrary<unknown> {
   if (node.enum) return fc.constantFrom(...node.enum)
+  if (node.const !== undefined) return fc.constant(node.const)
+  if (node.anyOf) return fc.oneof(...node.anyOf.map(arbitrary))
   if (node.properties) {
     const members = Object.entries(node.properties).map(([key, child]) => [key, arbitrary(child)])
     const needed = [
       'injection',
       'authority',
+      'kind',
+      'libraryFile',
+      'tokenLabel',
+      'keyLabel',
+      'pinFile',
       'image',
       'serverUrl',
       'serverCaFile',

@@ -2,9 +2,10 @@
  * The enrollment server, put together: who asks (identity), who signs (authority), the checks between them, the listener.
  */
 
-import { type Authority, AuthorityError } from '../../authority/authority.ts'
-import { openAuthority } from '../../authority/open.ts'
-import type { ReloadOutcome } from '../../authority/pem-authority.ts'
+import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
+import { namesFrom, openAuthority } from '../../authority/open.ts'
+import { openPatiently } from '../../authority/patient.ts'
+
 import { createEnrollment } from '../../enrollment/enroll.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
 import { createIdentity, type Identity } from '../../identity/identity.ts'
@@ -17,6 +18,7 @@ import { createEvents, enrollmentEvents } from './events.ts'
 import { createServing } from './serving.ts'
 
 const rightsEveryMs = 30_000
+const authorityEveryMs = 5_000
 
 export async function createEnrollmentServer(surroundings: Surroundings): Promise<Component> {
   const { settings, client, readiness, metrics, log, clocks, random } = surroundings
@@ -117,7 +119,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   }
 }
 
-/** Throws {@link ConfigurationError} where the CA's files are at fault. */
+/** Throws {@link ConfigurationError} where the settings or the CA's files are at fault. */
 async function opened({
   settings,
   clocks,
@@ -126,9 +128,10 @@ async function opened({
   log,
   lookEveryMs
 }: Surroundings): Promise<Authority> {
-  if (settings.authority === undefined) throw new ConfigurationError('authority is needed')
-  try {
-    return await openAuthority(settings.authority, {
+  const chosen = settings.authority
+  if (chosen === undefined) throw new ConfigurationError('authority is needed')
+  const open = () =>
+    openAuthority(chosen, {
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
@@ -148,6 +151,16 @@ async function opened({
         for (const warning of warnings) log.warn({ warning }, 'the CA could be better kept')
       }
     })
+  try {
+    return await openPatiently({
+      open,
+      kind: chosen.kind,
+      namesFrom: namesFrom(chosen),
+      retryMs: authorityEveryMs,
+      onFault(error) {
+        log.error({ err: error }, 'the authority cannot be reached; it is tried again')
+      }
+    })
   } catch (error) {
     if (error instanceof AuthorityError && error.code === 'Invalid') {
       throw new ConfigurationError(`authority: ${error.message}`, { cause: error })
@@ -159,6 +172,8 @@ async function opened({
 const shortestLifetimeMs = 3_600_000
 
 function authorityProblem(authority: Authority, now: number): string | undefined {
+  const problem = authority.problem?.()
+  if (problem !== undefined) return problem
   const { notAfter } = authority.describe()
   // The authority signs nothing for less than an hour.
   return notAfter.getTime() <= now + shortestLifetimeMs

@@ -1,0 +1,74 @@
+/**
+ * An authority that may be away when the server starts: an HSM that boots, a Vault that is sealed.
+ *
+ * Decides that what is wrong with the settings ends the start, and what may pass by itself does not: pods are told to
+ * come again until the authority is there.
+ */
+import { type Authority, AuthorityError } from './authority.ts'
+
+export interface Patience {
+  open: () => Promise<Authority>
+  kind: string
+  namesFrom: Authority['namesFrom']
+  retryMs: number
+  /** Told of every try that failed. */
+  onFault: (error: AuthorityError) => void
+}
+
+/** Throws AuthorityError `Invalid` when the first try finds that. */
+export async function openPatiently(patience: Patience): Promise<Authority> {
+  const { open, kind, namesFrom, retryMs, onFault } = patience
+  let fault: AuthorityError
+  try {
+    return await open()
+  } catch (error) {
+    if (!(error instanceof AuthorityError) || error.code === 'Invalid') throw error
+    fault = error
+    onFault(fault)
+  }
+  let found: Authority | undefined
+  let closed = false
+  let timer: NodeJS.Timeout | undefined
+  let trying: Promise<void> = Promise.resolve()
+  schedule()
+
+  return {
+    namesFrom,
+    async issue(request) {
+      if (found !== undefined) return found.issue(request)
+      throw new AuthorityError('Unavailable', fault.message, { cause: fault })
+    },
+    describe: () =>
+      found?.describe() ?? { kind, subject: '', notAfter: new Date(0), anchorSha256: '' },
+    problem: () => (found === undefined ? `is not there yet: ${fault.message}` : found.problem?.()),
+    async close() {
+      closed = true
+      clearTimeout(timer)
+      await trying
+      await found?.close()
+    }
+  }
+
+  function schedule(): void {
+    if (closed) return
+    timer = setTimeout(() => {
+      trying = again().finally(() => {
+        if (found === undefined) schedule()
+      })
+    }, retryMs)
+    timer.unref()
+  }
+
+  async function again(): Promise<void> {
+    try {
+      found = await open()
+    } catch (error) {
+      // Settings that were wrong all along may be seen only now: the process goes on, and says so.
+      fault =
+        error instanceof AuthorityError
+          ? error
+          : new AuthorityError('Unavailable', 'A fault inside.', { cause: error })
+      onFault(fault)
+    }
+  }
+}

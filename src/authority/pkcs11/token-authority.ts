@@ -1,0 +1,143 @@
+/**
+ * The authority over a key in an HSM: its certificates are a file, its signatures come from the token.
+ *
+ * Decides that key and certificate belong together by a signature, which proves the whole way at once. As with files, a
+ * changed certificate is taken only when it fits; until then the old one goes on.
+ */
+import { type KeyObject, verify } from 'node:crypto'
+import { type Authority, AuthorityError, type ReloadOutcome } from '../authority.ts'
+import { createLocalIssuer, type LocalIssuer } from '../local.ts'
+import { type AuthorityOptions, defaultPollMs } from '../options.ts'
+import { readCertificates, readTextFile, usableChain } from '../pem-files.ts'
+import type { SigningKey } from '../pem-key.ts'
+import { poll } from '../poll.ts'
+import { openLibrary } from './library.ts'
+import { type SignatureForm, signatureForm } from './signature-form.ts'
+import type { TokenSettings } from './token.ts'
+import { createTokenKey, type TokenKey } from './token-key.ts'
+
+export interface TokenAuthoritySettings extends TokenSettings {
+  kind: 'pkcs11'
+  certificateFile: string
+  libraryFile: string
+  pinFile: string
+}
+
+export interface TokenAuthority extends Authority {
+  /** Looks at the certificates now. `undefined`: nothing has changed. */
+  reload(): Promise<ReloadOutcome | undefined>
+}
+
+const timeoutMs = 10_000
+const pauseMs = 1_000
+
+/** Throws AuthorityError. */
+export async function openTokenAuthority(
+  settings: TokenAuthoritySettings,
+  options: AuthorityOptions
+): Promise<TokenAuthority> {
+  // Before the HSM is asked: what is wrong with a file needs no login.
+  let text = await readCertificates(settings)
+  const { algorithm } = formOf(text, options).form
+  const keyType = algorithm.keyType === 'rsa' ? 'rsa' : 'ec'
+  const readPin = () => pinOf(settings.pinFile)
+  await readPin()
+  const library = await openLibrary(settings.libraryFile)
+  const key = await createTokenKey(library, {
+    ...settings,
+    keyType,
+    readPin,
+    timeoutMs,
+    pauseMs
+  }).catch((error: unknown) => {
+    library.close()
+    throw error
+  })
+  let issuer: LocalIssuer
+  try {
+    issuer = await issuerOf(text)
+  } catch (error) {
+    await key.close()
+    throw error
+  }
+  let reason: string | undefined
+  const tell = (outcome: ReloadOutcome): ReloadOutcome => {
+    options.onReload?.(outcome)
+    return outcome
+  }
+  const loaded = () => tell({ loaded: true, description: issuer.describe(), warnings: [] })
+
+  async function issuerOf(certificates: string): Promise<LocalIssuer> {
+    const { chain, form } = formOf(certificates, options)
+    const signingKey = await provenKey(key, form, chain.publicKey)
+    return createLocalIssuer('pkcs11', chain, signingKey, options)
+  }
+
+  async function reload(): Promise<ReloadOutcome | undefined> {
+    try {
+      const found = await readCertificates(settings)
+      if (found === text) {
+        if (reason === undefined) return undefined
+      } else {
+        issuer = await issuerOf(found)
+        text = found
+      }
+      reason = undefined
+      return loaded()
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      if (message === reason) return undefined
+      reason = message
+      return tell({ loaded: false, reason })
+    }
+  }
+
+  const stop = poll(options.pollMs ?? defaultPollMs, reload)
+  loaded()
+  return {
+    namesFrom: 'server',
+    issue: request => issuer.issue(request),
+    describe: () => issuer.describe(),
+    reload,
+    async close() {
+      await stop()
+      await key.close()
+    }
+  }
+}
+
+function formOf(certificates: string, { clock, clusterDomain }: AuthorityOptions) {
+  const chain = usableChain(certificates, {
+    now: new Date(clock()),
+    ...(clusterDomain === undefined ? {} : { clusterDomain })
+  })
+  const form = signatureForm(chain.publicKey)
+  if (form !== undefined) return { chain, form }
+  throw new AuthorityError(
+    'Invalid',
+    `The key of the issuing CA, "${chain.subject}", is of a kind that is not used in tokens here; P-256, P-384 or RSA was expected.`
+  )
+}
+
+/** Not the text itself in any message. */
+async function pinOf(file: string): Promise<string> {
+  const pin = (await readTextFile(file)).replace(/\r?\n$/, '')
+  if (pin !== '') return pin
+  throw new AuthorityError('Invalid', `The file ${file} is empty; the user’s PIN was expected.`)
+}
+
+async function provenKey(
+  key: TokenKey,
+  form: SignatureForm,
+  publicKey: KeyObject
+): Promise<SigningKey> {
+  const proof = Buffer.from('rayguard: does this key belong to this certificate?')
+  const signature = await key.sign(form, proof)
+  if (!verify(form.algorithm.hash, proof, publicKey, signature)) {
+    throw new AuthorityError(
+      'Invalid',
+      'The key in the token does not belong to the issuing CA in certificateFile.'
+    )
+  }
+  return { algorithm: form.algorithm, sign: bytes => key.sign(form, bytes) }
+}

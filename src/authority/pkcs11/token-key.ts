@@ -1,0 +1,221 @@
+/**
+ * A key that stays in its token: a few sessions that sign side by side, a queue before them, and the way back after the
+ * token was away.
+ *
+ * Decides when a session is lost and when a new login is tried. Signatures are made in Node's threads; only a login holds
+ * the event loop.
+ */
+import { AuthorityError } from '../authority.ts'
+import { faultOf, isLost, isWrongPin } from './faults.ts'
+import type { Handle, Library } from './library.ts'
+import type { SignatureForm } from './signature-form.ts'
+import { type KeyType, openToken, type TokenSettings } from './token.ts'
+
+export interface TokenKeyOptions extends TokenSettings {
+  /** Of the issuing CA's key. */
+  keyType: KeyType
+  /** Asked before each login. */
+  readPin: () => Promise<string>
+  /** For one signature, and for the place in the queue. */
+  timeoutMs: number
+  /** No login sooner after one that failed. */
+  pauseMs: number
+}
+
+export interface TokenKey {
+  /** Throws AuthorityError. */
+  sign(form: SignatureForm, toBeSigned: Uint8Array): Promise<Uint8Array>
+  /** Waits for signatures that are at work. */
+  close(): Promise<void>
+}
+
+interface Connection {
+  key: Handle
+  idle: Handle[]
+  /** Sessions at work. The library must not be restarted under them. */
+  busy: number
+  waiting: Set<() => void>
+  whenIdle: (() => void)[]
+}
+
+const mostWaiting = 10_000
+
+/** Logs in at once. Throws AuthorityError. */
+export async function createTokenKey(
+  library: Library,
+  options: TokenKeyOptions
+): Promise<TokenKey> {
+  const { calls } = library
+  const { timeoutMs, pauseMs } = options
+  let connection: Connection | undefined
+  let former: Connection | undefined
+  let opening: Promise<Connection> | undefined
+  let failure: AuthorityError | undefined
+  let pause: NodeJS.Timeout | undefined
+  let refusedPin: string | undefined
+  let used = false
+  let closed = false
+
+  await connected()
+  return {
+    sign: (form, toBeSigned) => signature(form, form.prepare(toBeSigned), true),
+    async close() {
+      closed = true
+      clearTimeout(pause)
+      await opening?.catch(() => {})
+      if (connection !== undefined) retire(connection)
+      if (former === undefined || (await settled(former))) library.close()
+    }
+  }
+
+  async function signature(
+    form: SignatureForm,
+    message: Buffer,
+    again: boolean
+  ): Promise<Uint8Array> {
+    const { from, session } = await taken()
+    try {
+      return form.finish(await signed(from, session, form, message))
+    } catch (error) {
+      if (!isLost(error)) throw faultOf(error)
+      retire(from)
+      if (!again) throw faultOf(error)
+      return signature(form, message, false)
+    }
+  }
+
+  /** One session is for one signature at a time (PKCS#11 2.40 §5.11): the caller has it for itself. */
+  async function signed(
+    from: Connection,
+    session: Handle,
+    form: SignatureForm,
+    message: Buffer
+  ): Promise<Uint8Array> {
+    const signing = (async () => {
+      try {
+        calls.C_SignInit(session, { mechanism: form.mechanism }, from.key)
+        return await calls.C_SignAsync(session, message, Buffer.alloc(form.size))
+      } finally {
+        // When it comes too late too: until then there is one session less.
+        giveBack(from, session)
+      }
+    })()
+    return await inTime(signing, timeoutMs, 'The token has not signed in time.')
+  }
+
+  async function taken(): Promise<{ from: Connection; session: Handle }> {
+    for (;;) {
+      const from = connection ?? (await connected())
+      const session = from.idle.pop()
+      if (session !== undefined) {
+        from.busy += 1
+        return { from, session }
+      }
+      if (from.waiting.size >= mostWaiting) {
+        throw new AuthorityError('Unavailable', `${mostWaiting} signatures wait for the token.`)
+      }
+      await turn(from)
+    }
+  }
+
+  /** Until a session is free or the connection is lost. */
+  async function turn({ waiting }: Connection): Promise<void> {
+    let wake = () => {}
+    const woken = new Promise<void>(resolve => {
+      wake = resolve
+    })
+    waiting.add(wake)
+    try {
+      await inTime(woken, timeoutMs, 'The token has too much to sign.')
+    } finally {
+      waiting.delete(wake)
+    }
+  }
+
+  function giveBack(to: Connection, session: Handle): void {
+    to.busy -= 1
+    to.idle.push(session)
+    if (to.busy === 0) for (const tell of to.whenIdle.splice(0)) tell()
+    const [wake] = to.waiting
+    if (wake === undefined) return
+    to.waiting.delete(wake)
+    wake()
+  }
+
+  function retire(lost: Connection): void {
+    if (connection !== lost) return
+    connection = undefined
+    former = lost
+    for (const wake of lost.waiting) wake()
+    lost.waiting.clear()
+  }
+
+  /** One login for all who wait; after one that failed, the same answer for a while. */
+  async function connected(): Promise<Connection> {
+    if (closed) throw new AuthorityError('Unavailable', 'The token is closed.')
+    if (failure !== undefined) throw failure
+    opening ??= newConnection().finally(() => {
+      opening = undefined
+    })
+    return await opening
+  }
+
+  async function newConnection(): Promise<Connection> {
+    try {
+      if (former !== undefined && !(await settled(former))) {
+        throw new AuthorityError('Unavailable', 'Signatures hang in the PKCS#11 library.')
+      }
+      const pin = await options.readPin()
+      // Attack on ourselves: tokens lock after a few wrong PINs, and each waiting pod would try one.
+      if (pin === refusedPin) throw faultOf(new Error('CKR_PIN_INCORRECT'))
+      // Many libraries see a token that has come back only when they start anew.
+      if (used) library.restart()
+      used = true
+      connection = opened(pin)
+      former = undefined
+      return connection
+    } catch (error) {
+      failure = faultOf(error)
+      pause = setTimeout(() => {
+        failure = undefined
+      }, pauseMs)
+      pause.unref()
+      throw failure
+    }
+  }
+
+  function opened(pin: string): Connection {
+    try {
+      const { sessions, key } = openToken(calls, options, pin)
+      refusedPin = undefined
+      return { key, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
+    } catch (error) {
+      if (isWrongPin(error) || isWrongPin((error as Error).cause)) refusedPin = pin
+      throw error
+    }
+  }
+
+  /** False when a signature is still at work after the time for one. */
+  async function settled(lost: Connection): Promise<boolean> {
+    if (lost.busy === 0) return true
+    const idle = new Promise<void>(resolve => {
+      lost.whenIdle.push(resolve)
+    })
+    return await inTime(idle, timeoutMs, '').then(
+      () => true,
+      () => false
+    )
+  }
+}
+
+async function inTime<T>(promise: Promise<T>, timeoutMs: number, otherwise: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new AuthorityError('Unavailable', otherwise)), timeoutMs)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * Finds the token and the key that the settings mean, and logs in.
+ *
+ * Decides that exactly one token and one key is meant; never guesses between two.
+ */
+import { AuthorityError } from '../authority.ts'
+import { faultOf, loginFault } from './faults.ts'
+import type { Calls, Handle } from './library.ts'
+
+export interface TokenSettings {
+  tokenLabel?: string | undefined
+  slot?: number | undefined
+  keyLabel?: string | undefined
+  /** Hexadecimal. */
+  keyId?: string | undefined
+  sessions: number
+}
+
+/** CK_KEY_TYPE (PKCS#11 2.40 §3.3). */
+export const keyTypes = { rsa: 0, ec: 3 } as const
+export type KeyType = keyof typeof keyTypes
+
+export interface OpenToken {
+  sessions: Handle[]
+  key: Handle
+}
+
+/** PKCS#11 2.40 §2. */
+const serialSession = 4
+const userType = 1
+const attributes = { class: 0, label: 3, keyType: 0x100, id: 0x102, alwaysAuthenticate: 0x202 }
+const privateKey = 3
+
+/** Throws AuthorityError, and what the library throws while a token is going away. */
+export function openToken(
+  calls: Calls,
+  settings: TokenSettings & { keyType: KeyType },
+  pin: string
+): OpenToken {
+  const slot = slotOf(calls, settings)
+  const sessions: Handle[] = []
+  for (let count = 0; count < settings.sessions; count++) {
+    sessions.push(calls.C_OpenSession(slot, serialSession))
+  }
+  const [session] = sessions
+  if (session === undefined) throw new AuthorityError('Invalid', 'No session was asked for.')
+  // One login is for all sessions of this process with the token (PKCS#11 2.40 §2.6.4 of the usage guide).
+  login(calls, slot, session, pin)
+  return { sessions, key: keyOf(calls, session, settings) }
+}
+
+function slotOf(calls: Calls, { tokenLabel, slot }: TokenSettings): Handle {
+  const labels: string[] = []
+  const found = calls.C_GetSlotList(true).filter(candidate => {
+    const label = labelOf(calls, candidate)
+    if (label !== undefined && label !== '') labels.push(label)
+    return (
+      label !== undefined &&
+      (tokenLabel === undefined || label === tokenLabel) &&
+      (slot === undefined || slotNumber(candidate) === BigInt(slot))
+    )
+  })
+  const [first, ...others] = found
+  const wanted = [
+    ...(tokenLabel === undefined ? [] : [`with the label ${tokenLabel}`]),
+    ...(slot === undefined ? [] : [`in slot ${slot}`])
+  ].join(' ')
+  if (first === undefined) {
+    throw new AuthorityError(
+      'Unavailable',
+      `There is no token ${wanted}; found: ${listed(labels)}. It may be absent for now, or the settings name another one.`
+    )
+  }
+  if (others.length === 0) return first
+  throw new AuthorityError(
+    'Invalid',
+    `There are ${found.length} tokens ${wanted}; set authority.slot to one of ${found.map(slotNumber).join(', ')}.`
+  )
+}
+
+/** `undefined` while the token is not there, which some libraries say late. */
+function labelOf(calls: Calls, slot: Handle): string | undefined {
+  try {
+    // Padded with blanks to 32 bytes.
+    return calls.C_GetTokenInfo(slot).label.replace(/[ \0]+$/, '')
+  } catch {
+    return undefined
+  }
+}
+
+/** CK_SLOT_ID in the byte order of this machine, which Node knows as little-endian only. */
+function slotNumber(slot: Handle): bigint {
+  return slot.length === 8 ? slot.readBigUInt64LE() : BigInt(slot.readUInt32LE())
+}
+
+function login(calls: Calls, slot: Handle, session: Handle, pin: string): void {
+  const fault = loginFault(calls.C_GetTokenInfo(slot).flags)
+  if (fault !== undefined) throw fault
+  try {
+    calls.C_Login(session, userType, pin)
+  } catch (error) {
+    if (error instanceof Error && error.message === 'CKR_USER_ALREADY_LOGGED_IN') return
+    throw faultOf(error)
+  }
+}
+
+function keyOf(
+  calls: Calls,
+  session: Handle,
+  { keyLabel, keyId, keyType }: TokenSettings & { keyType: KeyType }
+): Handle {
+  const wanted = [
+    keyType.toUpperCase(),
+    ...(keyLabel === undefined ? [] : [`with the label ${keyLabel}`]),
+    ...(keyId === undefined ? [] : [`with the id ${keyId}`])
+  ].join(' ')
+  const found = find(calls, session, [
+    { type: attributes.keyType, value: keyTypes[keyType] },
+    ...(keyLabel === undefined ? [] : [{ type: attributes.label, value: keyLabel }]),
+    ...(keyId === undefined ? [] : [{ type: attributes.id, value: Buffer.from(keyId, 'hex') }])
+  ])
+  const [key, ...others] = found
+  if (key === undefined) {
+    const labels = find(calls, session, []).map(other =>
+      textAttribute(calls, session, other, attributes.label)
+    )
+    throw new AuthorityError(
+      'Invalid',
+      `The token has no private key of the kind that certificateFile needs, ${wanted}; its private keys, of any kind: ${listed(labels)}.`
+    )
+  }
+  if (others.length > 0) {
+    throw new AuthorityError(
+      'Invalid',
+      `The token has ${found.length} private keys, ${wanted}; set authority.keyId and keyLabel so that one is left.`
+    )
+  }
+  if (asksEachTime(calls, session, key)) {
+    throw new AuthorityError(
+      'Invalid',
+      'The key wants the PIN again for each signature (CKA_ALWAYS_AUTHENTICATE), which is meant for persons; use another key.'
+    )
+  }
+  return key
+}
+
+function find(
+  calls: Calls,
+  session: Handle,
+  template: { type: number; value: number | string | Buffer }[]
+): Handle[] {
+  calls.C_FindObjectsInit(session, [{ type: attributes.class, value: privateKey }, ...template])
+  try {
+    return calls.C_FindObjects(session, 16)
+  } finally {
+    calls.C_FindObjectsFinal(session)
+  }
+}
+
+function textAttribute(calls: Calls, session: Handle, object: Handle, type: number): string {
+  const [found] = calls.C_GetAttributeValue(session, object, [{ type }])
+  return found?.value.toString() ?? ''
+}
+
+/** Absent in old tokens. */
+function asksEachTime(calls: Calls, session: Handle, key: Handle): boolean {
+  try {
+    const type = attributes.alwaysAuthenticate
+    const [found] = calls.C_GetAttributeValue(session, key, [{ type }])
+    return Buffer.isBuffer(found?.value) && found.value[0] === 1
+  } catch {
+    return false
+  }
+}
+
+function listed(labels: string[]): string {
+  const known = labels.filter(label => label !== '')
+  return known.length === 0 ? 'none' : known.join(', ')
+}

@@ -1,0 +1,316 @@
+import { execFile } from 'node:child_process'
+import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { cpSync, writeFileSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { AuthorityError, type IssuedCertificate } from '../../src/authority/authority.ts'
+import { openAuthority } from '../../src/authority/open.ts'
+import {
+  openTokenAuthority,
+  type TokenAuthority,
+  type TokenAuthoritySettings
+} from '../../src/authority/pkcs11/token-authority.ts'
+import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { startStage } from '../support/enrollment-stage.ts'
+import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
+import { libraryFile, openSoftHsm } from '../support/soft-hsm.ts'
+import { makeCa, makeKey, openWorkshop } from '../x509/openssl.ts'
+
+const skip = process.env.RAYGUARD_TEST_SKIP
+if (skip) {
+  t.plan(0, skip)
+  process.exit(0)
+}
+
+const workshop = openWorkshop(t)
+const hsm = openSoftHsm(workshop.directory)
+const pin = '493817'
+const names = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1', '::1', '10.0.0.7'] }
+const kinds = ['P-256', 'P-384', 'RSA-2048', 'RSA-4096'] as const
+hsm.makeToken('pods', pin)
+for (const [index, kind] of kinds.entries()) {
+  makeCa(workshop, kind, { kind })
+  const pkcs8 = workshop.path(`${kind}.p8`)
+  workshop.run('pkcs8', '-topk8', '-nocrypt', '-in', `${kind}.key`, '-out', pkcs8)
+  hsm.importKey('pods', pin, { file: pkcs8, label: kind, id: `0${index + 1}` })
+}
+workshop.write('pin', `${pin}\n`)
+
+function settings(changes: Partial<TokenAuthoritySettings> = {}): TokenAuthoritySettings {
+  return {
+    kind: 'pkcs11',
+    certificateFile: workshop.path('P-256.crt'),
+    libraryFile,
+    tokenLabel: 'pods',
+    keyLabel: 'P-256',
+    pinFile: workshop.path('pin'),
+    sessions: 3,
+    ...changes
+  }
+}
+
+const options = { clock: () => Date.now() + 1000, random: randomBytes, pollMs: 0 }
+const podKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const request = {
+  publicKey: createPublicKey(podKey).export({ type: 'spki', format: 'der' }),
+  csr: Buffer.from(createCertificateRequest(podKey)),
+  names,
+  lifetimeSeconds: 86_400
+}
+
+/** What enrollment would find; none of it may be wrong. */
+const problems = (issued: IssuedCertificate) =>
+  checkLeaf(issued, {
+    publicKey: request.publicKey,
+    names,
+    now: new Date(options.clock()),
+    maximumLifetimeSeconds: request.lifetimeSeconds
+  })
+
+/** As a pod does: again, until there is a certificate. */
+async function persistently(authority: TokenAuthority): Promise<[IssuedCertificate, number]> {
+  for (let refused = 0; ; refused++) {
+    try {
+      return [await authority.issue(request), refused]
+    } catch (error) {
+      if (!(error instanceof AuthorityError) || error.code !== 'Unavailable') throw error
+      if (refused > 300) throw error
+      await sleep(200)
+    }
+  }
+}
+
+t.test('every kind of key in a token signs what openssl verifies', async t => {
+  for (const [index, kind] of kinds.entries()) {
+    const certificateFile = workshop.path(`${kind}.crt`)
+    const found =
+      index % 2 === 0 ? { keyLabel: kind } : { keyLabel: undefined, keyId: `0${index + 1}` }
+    const authority = await openAuthority(settings({ certificateFile, ...found }), options)
+    t.equal(authority.describe().kind, 'pkcs11', `${kind}: described`)
+    const issued = await authority.issue(request)
+    t.strictSame(problems(issued), [], `${kind}: our own check`)
+    t.equal(issued.trustAnchors, workshop.read(`${kind}.crt`), `${kind}: the CA is the anchor`)
+    workshop.write('leaf.crt', issued.certificate)
+    const strictly = ['-x509_strict', '-partial_chain', '-CAfile', `${kind}.crt`]
+    const judged = workshop.judge('verify', ...strictly, 'leaf.crt')
+    t.ok(judged.ok, `${kind}: openssl ${judged.output}`)
+    await authority.close()
+  }
+})
+
+t.test('what is wrong is said in words, and the PIN never', async t => {
+  const wrong = workshop.write('wrong-pin', '555444')
+  makeKey(workshop, 'other', 'P-256')
+  makeCa(workshop, 'stranger')
+  makeCa(workshop, 'modern', { kind: 'Ed25519' })
+  const twin = ['--keypairgen', '--key-type', 'EC:prime256v1', '--label', 'twin']
+  hsm.tool('pods', pin, ...twin, '--id', '0b')
+  hsm.tool('pods', pin, ...twin, '--id', '0c')
+  const eachTime = ['--keypairgen', '--key-type', 'EC:prime256v1', '--always-auth']
+  hsm.tool('pods', pin, ...eachTime, '--label', 'each-time', '--id', '0d')
+  const cases: [string, Partial<TokenAuthoritySettings>, RegExp, string?][] = [
+    ['a wrong PIN', { pinFile: wrong }, /PIN in pinFile is wrong/],
+    ['no PIN', { pinFile: workshop.write('empty', '\n') }, /is empty/],
+    ['no PIN file', { pinFile: '/nowhere/pin' }, /nowhere/],
+    ['no such key', { keyLabel: 'gone' }, /EC with the label gone; .*P-256/],
+    ['no such id', { keyLabel: undefined, keyId: 'ff' }, /EC with the id ff/],
+    ['two keys', { keyLabel: 'twin' }, /2 private keys, EC with the label twin/],
+    ['no such token', { tokenLabel: 'pots' }, /label pots; found: pods/, 'Unavailable'],
+    ['no such slot', { tokenLabel: undefined, slot: 77 }, /in slot 77/, 'Unavailable'],
+    ['a key for persons', { keyLabel: 'each-time' }, /ALWAYS_AUTHENTICATE/],
+    ['another key', { certificateFile: workshop.path('stranger.crt') }, /does not belong/],
+    ['another kind of key', { keyLabel: 'RSA-2048' }, /EC with the label RSA-2048/],
+    ['a CA of another kind', { certificateFile: workshop.path('modern.crt') }, /Ed25519|not used/],
+    ['no such library', { libraryFile: '/nowhere/lib.so' }, /nowhere\/lib\.so cannot be loaded/],
+    ['no PKCS#11 library', { libraryFile: workshop.path('P-256.crt') }, /cannot be loaded/]
+  ]
+  for (const [what, changes, words, code = 'Invalid'] of cases) {
+    const error = await openTokenAuthority(settings(changes), options).then(
+      async authority => {
+        await authority.close()
+        return new Error('opened')
+      },
+      (found: Error) => found
+    )
+    t.match(error, { code, message: words }, `${what}: ${error.message}`)
+    const shown = `${error.message} ${error.stack} ${(error.cause as Error)?.stack}`
+    t.notMatch(shown, /493817|555444/, `attack 46: ${what}: no PIN`)
+  }
+  const authority = await openTokenAuthority(settings(), options)
+  t.strictSame(problems(await authority.issue(request)), [], 'after all this it still opens')
+  await authority.close()
+})
+
+t.test('a thousand signatures at once, and the token goes away and comes back', async t => {
+  const authority = await openTokenAuthority(settings(), options)
+  const delay = monitorEventLoopDelay({ resolution: 5 })
+  delay.enable()
+  const began = performance.now()
+  let done = 0
+  let removed = false
+  const all = Array.from({ length: 1000 }, async () => {
+    const [issued, refused] = await persistently(authority)
+    done += 1
+    if (done === 300) {
+      hsm.remove()
+      removed = true
+    }
+    return { issued, refused }
+  })
+  await t.rejects(
+    (async () => {
+      while (!removed) await sleep(1)
+      for (;;) await authority.issue(request)
+    })(),
+    { code: 'Unavailable' },
+    'while it is away pods are told to come again'
+  )
+  t.ok(done < 1000, 'it went away in the middle')
+  await sleep(1)
+  hsm.putBack()
+  const results = await Promise.all(all)
+  delay.disable()
+  t.strictSame(
+    results.flatMap(({ issued }) => problems(issued)),
+    [],
+    'all certificates are good'
+  )
+  t.equal(new Set(results.map(({ issued }) => issued.serialNumber)).size, 1000, 'each its own')
+  t.ok(
+    results.some(({ refused }) => refused > 0),
+    'some had to come again'
+  )
+  const seconds = (performance.now() - began) / 1000
+  t.comment(
+    `${seconds.toFixed(1)} s; event loop p99 ${(delay.percentile(99) / 1e6).toFixed(1)} ms, max ${(delay.max / 1e6).toFixed(1)} ms`
+  )
+  await authority.close()
+})
+
+t.test('one session serves many at once', async t => {
+  const authority = await openTokenAuthority(settings({ sessions: 1 }), options)
+  const began = performance.now()
+  const issued = await Promise.all(Array.from({ length: 200 }, () => authority.issue(request)))
+  t.strictSame(issued.flatMap(problems), [], 'all certificates are good')
+  t.comment(`${Math.round(200_000 / (performance.now() - began))} a second with one session`)
+  await authority.close()
+  await t.rejects(authority.issue(request), { code: 'Unavailable' }, 'closed is closed')
+})
+
+t.test('attack on ourselves: a PIN that was wrong is not tried again', async t => {
+  const pinFile = workshop.write('changing-pin', pin)
+  const authority = await openTokenAuthority(settings({ pinFile }), options)
+  hsm.remove()
+  writeFileSync(pinFile, '000111')
+  await t.rejects(authority.issue(request), { code: 'Unavailable' }, 'the token is away')
+  hsm.putBack()
+  const refusals = new Set<string>()
+  await sleep(1100)
+  for (let pods = 0; pods < 20; pods++) {
+    await authority.issue(request).catch((error: AuthorityError) => refusals.add(error.message))
+  }
+  t.match([...refusals], [/PIN in pinFile is wrong/], 'the PIN is wrong')
+  // A right login resets this flag of the token; it would be set by a further wrong try.
+  hsm.tool('pods', pin, '--list-objects')
+  await sleep(1100)
+  await t.rejects(authority.issue(request), { code: 'Invalid' }, 'and is known to be wrong')
+  t.notMatch(hsm.flags(), /user PIN count low/i, 'the token was not asked again')
+  writeFileSync(pinFile, pin)
+  const [issued] = await (async () => {
+    for (let tries = 0; ; tries++) {
+      try {
+        return [await authority.issue(request)] as const
+      } catch (error) {
+        if (tries > 50) throw error
+        await sleep(100)
+      }
+    }
+  })()
+  t.strictSame(problems(issued), [], 'with the right one it goes on')
+  await authority.close()
+})
+
+t.test('a renewed certificate of the same key is taken, one of another key is not', async t => {
+  const certificateFile = workshop.write('current.crt', workshop.read('P-256.crt'))
+  const authority = await openTokenAuthority(settings({ certificateFile }), options)
+  t.equal(await authority.reload(), undefined, 'nothing has changed')
+  workshop.run(
+    ...['req', '-x509', '-key', 'P-256.key', '-subj', '/CN=renewed', '-days', '99'],
+    ...['-addext', 'keyUsage=critical,keyCertSign', '-out', 'renewed.crt']
+  )
+  writeFileSync(certificateFile, workshop.read('renewed.crt'))
+  t.match(await authority.reload(), { loaded: true, description: { subject: 'CN=renewed' } }, 'new')
+  writeFileSync(certificateFile, workshop.read('stranger.crt'))
+  t.match(await authority.reload(), { loaded: false, reason: /does not belong/ }, 'attack 53: not')
+  t.equal(authority.describe().subject, 'CN=renewed', 'the former one goes on')
+  const issued = await authority.issue(request)
+  t.ok(
+    new X509Certificate(issued.certificate).verify(
+      new X509Certificate(workshop.read('renewed.crt')).publicKey
+    ),
+    'and signs'
+  )
+  await authority.close()
+})
+
+t.test(
+  'a pod is told to come again while the token is away, and then gets its certificate',
+  async t => {
+    const realAuthority = await openTokenAuthority(settings(), { ...options, clock: Date.now })
+    const stage = await startStage({ realAuthority, lifetimeSeconds: 86_400 })
+    t.teardown(async () => {
+      await stage.close()
+      await realAuthority.close()
+    })
+    const cluster = rayCluster('demo', {
+      head: { podName: 'head-1', serviceName: 'demo-head-svc' }
+    })
+    stage.standIn.put(cluster)
+    stage.standIn.put(serviceOf(cluster, 'demo-head-svc'))
+    const pod = await stage.run(
+      rayPod({ name: 'worker-1', cluster, node: 'worker', ips: ['127.0.0.3'] })
+    )
+    hsm.remove()
+    const away = await stage.enroll(pod)
+    t.equal(away.status, 503, 'again')
+    t.equal(away.body.code, 'AuthorityUnavailable', 'because of the authority')
+    t.ok(away.headers['retry-after'], 'with a time')
+    t.notMatch(JSON.stringify(away.body), /token|PIN|pods/i, 'attack 47: and no word about the HSM')
+    hsm.putBack()
+    let reply = away
+    for (let tries = 0; reply.status === 503 && tries < 50; tries++) {
+      await sleep(200)
+      reply = await stage.enroll(pod)
+    }
+    t.equal(reply.status, 201, 'there it is')
+  }
+)
+
+t.test('a program whose native module is missing says so before it is needed', async t => {
+  const config = workshop.write(
+    'config.yaml',
+    JSON.stringify({
+      components: ['enrollment'],
+      injection: { image: 'registry.test/rayguard:1' },
+      authority: settings()
+    })
+  )
+  const check = async (program: string) =>
+    await new Promise<{ code: unknown; said: string }>(resolve => {
+      const env = { SOFTHSM2_CONF: process.env.SOFTHSM2_CONF }
+      execFile(
+        process.execPath,
+        [program, 'check-config', config],
+        { env },
+        (error, stdout, stderr) => resolve({ code: error?.code ?? 0, said: stdout + stderr })
+      )
+    })
+  t.match(await check('dist/rayguard.js'), { code: 0 }, 'with it all is well')
+  // Nothing beside the bundle, as in an image that was built without it.
+  cpSync('dist', workshop.path('dist'), { recursive: true })
+  workshop.write('package.json', '{ "type": "module" }')
+  const without = await check(workshop.path('dist/rayguard.js'))
+  t.match(without, { code: 2, said: /authority: .*pkcs11js is not installed/ }, 'without it')
+})
