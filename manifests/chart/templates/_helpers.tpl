@@ -26,6 +26,8 @@ app.kubernetes.io/part-of: rayguard
 {{- with index $.Values.injection $name }}{{ $_ := set $injection $name . }}{{ end -}}
 {{- end -}}
 {{- $authority := dict "kind" "pem" "certificateFile" "/etc/rayguard/authority/tls.crt" "privateKeyFile" "/etc/rayguard/authority/tls.key" -}}
+{{- /* another kind has other keys, and none of these may be left over */ -}}
+{{- if ne (dig "authority" "kind" "pem" .Values.settings) "pem" }}{{ $authority = dict }}{{ end -}}
 {{- $settings := dict "injection" $injection "authority" $authority "trust" .Values.trust -}}
 {{- if eq .Values.serving.kind "selfManaged" -}}
 {{- $_ := set $settings "serving" (dict "kind" "selfManaged") -}}
