@@ -10,6 +10,7 @@ import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject } from '../kubernetes/objects.ts'
 import { clusterFlags, clusterHelp, listAll, withCluster } from './cluster.ts'
 import { type Command, exitCodes } from './command.ts'
+import { ownObjectsPolicy } from './registration/bindings.ts'
 
 const group = '/apis/admissionregistration.k8s.io/v1'
 const ours = 'app.kubernetes.io/part-of=rayguard'
@@ -73,8 +74,8 @@ const binding = 'ValidatingAdmissionPolicyBinding'
 async function standing(client: Client): Promise<Standing[]> {
   const found: Standing[] = []
   for (const { name, policyName } of await bindings(client)) {
-    // A label is soon copied; the policy's name is ours. One of them is about our own objects, and blocks no pod.
-    if (!policyName.startsWith('rayguard-') || policyName === 'rayguard-own-objects') continue
+    // A label is soon copied; the policy's name is ours.
+    if (!policyName.startsWith('rayguard-') || policyName === ownObjectsPolicy) continue
     const place = `${group}/validatingadmissionpolicybindings/${encodeURIComponent(name)}`
     found.push({ kind: binding, name, place })
   }

@@ -17,6 +17,9 @@ export const lockDownPolicies = [
 ] as const
 export type LockDownPolicy = (typeof lockDownPolicies)[number]
 
+/** Guards Rayguard's own namespace, and blocks no pod. */
+export const ownObjectsPolicy = 'rayguard-own-objects'
+
 /** A whole object for server-side apply. */
 export function policyBinding(name: LockDownPolicy, options: RegistrationOptions): object {
   return {

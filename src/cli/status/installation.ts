@@ -1,4 +1,5 @@
 /** What stands of the installation itself. Pure: from what was observed to checks. */
+import { ownObjectsPolicy } from '../registration/bindings.ts'
 import { type Check, createChecks } from './check.ts'
 import type { Observed } from './observe.ts'
 import { registrationChecks } from './registration.ts'
@@ -90,15 +91,16 @@ function policyChecks({ policies, namespaces, faults }: Observed): Check[] {
     new Set(policies.filter(policy => policy.kind === kind).map(({ name }) => name))
   const bound = names('ValidatingAdmissionPolicyBinding')
   const unbound = [...names('ValidatingAdmissionPolicy')].filter(name => !bound.has(name))
+  const aboutPods = [...bound].filter(name => name !== ownObjectsPolicy).length
   const required = namespaces?.some(
     ({ metadata }) => metadata.labels?.['rayguard.dev/tls'] === 'required'
   )
   const advice =
-    'Install them (policies.enabled of the chart): without them nothing notices what another webhook or an edited ' +
-    'registration takes away in namespaces that require TLS.'
+    'Install them (policies.enabled of the chart), or bind those that are there (rayguard register): without them nothing ' +
+    'notices what another webhook or an edited registration takes away in namespaces that require TLS.'
   if (unbound.length > 0) warn('Policies', `Not bound: ${unbound.join(', ')}.`, advice)
-  else if (bound.size > 0)
-    ok('Policies', `${bound.size} policies are bound to namespaces that require TLS.`)
+  else if (aboutPods > 0)
+    ok('Policies', `${aboutPods} policies are bound to namespaces that require TLS.`)
   else if (required)
     warn('Policies', 'No policy is bound, though a namespace requires TLS.', advice)
   else ok('Policies', 'No policy is bound, and no namespace requires TLS.')
