@@ -13,11 +13,13 @@ export interface Regarding {
   uid: string
 }
 
-export type EventReason =
-  | 'CertificateRefused'
-  | 'CertificateDelayed'
-  | 'CertificateNearItsEnd'
-  | 'LeftWithoutTLS'
+export const eventReasons = [
+  'CertificateRefused',
+  'CertificateDelayed',
+  'LeftWithoutTLS',
+  'CertificateNearItsEnd'
+] as const
+export type EventReason = (typeof eventReasons)[number]
 
 export interface Occurrence {
   regarding: Regarding

@@ -4,7 +4,7 @@ import type { AdmissionReview } from '../../src/admission/review.ts'
 import type { Container, KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { headPod, submitterPod, workerPod } from '../support/builders.ts'
 import { apply, connect, eventually, makeNamespace, skip } from '../support/cluster.ts'
-import { callsOnCreation, type WebhookCall } from '../support/cluster-audit.ts'
+import { auditedOnCreation, callsOnCreation, type WebhookCall } from '../support/cluster-audit.ts'
 import { makeCa } from '../support/cluster-certificates.ts'
 import { checkInjected, checkRestricted } from '../support/cluster-checks.ts'
 import { assign } from '../support/cluster-kubelet.ts'
@@ -154,6 +154,25 @@ t.test('Rayguard among the admission of a real API server', { skip }, async t =>
       t.strictSame(copied.spec, stored.spec, `the ${name} is stored as it was`)
       t.strictSame(copied.metadata.annotations, stored.metadata.annotations, 'with the same report')
     }
+    await api.delete(`/api/v1/namespaces/${namespace}`)
+  })
+
+  await t.test('the audit log says what held and what was decided', async t => {
+    const namespace = await makeNamespace(api, 'audited', { 'rayguard.dev/pod-security': 'audit' })
+    await create(namespace, 'head', headPod())
+    const complying = { modes: 'tls=tls pod-security=audit', decision: 'head tls=rayguard' }
+    t.strictSame(await auditedOnCreation(namespace, 'head'), complying, 'of a pod that complies')
+    const pod = workerPod()
+    pod.spec.hostPID = true
+    await create(namespace, 'worker', pod)
+    t.match(
+      await auditedOnCreation(namespace, 'worker'),
+      {
+        decision: 'worker tls=rayguard',
+        'pod-security-violations': /hostNamespaces: hostPID=true/
+      },
+      'of one that does not'
+    )
     await api.delete(`/api/v1/namespaces/${namespace}`)
   })
 

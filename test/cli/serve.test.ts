@@ -282,6 +282,9 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
     'rayguard_certificate_requests_in_progress 0'
   ])
     t.ok(metrics.includes(`${line}\n`), line)
+  const described = readFileSync('docs/metrics.md', 'utf8')
+  for (const [, name] of metrics.matchAll(/^# TYPE (rayguard_\w+)/gm))
+    t.ok(described.includes(`| \`${name}\` |`), `docs/metrics.md describes ${name}`)
   t.notMatch(
     metrics,
     /team-a|demo-worker|127\.0\./,

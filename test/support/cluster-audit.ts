@@ -21,7 +21,25 @@ interface AuditEvent {
 
 /** The calls of webhooks on the creation of a pod with this name, in their order. */
 export async function callsOnCreation(namespace: string, name: string): Promise<WebhookCall[]> {
-  const event = await eventually(`the audit log knows ${namespace}/${name}`, async () =>
+  return callsOf((await creation(namespace, name)).annotations ?? {})
+}
+
+/** What Rayguard itself had written there about the creation, by key. */
+export async function auditedOnCreation(
+  namespace: string,
+  name: string
+): Promise<Record<string, string>> {
+  const { annotations = {} } = await creation(namespace, name)
+  const prefix = 'pods.rayguard.dev/'
+  return Object.fromEntries(
+    Object.entries(annotations).flatMap(([key, value]) =>
+      key.startsWith(prefix) ? [[key.slice(prefix.length), value]] : []
+    )
+  )
+}
+
+async function creation(namespace: string, name: string): Promise<AuditEvent> {
+  return await eventually(`the audit log knows ${namespace}/${name}`, async () =>
     (await events()).find(
       ({ verb, objectRef, requestObject }) =>
         verb === 'create' &&
@@ -30,7 +48,6 @@ export async function callsOnCreation(namespace: string, name: string): Promise<
         (objectRef.name ?? requestObject?.metadata?.name) === name
     )
   )
-  return callsOf(event.annotations ?? {})
 }
 
 async function events(): Promise<AuditEvent[]> {

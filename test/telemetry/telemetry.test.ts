@@ -1,4 +1,7 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { eventReasons } from '../../src/events/reasons.ts'
 import { describeError } from '../../src/telemetry/describe-error.ts'
 import { createLogger, withoutSecrets } from '../../src/telemetry/logger.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
@@ -190,4 +193,21 @@ t.test('attack: codes without end make no time series without end', async t => {
 t.test('two registries do not know each other', async t => {
   createMetrics({ version: 'a' })
   t.notMatch(await createMetrics({ version: 'b' }).text(), /version="a"/, 'nothing is global')
+})
+
+t.test('docs/metrics.md describes nothing that is not there', async t => {
+  const page = readFileSync('docs/metrics.md', 'utf8')
+  const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
+  const source = files
+    .filter(file => file.endsWith('.ts'))
+    .map(file => readFileSync(join('src', file), 'utf8'))
+    .join('\n')
+  const names = [...page.matchAll(/^\| `(rayguard_\w+)` \|/gm)].map(([, name = '']) => name)
+  t.ok(names.length > 10, 'metrics')
+  for (const name of names) {
+    const end = name.replace(/^rayguard_(webhook|enrollment)/, '')
+    t.ok(source.includes(`'${name}'`) || source.includes(`{component}${end}\``), name)
+  }
+  const reasons = [...page.matchAll(/^\| `([A-Z]\w+)` \|/gm)].map(([, reason = '']) => reason)
+  t.strictSame(reasons, [...eventReasons], 'Events')
 })
