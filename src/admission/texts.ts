@@ -16,7 +16,9 @@ const maximumRefusal = 600
 export function warningTexts(findings: readonly Finding[], podSecurity: PodSecurityMode): string[] {
   const said = findings.filter(
     ({ kind, id }) =>
-      (kind === 'notice' && id !== 'NotRay') || (kind === 'violation' && podSecurity === 'warn')
+      kind === 'change' ||
+      (kind === 'notice' && id !== 'NotRay') ||
+      (kind === 'violation' && podSecurity === 'warn')
   )
   const texts = merge(said).map(text => cut(plain(`rayguard: ${text}`), maximumWarning))
   let length = 0

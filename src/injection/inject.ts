@@ -5,9 +5,6 @@
  * never takes away or overwrites what the pod's author wrote, and never lets a pod opt out.
  */
 import type { Container, Pod } from '../kubernetes/objects.ts'
-import { withDefaults } from '../pod-security/defaults.ts'
-import { locate } from '../pod-security/locate.ts'
-import { type Setting, tighten, tightenEphemeral } from '../pod-security/tighten.ts'
 import { classify, type RayPod } from '../ray/classify.ts'
 import { rayContainerIndex, rayContainers } from '../ray/containers.ts'
 import { readAnnotations, type Wishes } from './annotations.ts'
@@ -15,9 +12,10 @@ import { createEdits, type Edits } from './edits.ts'
 import { isEnroll } from './enroll-container.ts'
 import { newEphemeral, refuseEphemeralMounts } from './ephemeral.ts'
 import { putNetrc, refuseNetrc } from './netrc.ts'
-import { sudoNotices, tlsNotices } from './notices.ts'
+import { tlsNotices } from './notices.ts'
 import { type Finding, type Injection, quote, type Refusal, refuse } from './outcome.ts'
 import { putReport } from './report.ts'
+import { putUsers, secure, secureEphemeral } from './security.ts'
 import type { InjectionRequest, InjectionSettings } from './settings.ts'
 import { refuseOddShape, refuseTooLarge } from './shape.ts'
 import { hasForeignTls, putTls, refuseTls } from './tls.ts'
@@ -46,13 +44,13 @@ export function inject(
   }
   const refusal = refuseTooLarge(pod) ?? (mirror ? forgedMirror : undefined)
   if (refusal) return refused(ray.kind, refusal)
-  if (isEphemeral) return injectEphemeral(pod, ray, request)
-  if (misspelt) return injectJob(pod, ray, { tlsContainers: [] }, request)
+  if (isEphemeral) return injectEphemeral(pod, ray, request, settings)
+  if (misspelt) return injectJob(pod, ray, { tlsContainers: [] }, request, settings)
   const annotations = readAnnotations(pod, ray.kind)
   if ('refusal' in annotations) return refused(ray.kind, annotations.refusal)
   return ray.kind === 'head' || ray.kind === 'worker'
     ? injectNode(pod, ray, annotations.wishes, request, settings)
-    : injectJob(pod, ray, annotations.wishes, request)
+    : injectJob(pod, ray, annotations.wishes, request, settings)
 }
 
 /** The API server refuses a token volume on mirror pods, so that the annotation would be a way out of TLS. */
@@ -107,12 +105,14 @@ function injectNode(
   if (refusal) return refused(ray.kind, refusal)
 
   const edits = createEdits(pod)
+  // Before TLS: a user that all containers share is who gets the key.
+  if (request.podSecurity !== 'off') putUsers(edits, settings)
   if (enroll) putTls(edits, names, settings)
   if (wishes.netrcSecret !== undefined) putNetrc(edits, wishes.netrcSecret)
   const notices = foreign ? [foreignNotice] : tlsNotices(edits.pod)
   if (leftAlone) notices.push(leftAloneNotice(ray))
   if (!wanted && request.clusterTls === 'rayguard') notices.push(withTlsNotice)
-  return finish(edits, ray, request, { foreign, names, notices })
+  return finish(edits, ray, request, settings, { foreign, names, notices })
 }
 
 const foreignRequired = refuse(
@@ -162,7 +162,13 @@ const withTlsNotice: Finding = {
 }
 
 /** A submitter speaks HTTP and the Redis cleanup speaks to Redis: neither is enrolled. */
-function injectJob(pod: Pod, ray: RayPod, wishes: Wishes, request: InjectionRequest): Injection {
+function injectJob(
+  pod: Pod,
+  ray: RayPod,
+  wishes: Wishes,
+  request: InjectionRequest,
+  settings: InjectionSettings
+): Injection {
   const notices: Finding[] = []
   // Labels that are nearly KubeRay's: no role, so no certificate, but Pod Security all the same.
   if (ray.kind === 'none' && ray.reason !== undefined) {
@@ -175,21 +181,20 @@ function injectJob(pod: Pod, ray: RayPod, wishes: Wishes, request: InjectionRequ
       'annotations of rayguard.dev have no effect on a submitter, which gets no certificate'
     notices.push({ kind: 'notice', id: 'AnnotationIgnored', reason })
   }
-  return finish(createEdits(pod), ray, request, { foreign: false, names: [], notices })
+  const edits = createEdits(pod)
+  if (request.podSecurity !== 'off') putUsers(edits, settings)
+  return finish(edits, ray, request, settings, { foreign: false, names: [], notices })
 }
 
 function finish(
   edits: Edits,
   ray: RayPod,
   request: InjectionRequest,
+  settings: InjectionSettings,
   { foreign, names, notices }: { foreign: boolean; names: string[]; notices: Finding[] }
 ): Injection {
-  let findings = [...notices]
-  if (request.podSecurity !== 'off') {
-    apply(edits, tighten(edits.pod))
-    // Not spread into a call: a hostile pod has more of them than a call may have arguments.
-    findings = findings.concat(violations(edits.pod), sudoNotices(edits.pod))
-  }
+  // Not spread into a call: a hostile pod has more of them than a call may have arguments.
+  const findings = request.podSecurity === 'off' ? notices : notices.concat(secure(edits, settings))
   const refusal =
     request.podSecurity === 'enforce' ? violationRefusal(edits.pod, findings) : undefined
   if (refusal) return refused(ray.kind, refusal, findings)
@@ -205,15 +210,15 @@ function finish(
   }
 }
 
-function injectEphemeral(pod: Pod, ray: RayPod, request: InjectionRequest): Injection {
-  const isNew = newEphemeral(request.oldPod)
+function injectEphemeral(
+  pod: Pod,
+  ray: RayPod,
+  request: InjectionRequest,
+  settings: InjectionSettings
+): Injection {
   const edits = createEdits(pod)
-  let findings: Finding[] = []
-  if (request.podSecurity !== 'off') {
-    apply(edits, tightenEphemeral(pod, isNew))
-    const areEphemeral = new Set(edits.pod.spec.ephemeralContainers?.filter(isNew))
-    findings = violations(edits.pod, container => areEphemeral.has(container))
-  }
+  const isNew = newEphemeral(request.oldPod)
+  const findings = request.podSecurity === 'off' ? [] : secureEphemeral(edits, isNew, settings)
   const refusal = request.podSecurity === 'enforce' ? violationRefusal(pod, findings) : undefined
   if (refusal) return refused(ray.kind, refusal, findings)
   const { operations } = edits
@@ -223,15 +228,4 @@ function injectEphemeral(pod: Pod, ray: RayPod, request: InjectionRequest): Inje
 
 function isEnrolled({ spec }: Pod): boolean {
   return spec.initContainers?.some(isEnroll) === true
-}
-
-function apply(edits: Edits, settings: readonly Setting[]): void {
-  for (const { path, value, append } of settings) {
-    if (append) edits.append(path, value)
-    else edits.put(path, value)
-  }
-}
-
-function violations(pod: Pod, only?: (container: Container) => boolean): Finding[] {
-  return locate(withDefaults(pod), only).map(violation => ({ kind: 'violation', ...violation }))
 }

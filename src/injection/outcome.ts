@@ -37,14 +37,22 @@ export const noticeIds = [
   'AnnotationIgnored',
   'MeshFirst',
   'SharedProcesses',
-  'Sudo'
+  'Sudo',
+  'WindowsNodes'
 ] as const
 export type NoticeId = (typeof noticeIds)[number]
 
-/** A `violation` stands against `restricted` and is refused under `enforce`; a `notice` is only said. */
+export const changeIds = ['Tightened', 'UnknownUser'] as const
+export type ChangeId = (typeof changeIds)[number]
+
+/**
+ * A `violation` stands against `restricted` and is refused under `enforce`; a `notice` is only said. Both are found again in
+ * the final pod; a `change` is known only while it is made.
+ */
 export type Finding =
   | { kind: 'violation'; id: CheckId; container?: string; reason: string }
   | { kind: 'notice'; id: NoticeId; container?: string; reason: string }
+  | { kind: 'change'; id: ChangeId; container?: string; reason: string }
 
 export interface Refusal {
   code: RefusalCode

@@ -20,7 +20,9 @@ const maximumEntries = 20
 const maximumName = 63
 
 /** Nothing is written where there is nothing to say: a pod that complies already gets no patch at all. */
-export function putReport(edits: Edits, report: Report): void {
+export function putReport(edits: Edits, { findings: all, ...rest }: Report): void {
+  // A second pass changes nothing, and has to write the same.
+  const report = { ...rest, findings: all.filter(({ kind }) => kind !== 'change') }
   const present = own(edits.pod.metadata.annotations ?? {}, reportAnnotation)
   const text = report.tls === 'none' && report.findings.length === 0 ? undefined : textOf(report)
   if (text === present) return

@@ -3,6 +3,7 @@
  */
 import type { KeyAlgorithm, PodSecurityMode, TlsMode } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
+import type { KnownImage } from '../pod-security/known-images.ts'
 
 export interface InjectionSettings {
   image: string
@@ -23,6 +24,8 @@ export interface InjectionSettings {
   resources: { cpu: string; memory: string }
   /** User of the agent where the Ray containers name none. */
   user: number
+  /** Images whose user an administrator knows. */
+  knownImages?: readonly KnownImage[]
   /** Of the projected token; the enrollment server's setting. */
   tokenAudience?: string
 }

@@ -26,6 +26,14 @@ export function effectiveSeccomp(pod: Pod, container: Container): string | undef
   )
 }
 
+export function effectiveAppArmor(pod: Pod, container: Container): string | undefined {
+  return (
+    container.securityContext?.appArmorProfile?.type ??
+    pod.spec.securityContext?.appArmorProfile?.type ??
+    undefined
+  )
+}
+
 /** Of a seccomp or AppArmor profile. */
 export function isAllowedProfile(type: string | null | undefined): boolean {
   return type === 'RuntimeDefault' || type === 'Localhost'
@@ -53,4 +61,9 @@ export function selectsWindowsNodes(pod: Pod): boolean {
 /** Only an explicit `false` makes a user namespace. */
 export function inUserNamespace(pod: Pod): boolean {
   return pod.spec.hostUsers === false
+}
+
+/** Pod Security judges such a pod as a Linux pod and its kubelet does not; only its author can say which it is. */
+export function isWindowsByNodesAlone(pod: Pod): boolean {
+  return !pod.spec.os?.name && selectsWindowsNodes(pod)
 }

@@ -1,131 +1,123 @@
 /**
- * The four fields that an ordinary Ray pod lacks for `restricted`, as a list of what to set.
+ * What can be made safe in a pod without changing what it does, as a list of changes.
  *
- * Sets only what is absent, and appends `ALL` to an existing `drop`. Never overwrites or removes what somebody wrote: what
- * stands against the standard is reported by evaluate.ts and left to its author.
+ * Sets what is absent, appends `ALL` to an existing `drop`, and overwrites two kinds of values that have no effect: one of
+ * the pod that every container overrides, and `runAsNonRoot: false` beside a user that is not root. Never overwrites or
+ * removes anything else: what stands against the standard is reported by evaluate.ts and left to its author.
  */
 import type { Container, Pod } from '../kubernetes/objects.ts'
 import {
   effectiveNonRoot,
   effectiveSeccomp,
   effectiveUser,
-  forbiddenCapabilities,
+  inUserNamespace,
+  isAllowedProfile,
   isWindows,
-  selectsWindowsNodes
+  isWindowsByNodesAlone
 } from './effective.ts'
-import { type ContainerList, eachContainer } from './walk.ts'
-
-export interface Setting {
-  /** Members from the pod down; parents that are absent have to be made. */
-  path: (string | number)[]
-  value: unknown
-  /** Add the value to the end of the list at the path. */
-  append?: true
-}
+import type { Change, Path } from './tighten-change.ts'
+import { tightenContainer } from './tighten-container.ts'
+import { eachContainer } from './walk.ts'
 
 const runtimeDefault = { type: 'RuntimeDefault' }
 
-export function tighten(pod: Pod): Setting[] {
-  if (isWindowsByNodeSelectorAlone(pod)) return []
-  const settings = [...podRunAsNonRoot(pod)]
-  // The API server refuses every other one of the four fields on a Windows pod.
-  if (isWindows(pod)) return settings
-  settings.push(...podSeccomp(pod))
+const podContext = ['spec', 'securityContext']
+
+export function tighten(pod: Pod): Change[] {
+  if (isWindowsByNodesAlone(pod)) return []
+  const changes = podNonRoot(pod)
+  if (!isWindows(pod)) changes.push(...podUser(pod), ...podSeccomp(pod))
   eachContainer(pod, (container, list, index) => {
-    settings.push(...containerFields(pod, container, ['spec', list, index]))
+    tightenContainer(changes, pod, container, ['spec', list, index])
   })
-  return settings
+  return changes
 }
 
 /**
  * The same for ephemeral containers that are added to a running pod, whose own fields cannot change: all four are set on the
- * container, where the pod has no good value.
+ * container, where it inherits nothing.
  */
-export function tightenEphemeral(pod: Pod, isNew: (container: Container) => boolean): Setting[] {
-  if (isWindowsByNodeSelectorAlone(pod)) return []
-  return (pod.spec.ephemeralContainers ?? []).flatMap((container, index) => {
-    if (!isNew(container)) return []
-    const list: ContainerList = 'ephemeralContainers'
-    const path = ['spec', list, index]
-    const settings: Setting[] = []
-    if (effectiveNonRoot(pod, container) === undefined && effectiveUser(pod, container) !== 0) {
-      settings.push({ path: [...path, 'securityContext', 'runAsNonRoot'], value: true })
+export function tightenEphemeral(pod: Pod, isNew: (container: Container) => boolean): Change[] {
+  const changes: Change[] = []
+  if (isWindowsByNodesAlone(pod)) return changes
+  pod.spec.ephemeralContainers?.forEach((container, index) => {
+    if (!isNew(container)) return
+    const path = ['spec', 'ephemeralContainers', index]
+    if (lacksNonRoot(pod, container)) changes.push(nonRootOf(path))
+    if (!isWindows(pod) && effectiveSeccomp(pod, container) === undefined) {
+      const at = [...path, 'securityContext', 'seccompProfile']
+      changes.push({ action: 'set', path: at, value: runtimeDefault })
     }
-    if (isWindows(pod)) return settings
-    if (effectiveSeccomp(pod, container) === undefined) {
-      settings.push({ path: [...path, 'securityContext', 'seccompProfile'], value: runtimeDefault })
-    }
-    return [...settings, ...containerFields(pod, container, path)]
+    tightenContainer(changes, pod, container, path)
   })
+  return changes
 }
 
-/** Pod Security judges such a pod as a Linux pod and its kubelet does not; only its author can say which it is. */
-function isWindowsByNodeSelectorAlone(pod: Pod): boolean {
-  return !pod.spec.os?.name && selectsWindowsNodes(pod)
+function podNonRoot(pod: Pod): Change[] {
+  const present = pod.spec.securityContext?.runAsNonRoot ?? undefined
+  // In a user namespace root is allowed (policy 1.35 and later), and an image may need it.
+  if (present === true || inUserNamespace(pod)) return []
+  const path = [...podContext, 'runAsNonRoot']
+  if (present === undefined) return missingNonRoot(pod, path)
+  // The kubelet asks for the user alone where there is one, so that `false` has no effect beside it (verifyRunAsNonRoot).
+  const isDead = every(pod, container => {
+    return container.securityContext?.runAsNonRoot === true || isNonRootUser(pod, container)
+  })
+  return isDead ? [{ action: 'replace', path, value: true, found: false }] : []
 }
 
 /** At pod level, unless a container asks for root: then on each of the others. */
-function podRunAsNonRoot(pod: Pod): Setting[] {
-  const present = pod.spec.securityContext?.runAsNonRoot
-  // In a user namespace root is allowed (policy 1.35 and later), and an image may need it.
-  if ((present !== undefined && present !== null) || pod.spec.hostUsers === false) return []
-  const without: Setting[] = []
+function missingNonRoot(pod: Pod, path: Path): Change[] {
+  const without: Change[] = []
   let root = false
   eachContainer(pod, (container, list, index) => {
     if (effectiveUser(pod, container) === 0) root = true
-    else if (effectiveNonRoot(pod, container) === undefined) {
-      without.push({ path: ['spec', list, index, 'securityContext', 'runAsNonRoot'], value: true })
-    }
+    else if (lacksNonRoot(pod, container)) without.push(nonRootOf(['spec', list, index]))
   })
-  if (root || without.length === 0) return without
-  return [{ path: ['spec', 'securityContext', 'runAsNonRoot'], value: true }]
+  return root || without.length === 0 ? without : [{ action: 'set', path, value: true }]
 }
 
-function podSeccomp(pod: Pod): Setting[] {
-  if (pod.spec.securityContext?.seccompProfile) return []
-  let lacking = false
-  eachContainer(pod, container => {
-    if (!container.securityContext?.seccompProfile) lacking = true
-  })
-  if (!lacking) return []
-  return [{ path: ['spec', 'securityContext', 'seccompProfile'], value: runtimeDefault }]
-}
-
-/** The two fields that exist on containers only. */
-function containerFields(pod: Pod, container: Container, path: (string | number)[]): Setting[] {
-  if (asksForMore(pod, container)) return []
-  const settings: Setting[] = []
-  const context = container.securityContext
-  if (
-    context?.allowPrivilegeEscalation === undefined ||
-    context.allowPrivilegeEscalation === null
-  ) {
-    settings.push({ path: [...path, 'securityContext', 'allowPrivilegeEscalation'], value: false })
-  }
-  if (!context?.capabilities?.drop?.includes('ALL')) {
-    settings.push({
-      path: [...path, 'securityContext', 'capabilities', 'drop'],
-      value: 'ALL',
-      append: true
-    })
-  }
-  return settings
-}
-
-/**
- * True for a container that explicitly asks for something that `restricted` never allows. Tightening it would not make it
- * comply and could break it; and `allowPrivilegeEscalation: false` beside `privileged` or SYS_ADMIN is refused by the API
- * server (https://github.com/kubernetes/kubernetes/issues/119568).
- */
-function asksForMore(pod: Pod, container: Container): boolean {
-  const context = container.securityContext
-  const user = effectiveUser(pod, container)
+function lacksNonRoot(pod: Pod, container: Container): boolean {
   return (
-    context?.privileged === true ||
-    context?.allowPrivilegeEscalation === true ||
-    forbiddenCapabilities(container).length > 0 ||
-    effectiveSeccomp(pod, container) === 'Unconfined' ||
-    user === 0 ||
-    (user === undefined && effectiveNonRoot(pod, container) === false)
+    effectiveNonRoot(pod, container) === undefined &&
+    effectiveUser(pod, container) !== 0 &&
+    !inUserNamespace(pod)
   )
+}
+
+function nonRootOf(path: Path): Change {
+  return { action: 'set', path: [...path, 'securityContext', 'runAsNonRoot'], value: true }
+}
+
+/** Root that no container gets, because each has a user of its own. */
+function podUser(pod: Pod): Change[] {
+  if (pod.spec.securityContext?.runAsUser !== 0 || inUserNamespace(pod)) return []
+  if (!every(pod, container => isNonRootUser(pod, container))) return []
+  return [{ action: 'remove', path: [...podContext, 'runAsUser'], found: 0 }]
+}
+
+function podSeccomp(pod: Pod): Change[] {
+  const path = [...podContext, 'seccompProfile']
+  const present = pod.spec.securityContext?.seccompProfile ?? undefined
+  if (present === undefined) {
+    const all = every(pod, ({ securityContext }) => Boolean(securityContext?.seccompProfile))
+    return all ? [] : [{ action: 'set', path, value: runtimeDefault }]
+  }
+  if (present.type !== 'Unconfined') return []
+  const isDead = every(pod, ({ securityContext }) =>
+    isAllowedProfile(securityContext?.seccompProfile?.type)
+  )
+  return isDead ? [{ action: 'replace', path, value: runtimeDefault, found: present }] : []
+}
+
+function isNonRootUser(pod: Pod, container: Container): boolean {
+  return (effectiveUser(pod, container) ?? 0) > 0
+}
+
+function every(pod: Pod, holds: (container: Container) => boolean): boolean {
+  let all = true
+  eachContainer(pod, container => {
+    all &&= holds(container)
+  })
+  return all
 }
