@@ -3,7 +3,7 @@ import { type Client, createClient } from '../kubernetes/client.ts'
 import { kubeconfigConnection } from '../kubernetes/connection.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject } from '../kubernetes/objects.ts'
-import { UsageError } from './command.ts'
+import { type CommandIo, exitCodes, UsageError } from './command.ts'
 
 export interface ClusterFlags {
   kubeconfig?: string | undefined
@@ -40,6 +40,24 @@ export async function withCluster<T>(
     return await work(client)
   } finally {
     await client.close()
+  }
+}
+
+/** What `work` resolves to, or the API's own words on a right that is missing, with where all of them are named. */
+export async function withRights(
+  command: string,
+  work: () => Promise<number>,
+  io: Pick<CommandIo, 'stderr'>
+): Promise<number> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof KubernetesError && error.code === 'Forbidden')) throw error
+    io.stderr.write(
+      `rayguard ${command}: you lack a right: ${error.message}\n` +
+        `Ask an administrator for the rights that \`rayguard ${command} --help\` names.\n`
+    )
+    return exitCodes.failed
   }
 }
 

@@ -10,7 +10,7 @@ import type { Client } from '../kubernetes/client.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject, WebhookConfiguration } from '../kubernetes/objects.ts'
 import { path } from '../kubernetes/path.ts'
-import { clusterFlags, clusterHelp, listAll, withCluster } from './cluster.ts'
+import { clusterFlags, clusterHelp, listAll, withCluster, withRights } from './cluster.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
 import { registrationPath } from './covered.ts'
 import { type Part, planOf } from './registration/plan.ts'
@@ -80,7 +80,7 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
         ...(canary === undefined ? {} : { canary }),
         ...(exclude === undefined ? {} : { excluded: exclude })
       }
-      return withCluster(values, async client => {
+      const work = async (client: Client) => {
         const problem = force ? undefined : await nobodyThere(client, options)
         if (problem !== undefined) return failed(io, problem)
         const { before, registration, after } = await planOf(client, options)
@@ -107,7 +107,8 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
               : `Look at: kubectl -n ${namespace} logs deployment/rayguard-webhook. `) +
             'To take the registration back: rayguard unregister'
         )
-      })
+      }
+      return withRights('register', () => withCluster(values, work), io)
     }
   }
 }

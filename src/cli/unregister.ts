@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import type { Client } from '../kubernetes/client.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject } from '../kubernetes/objects.ts'
-import { clusterFlags, clusterHelp, listAll, withCluster } from './cluster.ts'
+import { clusterFlags, clusterHelp, listAll, withCluster, withRights } from './cluster.ts'
 import { type Command, exitCodes } from './command.ts'
 import { ownObjectsPolicy } from './registration/bindings.ts'
 
@@ -40,7 +40,7 @@ Exit codes: 0 nothing of it is left; 1 something could not be deleted; 2 wrong a
       options: { 'dry-run': { type: 'boolean', default: false }, ...clusterFlags }
     })
     const dryRun = values['dry-run']
-    return withCluster(values, async client => {
+    const work = async (client: Client) => {
       let problems = 0
       let removed = 0
       for (const { kind, name, place } of await standing(client)) {
@@ -58,7 +58,8 @@ Exit codes: 0 nothing of it is left; 1 something could not be deleted; 2 wrong a
       }
       if (removed + problems === 0) io.stdout.write('Nothing of Rayguard is registered.\n')
       return problems > 0 ? exitCodes.failed : exitCodes.ok
-    })
+    }
+    return withRights('unregister', () => withCluster(values, work), io)
   }
 }
 

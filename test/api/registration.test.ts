@@ -1,6 +1,8 @@
 /** `rayguard register` and `unregister` against the real API server, beside what Helm and the webhook itself own. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parse } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { registerCommand } from '../../src/cli/register.ts'
 import { command as unregister } from '../../src/cli/unregister.ts'
 import type {
@@ -9,7 +11,7 @@ import type {
   WebhookConfiguration
 } from '../../src/kubernetes/objects.ts'
 import { runCommand } from '../support/cli.ts'
-import { type ClusterApi, connect, skip } from '../support/cluster.ts'
+import { type ClusterApi, connect, makeToken, skip } from '../support/cluster.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 
@@ -38,6 +40,37 @@ t.test('the registration, by hand', { skip }, async t => {
 
   await t.test('without a webhook ready it refuses', async t => {
     t.match(await run(), { code: 1, err: /No replica/ })
+    t.equal(await api.find(place), undefined)
+  })
+
+  await t.test('who lacks a right is told which, and nothing is written', async t => {
+    const token = await makeToken(api, 'default', 'default')
+    const server = { server: api.server, 'certificate-authority-data': btoa(api.ca) }
+    const file = join(t.testdir({}), 'kubeconfig')
+    const config = {
+      clusters: [{ name: 'a', cluster: server }],
+      users: [{ name: 'a', user: { token } }],
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+      'current-context': 'a'
+    }
+    writeFileSync(file, stringify(config))
+    for (const [command, flags, missing] of [
+      [
+        register,
+        ['--force'],
+        /cannot get resource "validatingadmissionpolicies".*register --help/s
+      ],
+      [
+        unregister,
+        [],
+        /cannot list resource "validatingadmissionpolicybindings".*unregister --help/s
+      ]
+    ] as const) {
+      const { code, err } = await runCommand(command, ['--kubeconfig', file, ...flags])
+      t.equal(code, 1)
+      t.match(err, missing)
+      t.notMatch(err, token)
+    }
     t.equal(await api.find(place), undefined)
   })
 
