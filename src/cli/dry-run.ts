@@ -4,6 +4,7 @@ import { patchText } from '../admission/admit.ts'
 import { isPodSecurityMode, isTlsMode, type RequestedModes } from '../admission/modes.ts'
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
 import type { InjectionSettings } from '../injection/settings.ts'
+import { readKnownImage } from '../pod-security/known-images.ts'
 import { type DryRun, dryRun } from '../preview/dry-run.ts'
 import { errorLine, loadSettings } from '../settings/load.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
@@ -113,13 +114,14 @@ async function readSettings(
     return undefined
   }
   const { injection, kubernetes, enrollment } = loaded.settings
-  const { serverUrl, serverCaFile, ...rest } = injection
+  const { serverUrl, serverCaFile, knownImages, ...rest } = injection
   const serverCa = serverCaFile === undefined ? undefined : await readText(serverCaFile)
   return {
     settings: {
       ...rest,
       serverUrl: serverUrl ?? standIns.settings.serverUrl,
       serverCa: serverCa ?? standIns.settings.serverCa,
+      knownImages: knownImages.map(readKnownImage),
       tokenAudience: enrollment.audience
     },
     clusterDomain: kubernetes.clusterDomain

@@ -17,6 +17,12 @@ export interface KnownImage {
   runAsUser?: number
 }
 
+/** `NAME` or `NAME=USER`, as settings have it; their form is looked at there. */
+export function readKnownImage(text: string): KnownImage {
+  const [match = '', user] = text.split('=')
+  return user === undefined ? { match } : { match, runAsUser: Number(user) }
+}
+
 /** They end in a numeric `USER 1000` (docker/base-deps of Ray). */
 export const rayImages: readonly KnownImage[] = [
   { match: 'rayproject/ray' },

@@ -32,6 +32,10 @@ const formats = {
     expected: 'an image reference, like registry.example/rayguard:0.1.0 or …@sha256:…',
     accepts: isImageReference
   },
+  'known-image': {
+    expected: 'the name of an image without tag, with a user or not, like example.org/ray*=1000',
+    accepts: text => /^[a-z0-9][a-z0-9._:/-]{0,254}\*?(=[1-9][0-9]{0,8})?$/.test(text)
+  },
   'https-url': {
     expected: 'an https:// URL of a host, without path, query or user',
     accepts: isBareHttpsUrl

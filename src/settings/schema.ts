@@ -111,6 +111,10 @@ export const schema = section('', {
       'Supplemental group that may read the key where no common user and no fsGroup is set.',
       { default: 65532 }
     ),
+    knownImages: list(
+      text('known-image'),
+      'Images that run as a numeric user other than root; a `*` at the end stands for any rest. After `=` a user that is set where the pod names none. For others a warning says that runAsNonRoot may keep them from starting; those of Ray are known.'
+    ),
     user: identifier('User of the init container where the pod sets none.', { default: 65532 }),
     resources: section('Requests and limits of the init container.', {
       cpu: text('cpu', 'Processor; too little delays the start of each pod.', { default: '500m' }),

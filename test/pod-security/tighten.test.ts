@@ -4,7 +4,7 @@ import { createEdits } from '../../src/injection/edits.ts'
 import { secure } from '../../src/injection/security.ts'
 import type { Container, Pod, PodSpec, SecurityContext } from '../../src/kubernetes/objects.ts'
 import { evaluate } from '../../src/pod-security/evaluate.ts'
-import { mayNotStart, setUsers } from '../../src/pod-security/known-images.ts'
+import { mayNotStart, readKnownImage, setUsers } from '../../src/pod-security/known-images.ts'
 import { locate } from '../../src/pod-security/locate.ts'
 import { tighten, tightenEphemeral } from '../../src/pod-security/tighten.ts'
 import type { Change } from '../../src/pod-security/tighten-change.ts'
@@ -443,11 +443,9 @@ t.test('a new ephemeral container may also hold a value without effect', async t
 })
 
 t.test('an administrator names the users of images', async t => {
-  const images = [
-    { match: 'rayproject/ray*', runAsUser: 1000 },
-    { match: 'registry.test/plain' },
-    { match: 'docker.io/library/redis', runAsUser: 999 }
-  ]
+  const images = ['rayproject/ray*=1000', 'registry.test/plain', 'docker.io/library/redis=999'].map(
+    readKnownImage
+  )
   const of = (image: string | undefined, spec: Partial<PodSpec> = {}, context = {}) =>
     shown(
       setUsers(

@@ -384,6 +384,10 @@ t.test('attack: the audience of the API server itself is refused', async t => {
 
 t.test('each format takes what it should and nothing like it', async t => {
   const cases: Record<string, { yes: string[]; no: string[] }> = {
+    'known-image': {
+      yes: ['rayproject/ray', 'rayproject/ray*=1000', 'registry.test:5000/a/b=1'],
+      no: ['', '*', 'a=0', 'a=', 'a=x', 'a**', 'a b', '=1']
+    },
     path: { yes: ['/a', '/a/b.c'], no: ['', 'a', './a', '/', '/a/', '/a\0b'] },
     'ip-address': {
       yes: ['0.0.0.0', '::', 'fd00::1'],
@@ -495,6 +499,7 @@ const arbitraryText = {
   audience: fc.constantFrom('rayguard', 'x'),
   label: fc.constantFrom('pods-ca', 'two words'),
   hexadecimal: fc.constantFrom('01', 'a1b2'),
+  'known-image': fc.constantFrom('rayproject/ray*=1000', 'a'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
   drain: fc.integer({ min: 0, max: 20 }).map(durationText),
   deadline: fc.integer({ min: 21, max: 600 }).map(durationText),

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { InjectionSettings } from '../../injection/settings.ts'
 import type { ConfigMap } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
+import { readKnownImage } from '../../pod-security/known-images.ts'
 import { enrollmentCaConfigMap, enrollmentCaKey } from '../../serving/profile.ts'
 import { createServerCa, type ServerCa } from '../../serving/server-ca.ts'
 import { readTrustBundle } from '../../serving/trust-bundle.ts'
@@ -55,9 +56,16 @@ export function injectionSettings(
   const {
     serverUrl = `https://rayguard-enrollment.${namespace}.svc`,
     serverCaFile,
+    knownImages,
     ...rest
   } = injection
-  return { ...rest, serverUrl, serverCa, tokenAudience: enrollment.audience }
+  return {
+    ...rest,
+    serverUrl,
+    serverCa,
+    knownImages: knownImages.map(readKnownImage),
+    tokenAudience: enrollment.audience
+  }
 }
 
 /** PEM. Throws {@link ConfigurationError}. */
