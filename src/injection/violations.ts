@@ -8,8 +8,11 @@ import type { Pod } from '../kubernetes/objects.ts'
 import { placeInResource } from '../ray/places.ts'
 import { type Finding, type Refusal, refuse } from './outcome.ts'
 
-/** Of all entries; leaves room for what to do. */
-const maximumLength = 260
+/** Of the reason; with its code before it the refusal stays below the 600 bytes that admission allows. */
+const maximumLength = 580
+/** Of what is said about the first violation. */
+const maximumAdvice = 120
+const maximumPlace = 200
 const maximumContainers = 4
 const maximumName = 63
 
@@ -18,24 +21,35 @@ export function violationRefusal(pod: Pod, findings: readonly Finding[]): Refusa
   const [first] = violations
   if (first === undefined) return undefined
   const byId = groupById(violations)
-  const entries = fitting([...byId].map(([id, of]) => `${id}${containersOf(of)}`))
-  const more = byId.size > entries.length ? ` (+${byId.size - entries.length} more)` : ''
-  const place = placeInResource(pod, first.container)
-  const subject = first.container === undefined ? '' : `"${first.container.slice(0, maximumName)}" `
-  return refuse(
-    'PodSecurity',
-    `${byId.size} violation(s) of Pod Security "restricted": ${entries.join('; ')}${more}. ` +
-      `${subject}${first.reason.slice(0, 150)}${place ? `; edit ${place}` : ''}.`
-  )
+  const head = `${byId.size} violation(s) of Pod Security "restricted": `
+  // What to do is made first: the list before it has what room is left, and is cut on a whole entry.
+  const tail = `. ${advice(pod, first)}.`
+  const entries = [...byId].map(([id, of]) => `${id}${containersOf(of)}`)
+  const room = maximumLength - head.length - tail.length - ' (+19 more)'.length
+  const shown = fitting(entries, room)
+  const more = entries.length > shown.length ? ` (+${entries.length - shown.length} more)` : ''
+  return refuse('PodSecurity', `${head}${shown.join('; ')}${more}${tail}`)
 }
 
-/** Cut on a whole entry; the first one always stands. */
-function fitting(entries: readonly string[]): string[] {
+/** About the first violation, and where its author can mend it. */
+function advice(pod: Pod, { container, reason }: Finding): string {
+  const place = placeInResource(pod, container)
+  const subject = container === undefined ? '' : `"${container.slice(0, maximumName)}" `
+  const edit = place === undefined ? '' : `; edit ${place.slice(0, maximumPlace)}`
+  return `${subject}${reason.slice(0, maximumAdvice)}${edit}`
+}
+
+/** Cut on a whole entry; the first one always stands, if need be by its id alone. */
+function fitting(entries: readonly string[], room: number): string[] {
+  const shown: string[] = []
   let length = 0
-  return entries.filter((entry, index) => {
-    length += entry.length + 2
-    return index === 0 || length <= maximumLength
-  })
+  for (const entry of entries) {
+    length += entry.length + (shown.length > 0 ? 2 : 0)
+    if (length > room) break
+    shown.push(entry)
+  }
+  const [first = ''] = entries
+  return shown.length > 0 ? shown : [first.split(' (', 1)[0] ?? '']
 }
 
 function groupById(violations: readonly Finding[]): Map<string, Finding[]> {

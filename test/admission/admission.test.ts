@@ -222,6 +222,18 @@ t.test('texts stay within their limits and printable', async t => {
   const message = refused.status?.message ?? ''
   t.ok(Buffer.byteLength(message) <= 600, 'a refusal fits into an event')
   t.match(message, /\(\+\d+ more\)/, 'cut on a whole entry')
+  t.match(message, /edit spec\.headGroupSpec\.template\.spec.*\.$/, 'and what to do stands whole')
+  const long = 'n'.repeat(63)
+  const worker = workerPod({
+    labels: { 'ray.io/group': 'g'.repeat(63) },
+    ray: { securityContext: { capabilities: { add: ['A'.repeat(300)] }, runAsUser: 0 } }
+  })
+  for (const container of worker.spec.containers) container.name = long
+  const wordy = admit(review(worker), { ...modes, podSecurity: 'enforce' }, settings).answer
+  const text = wordy.response.status?.message ?? ''
+  t.ok(Buffer.byteLength(text) <= 600, `${text.length} bytes of long names`)
+  t.match(text, /edit spec\.workerGroupSpecs\[.*\.$/, 'with the place')
+  t.notMatch(text, /\.\.\.$/, 'and nothing is cut within')
 
   const names = ['ü\u0007\n', '\u001b[31mred', '€'.repeat(500)]
   for (const name of names) {
