@@ -80,7 +80,9 @@ function containerProblem(container: Members, path: string): Problem {
   return (
     itemsProblem(container.env, `${path}.env`, variableProblem) ??
     itemsProblem(container.volumeMounts, `${path}.volumeMounts`, mountProblem) ??
+    textProblem(container.image, `${path}.image`) ??
     listProblem(container.command, `${path}.command`, 'string') ??
+    hookProblem(container.lifecycle, `${path}.lifecycle`) ??
     listProblem(container.args, `${path}.args`, 'string') ??
     resourcesProblem(container.resources, `${path}.resources`) ??
     containerSecurityProblem(container, path) ??
@@ -89,6 +91,19 @@ function containerProblem(container: Members, path: string): Problem {
       `${path}.securityContext.capabilities`
     )
   )
+}
+
+function textProblem(value: unknown, path: string): Problem {
+  return isAbsent(value) || typeof value === 'string' ? undefined : { path, expected: 'a string' }
+}
+
+function hookProblem(lifecycle: unknown, path: string): Problem {
+  for (const hook of ['postStart', 'preStop']) {
+    const command = member(member(member(lifecycle, hook), 'exec'), 'command')
+    const problem = listProblem(command, `${path}.${hook}.exec.command`, 'string')
+    if (problem) return problem
+  }
+  return undefined
 }
 
 function variableProblem(variable: Members, path: string): Problem {

@@ -895,6 +895,8 @@ t.test('odd shapes are refused with their place, and never crash (36)', async t 
     env: [{ name: 'A', value: 1 }],
     args: 'x',
     command: [1],
+    image: 5,
+    lifecycle: { postStart: { exec: { command: 'sudo' } } },
     ports: [1],
     volumeMounts: [{ name: 'x' }],
     resources: { limits: 1 },
