@@ -15,6 +15,7 @@ const commands: CommandTable = {
   resume: () => import('./cli/resume.ts'),
   'check-config': () => import('./cli/check-config.ts'),
   'dry-run': () => import('./cli/dry-run.ts'),
+  'pod-security': () => import('./cli/pod-security.ts'),
   verify: () => import('./cli/verify.ts'),
   ca: () => import('./cli/ca.ts'),
   enroll: () => import('./cli/enroll.ts'),

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { patchText } from '../admission/admit.ts'
 import { isPodSecurityMode, isTlsMode, type RequestedModes } from '../admission/modes.ts'
@@ -8,6 +7,7 @@ import { readKnownImage } from '../pod-security/known-images.ts'
 import { type DryRun, dryRun } from '../preview/dry-run.ts'
 import { errorLine, loadSettings } from '../settings/load.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { inputHelp, readInput, readInputs } from './input.ts'
 import { version } from './version.ts'
 
 const outputs = ['json', 'patch'] as const
@@ -21,7 +21,7 @@ The file holds any number of documents, in JSON or YAML, with a line --- between
 Pods, and AdmissionReviews as the API server sends them. RayCluster, RayJob and RayService are not read yet.
 
 Options:
-  -f, --file FILE        the file; - is standard input
+${inputHelp}
   -o, --output OUTPUT    json (default): everything, as {"results": [...]}
                          patch: one JSON patch (RFC 6902) a line, one line for each pod
   --profile MODE         what happens with what violates Pod Security restricted: enforce, warn (default), audit, off
@@ -42,21 +42,29 @@ export const command: Command = {
     const options = readOptions(argumentsList)
     const configured = await readSettings(options.config ?? io.environment.RAYGUARD_CONFIG, io)
     if (configured === undefined) return exitCodes.usage
-    const text = await readInput(options.file, io)
-    const run = dryRun(text, { ...options.modes, ...configured })
-    if ('problem' in run) {
-      const { document, line, column, message } = run.problem
-      const place = `document ${document}, line ${line}, column ${column}`
-      io.stderr.write(`${nameOf(options.file)}: ${place}: ${message}\n`)
-      return exitCodes.usage
+    const inputs = await readInputs(options.files, io)
+    const all: DryRun = { results: [], failed: false }
+    for (const { name, text } of inputs) {
+      const run = dryRun(text, { ...options.modes, ...configured })
+      if ('problem' in run) {
+        const { document, line, column, message } = run.problem
+        const place = `document ${document}, line ${line}, column ${column}`
+        io.stderr.write(`${name}: ${place}: ${message}\n`)
+        return exitCodes.usage
+      }
+      all.failed ||= run.failed
+      for (const result of run.results) {
+        const source = inputs.length > 1 ? `${name}: ${result.source}` : result.source
+        all.results.push({ ...result, source })
+      }
     }
-    write(run, options.output, io)
-    return run.failed ? exitCodes.failed : exitCodes.ok
+    write(all, options.output, io)
+    return all.failed ? exitCodes.failed : exitCodes.ok
   }
 }
 
 interface Options {
-  file: string
+  files: string[]
   output: Output
   modes: RequestedModes
   config?: string
@@ -66,15 +74,14 @@ function readOptions(argumentsList: string[]): Options {
   const { values } = parseArgs({
     args: argumentsList,
     options: {
-      file: { type: 'string', short: 'f' },
+      file: { type: 'string', short: 'f', multiple: true, default: [] },
       output: { type: 'string', short: 'o', default: 'json' },
       profile: { type: 'string' },
       tls: { type: 'string' },
       config: { type: 'string' }
     }
   })
-  const { file, output, profile, tls, config } = values
-  if (!file) throw new UsageError('-f FILE is required; - reads standard input')
+  const { file: files, output, profile, tls, config } = values
   if (!isOutput(output)) throw unknown('--output', output, outputs)
   const modes: RequestedModes = {}
   if (profile !== undefined) {
@@ -85,7 +92,7 @@ function readOptions(argumentsList: string[]): Options {
     if (!isTlsMode(tls)) throw unknown('--tls', tls, tlsModes)
     modes.tls = tls
   }
-  return { file, output, modes, ...(config === undefined ? {} : { config }) }
+  return { files, output, modes, ...(config === undefined ? {} : { config }) }
 }
 
 function isOutput(text: string): text is Output {
@@ -115,7 +122,7 @@ async function readSettings(
   }
   const { injection, kubernetes, enrollment } = loaded.settings
   const { serverUrl, serverCaFile, knownImages, ...rest } = injection
-  const serverCa = serverCaFile === undefined ? undefined : await readText(serverCaFile)
+  const serverCa = serverCaFile === undefined ? undefined : (await readInput(serverCaFile)).text
   return {
     settings: {
       ...rest,
@@ -143,36 +150,6 @@ const standIns: Configured = {
     user: 65532
   },
   clusterDomain: 'cluster.local'
-}
-
-async function readInput(file: string, io: CommandIo): Promise<string> {
-  if (file !== '-') return readText(file)
-  const chunks: Buffer[] = []
-  for await (const chunk of io.stdin) chunks.push(Buffer.from(chunk as Buffer | string))
-  return decode(Buffer.concat(chunks), nameOf(file))
-}
-
-async function readText(file: string): Promise<string> {
-  let bytes: Buffer
-  try {
-    bytes = await readFile(file)
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    throw new UsageError(`${file} cannot be read (${code})`, { cause })
-  }
-  return decode(bytes, file)
-}
-
-function decode(bytes: Buffer, name: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (cause) {
-    throw new UsageError(`${name} is not UTF-8 text`, { cause })
-  }
-}
-
-function nameOf(file: string): string {
-  return file === '-' ? 'standard input' : file
 }
 
 function write({ results, failed }: DryRun, output: Output, io: CommandIo): void {

@@ -11,6 +11,7 @@ export const summaries = {
   resume: 'take paused namespaces back',
   'check-config': 'report every problem of a settings file and of the files it names',
   'dry-run': 'show what the webhook would do to pods and RayClusters, offline',
+  'pod-security': 'judge pods by the Pod Security Standard, offline',
   verify: 'try a TLS handshake as a pod would, and say which name or certificate failed',
   ca: 'make, show and check the certificate authority',
   enroll: 'get the certificate of this pod (the injected init container)',

@@ -29,6 +29,30 @@ export function sourcesOf(document: Document): { sources: Source[] } | { problem
   return problem === undefined ? { sources: [{ name, review: reviewOf(value) }] } : { problem }
 }
 
+/** The pods of a document alone, for what needs no review. */
+export function podsOf({
+  value,
+  number
+}: Document): { pods: { name: string; pod: unknown }[] } | { problem: string } {
+  const found =
+    isObject(value) && (value.kind === 'List' || value.kind === 'PodList')
+      ? itemsOf(value, `document ${number}`)
+      : podOf(value, `document ${number}`)
+  if ('problem' in found) return found
+  return { pods: found.sources.map(({ name, review }) => ({ name, pod: review.request.object })) }
+}
+
+function podOf(value: unknown, name: string): ReturnType<typeof sourcesOf> {
+  if (!isObject(value)) return { problem: 'an object with apiVersion and kind was expected' }
+  const { apiVersion, kind } = value
+  if (kind === 'Pod' && apiVersion === 'v1') return { sources: [{ name, review: reviewOf(value) }] }
+  const found = `found ${shown(apiVersion)} ${shown(kind)}`
+  const advice = rayKinds.includes(kind as string)
+    ? '; rayguard dry-run shows what becomes of it'
+    : ''
+  return { problem: `v1 Pod or List of Pods was expected, ${found}${advice}` }
+}
+
 function itemsOf(list: Members, name: string): ReturnType<typeof sourcesOf> {
   if (!Array.isArray(list.items)) return { problem: 'items must be a list' }
   const sources: Source[] = []
