@@ -1,18 +1,17 @@
 /** Rayguard comes under a Ray cluster that runs without it, and goes again: what runs goes on. */
-import t from 'tap'
 import { enrollContainer } from '../../src/contract/pod.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'
-import { apply, connect, eventually, makeNamespace, skip } from '../support/cluster.ts'
+import { apply, eventually } from '../support/cluster.ts'
 import { install, remove } from '../support/cluster-install.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
+import { part } from '../support/cluster-part.ts'
 import { rayCluster } from '../support/cluster-ray.ts'
 
 const readyLimitMs = 300_000
 
-t.test('a Ray cluster that ran before Rayguard', { skip }, async t => {
-  const api = await connect()
-  t.teardown(() => api.close())
-  const namespace = await makeNamespace(api, 'earlier')
+part('live', async (t, { api, namespace: makeNamespace }) => {
+  await remove()
+  const namespace = await makeNamespace('earlier')
   const podsPath = `/api/v1/namespaces/${namespace}/pods`
   const clusterPath = `/apis/ray.io/v1/namespaces/${namespace}/rayclusters/earlier`
   const isReady = ({ metadata, status }: Pod) =>
@@ -93,10 +92,4 @@ t.test('a Ray cluster that ran before Rayguard', { skip }, async t => {
     const pods = await readyPods(3, uids(former))
     t.equal(injected(pods), 0, 'new pods are as KubeRay makes them')
   })
-
-  await api.delete(clusterPath)
-  await eventually(
-    'the room is free again',
-    async () => (await api.list<Pod>(podsPath)).length === 0
-  )
 })

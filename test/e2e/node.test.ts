@@ -1,22 +1,20 @@
 /** Installed by the documented commands on a real node, with real Ray: what a team would see. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
 import type { Pod } from '../../src/kubernetes/objects.ts'
-import { apply, connect, eventually, makeNamespace, skip } from '../support/cluster.ts'
+import { apply, eventually } from '../support/cluster.ts'
 import { makeCa, makePair } from '../support/cluster-certificates.ts'
 import { checkInjected, namesOf } from '../support/cluster-checks.ts'
-import { install } from '../support/cluster-install.ts'
+import { install, remove } from '../support/cluster-install.ts'
 import { execute, kubectl, run } from '../support/cluster-kubectl.ts'
+import { part } from '../support/cluster-part.ts'
 import { type PodTimes, rayCluster, timePods } from '../support/cluster-ray.ts'
 
 const tls = '/etc/rayguard/tls'
 const readyLimitMs = 300_000
 
-t.test('Rayguard on a real node', { skip }, async t => {
-  const api = await connect()
+part('node', async (t, { api, namespace: makeNamespace }) => {
   const folder = t.testdir()
-  t.teardown(() => api.close())
   const podsOf = (namespace: string) => api.list<Pod>(`/api/v1/namespaces/${namespace}/pods`)
   const isHead = ({ metadata }: Pod) => metadata.labels?.['ray.io/node-type'] === 'head'
   const nameOf = (pod: Pod | undefined) => pod?.metadata.name ?? ''
@@ -49,9 +47,10 @@ t.test('Rayguard on a real node', { skip }, async t => {
     return { pods, seconds, times: watch.times }
   }
 
+  await remove()
   await t.test('it is installed by the commands of the README', async t => install(t, folder))
 
-  await makeNamespace(api, 'without', { 'rayguard.dev/paused': 'yes' })
+  await makeNamespace('without', { 'rayguard.dev/paused': 'yes' })
   const measureWithout = async () => {
     const measured = await run3('without')
     await api.delete('/apis/ray.io/v1/namespaces/without/rayclusters/demo')
@@ -62,7 +61,7 @@ t.test('Rayguard on a real node', { skip }, async t => {
   await measureWithout()
   const without = await measureWithout()
 
-  const namespace = await makeNamespace(api, 'team', {
+  const namespace = await makeNamespace('team', {
     'pod-security.kubernetes.io/enforce': 'restricted'
   })
   const { pods, seconds, times } = await run3(namespace)
@@ -202,6 +201,7 @@ t.test('Rayguard on a real node', { skip }, async t => {
       t.match(job.output, /hosts: 3/, 'and the cluster works')
     }
   })
+  await remove()
 })
 
 /** From the log of the agent, which has milliseconds. */

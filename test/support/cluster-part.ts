@@ -58,6 +58,8 @@ async function report(t: Test, namespaces: readonly string[]): Promise<void> {
     await show(t, ['-n', namespace, 'get', 'events', '--sort-by=.lastTimestamp'])
     await show(t, ['-n', namespace, 'describe', 'pods'], shownLines * 4)
   }
+  await show(t, ['get', 'pods', '--all-namespaces', '-o', 'wide'])
+  await show(t, ['describe', 'nodes'])
   for (const component of ['webhook', 'enrollment']) {
     const selector = `app.kubernetes.io/component=${component}`
     const options = ['--prefix', '--tail=40', '--ignore-errors']
