@@ -26,6 +26,7 @@ export interface CommandIo {
 
 export interface TextSink {
   write(text: string): unknown
+  readonly isTTY?: boolean
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>

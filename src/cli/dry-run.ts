@@ -4,26 +4,33 @@ import { isPodSecurityMode, isTlsMode, type RequestedModes } from '../admission/
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
 import type { InjectionSettings } from '../injection/settings.ts'
 import { readKnownImage } from '../pod-security/known-images.ts'
+import { coloured, diffOfPods, yamlOf } from '../preview/diff.ts'
+import type { DocumentProblem } from '../preview/documents.ts'
 import { type DryRun, dryRun } from '../preview/dry-run.ts'
+import { modelledKubeRay } from '../ray/foretold.ts'
 import { errorLine, loadSettings } from '../settings/load.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
 import { inputHelp, readInput, readInputs } from './input.ts'
 import { version } from './version.ts'
 
-const outputs = ['json', 'patch'] as const
+const outputs = ['json', 'patch', 'yaml', 'diff'] as const
 type Output = (typeof outputs)[number]
 
 const help = `Usage: rayguard dry-run -f FILE [OPTIONS]
 
 Shows what the webhook would do to pods, offline: nothing is read but the file, and nothing is changed.
 
-The file holds any number of documents, in JSON or YAML, with a line --- between or one JSON object a line: Pods, Lists of
-Pods, and AdmissionReviews as the API server sends them. RayCluster, RayJob and RayService are not read yet.
+The file holds any number of documents, in JSON or YAML, with a line --- between or one JSON object a line: Pods;
+RayClusters, RayJobs, RayServices and RayCronJobs, shown as the pods that KubeRay ${modelledKubeRay} makes of them; Lists of these;
+and AdmissionReviews as the API server sends them. Documents of other kinds are passed over, and said; a file of them alone is
+an error.
 
 Options:
 ${inputHelp}
   -o, --output OUTPUT    json (default): everything, as {"results": [...]}
                          patch: one JSON patch (RFC 6902) a line, one line for each pod
+                         yaml: the pods as they would run
+                         diff: unified, before and after; coloured on a terminal unless NO_COLOR is set
   --profile MODE         what happens with what violates Pod Security restricted: enforce, warn (default), audit, off
   --tls MODE             tls (default), required (nothing may bring its own), no-tls
   --config FILE          the settings file of the webhook (or RAYGUARD_CONFIG); without it image, address and CA of the
@@ -43,24 +50,31 @@ export const command: Command = {
     const configured = await readSettings(options.config ?? io.environment.RAYGUARD_CONFIG, io)
     if (configured === undefined) return exitCodes.usage
     const inputs = await readInputs(options.files, io)
-    const all: DryRun = { results: [], failed: false }
+    const all: DryRun = { results: [], submitted: [], passedOver: [], failed: false }
+    const others: string[] = []
     for (const { name, text } of inputs) {
       const run = dryRun(text, { ...options.modes, ...configured })
       if ('problem' in run) {
-        const { document, line, column, message } = run.problem
-        const place = `document ${document}, line ${line}, column ${column}`
-        io.stderr.write(`${name}: ${place}: ${message}\n`)
+        io.stderr.write(`${placed(name, run.problem)}\n`)
         return exitCodes.usage
       }
+      for (const other of run.passedOver) others.push(placed(name, other))
       all.failed ||= run.failed
+      for (const object of run.submitted) all.submitted.push(object)
       for (const result of run.results) {
         const source = inputs.length > 1 ? `${name}: ${result.source}` : result.source
         all.results.push({ ...result, source })
       }
     }
+    for (const other of others) io.stderr.write(`${other}\n`)
+    if (others.length > 0 && all.results.length === 0) return exitCodes.usage
     write(all, options.output, io)
     return all.failed ? exitCodes.failed : exitCodes.ok
   }
+}
+
+function placed(name: string, { document, line, column, message }: DocumentProblem): string {
+  return `${name}: document ${document}, line ${line}, column ${column}: ${message}`
 }
 
 interface Options {
@@ -152,14 +166,23 @@ const standIns: Configured = {
   clusterDomain: 'cluster.local'
 }
 
-function write({ results, failed }: DryRun, output: Output, io: CommandIo): void {
+function write({ results, submitted, failed }: DryRun, output: Output, io: CommandIo): void {
   if (output === 'json') {
     io.stdout.write(`${JSON.stringify({ results }, null, 2)}\n`)
     return
   }
-  for (const { patch } of results) io.stdout.write(`${patchText(patch)}\n`)
+  const inColour = io.stdout.isTTY === true && !io.environment.NO_COLOR
+  for (const [index, { source, patch, pod }] of results.entries()) {
+    if (output === 'patch') io.stdout.write(`${patchText(patch)}\n`)
+    else if (pod === undefined) continue
+    else if (output === 'yaml') io.stdout.write(`---\n# ${source}\n${yamlOf(pod)}`)
+    else {
+      const diff = diffOfPods(submitted[index], pod, source)
+      io.stdout.write(inColour ? coloured(diff) : diff)
+    }
+  }
   if (!failed) return
-  // A line is a patch, so that what stands against it has to be said beside.
+  // The output is a patch, a pod or a diff, so that what stands against it has to be said beside.
   for (const { source, message, warnings } of results) {
     const texts = message === undefined ? warnings : [message]
     for (const text of texts) io.stderr.write(`${source}: ${text}\n`)

@@ -17,15 +17,25 @@ export interface CertificatePreview {
 /** Undefined for a pod that does not enroll. */
 export function certificateOf(
   pod: Pod,
-  options: { namespace: string; clusterDomain: string; keyAlgorithm: string }
+  options: {
+    namespace: string
+    clusterDomain: string
+    keyAlgorithm: string
+    headServices?: readonly string[]
+  }
 ): CertificatePreview | undefined {
   const ray = classify(pod)
   const isNode = ray.kind === 'head' || ray.kind === 'worker'
   const enrolls = pod.spec.initContainers?.some(({ name }) => name === enrollContainer)
   if (!isNode || !enrolls) return undefined
   const dnsNames = ['localhost']
-  // Which Service that is stands in the RayCluster, not in the pod.
-  if (ray.kind === 'head') dnsNames.push(`<head service of RayCluster ${ray.clusterName}>`)
+  if (ray.kind === 'head') {
+    // Which Service that is stands in the RayCluster, not in the pod.
+    const services = options.headServices?.map(service =>
+      serviceFqdn(service, options.namespace, options.clusterDomain)
+    )
+    dnsNames.push(...(services ?? [`<head service of RayCluster ${ray.clusterName}>`]))
+  }
   const { hostname, subdomain } = pod.spec
   if (hostname && subdomain) {
     dnsNames.push(serviceFqdn(`${hostname}.${subdomain}`, options.namespace, options.clusterDomain))

@@ -8,6 +8,10 @@ import type { RequestedModes } from '../admission/modes.ts'
 import type { AdmissionReview } from '../admission/review.ts'
 import type { Operation } from '../injection/edits.ts'
 import type { InjectionSettings } from '../injection/settings.ts'
+import { refuseOddShape } from '../injection/shape.ts'
+import type { Pod } from '../kubernetes/objects.ts'
+import { withDefaults } from '../pod-security/defaults.ts'
+import { evaluate } from '../pod-security/evaluate.ts'
 import type { RayKind } from '../ray/classify.ts'
 import { type CertificatePreview, certificateOf } from './certificate.ts'
 import { type DocumentProblem, readDocuments } from './documents.ts'
@@ -29,11 +33,32 @@ export interface DryRunResult {
   /** As it would be stored; absent where it is refused. */
   pod?: unknown
   warnings: string[]
+  /** Absent where nobody looks at the pod, and where its shape does not let one. */
+  podSecurity?: PodSecurityReport
   certificate?: CertificatePreview
+}
+
+export interface PodSecurityReport {
+  level: 'restricted'
+  version: 'latest'
+  before: Violation[]
+  /** Absent where the pod is refused. */
+  after?: Violation[]
+}
+
+/** In the words of the API server. */
+export interface Violation {
+  id: string
+  reason: string
+  detail: string
 }
 
 export interface DryRun {
   results: DryRunResult[]
+  /** The objects that were tried, in the order of the results. */
+  submitted: unknown[]
+  /** Documents of kinds that Rayguard has nothing to do with. */
+  passedOver: DocumentProblem[]
   /** True where a pod is refused or violates Pod Security `restricted`, whatever the mode makes of it. */
   failed: boolean
 }
@@ -44,28 +69,31 @@ export function dryRun(
 ): DryRun | { problem: DocumentProblem } {
   const read = readDocuments(text)
   if ('problem' in read) return read
-  const run: DryRun = { results: [], failed: false }
+  const run: DryRun = { results: [], submitted: [], passedOver: [], failed: false }
   for (const document of read.documents) {
     const found = sourcesOf(document)
-    if ('problem' in found) {
-      return { problem: { document: document.number, ...document.place, message: found.problem } }
+    const place = { document: document.number, ...document.place }
+    if ('problem' in found) return { problem: { ...place, message: found.problem } }
+    if ('passedOver' in found) {
+      run.passedOver.push({ ...place, message: `${found.passedOver} is no concern of Rayguard’s` })
+      continue
     }
     for (const source of found.sources) tryOne(run, source, options)
   }
   return run
 }
 
-function tryOne(run: DryRun, { name, review }: Source, options: DryRunOptions): void {
-  const admission = admit(review, options, options.settings)
-  run.results.push(resultOf(name, review, admission, options))
+function tryOne(run: DryRun, source: Source, options: DryRunOptions): void {
+  const admission = admit(source.review, options, options.settings)
+  run.results.push(resultOf(source, admission, options))
+  run.submitted.push(source.review.request.object)
   run.failed ||=
     !admission.outcome.allowed ||
     admission.outcome.findings.some(({ kind }) => kind === 'violation')
 }
 
 function resultOf(
-  source: string,
-  review: AdmissionReview,
+  { name: source, review, headServices }: Source,
   { answer, outcome, injection }: Admission,
   options: DryRunOptions
 ): DryRunResult {
@@ -75,9 +103,11 @@ function resultOf(
     ? certificateOf(injection.pod, {
         namespace: outcome.namespace,
         clusterDomain: options.clusterDomain,
-        keyAlgorithm: options.settings.keyAlgorithm
+        keyAlgorithm: options.settings.keyAlgorithm,
+        ...(headServices === undefined ? {} : { headServices })
       })
     : undefined
+  const podSecurity = injection && reportOf(review.request.object, injection)
   return {
     source,
     kind: review.request.kind.kind,
@@ -87,6 +117,7 @@ function resultOf(
     patch: injection?.allowed ? injection.operations : [],
     ...(pod === undefined || pod === null ? {} : { pod }),
     warnings: response.warnings ?? [],
+    ...(podSecurity ? { podSecurity } : {}),
     ...(certificate ? { certificate } : {})
   }
 }
@@ -94,4 +125,18 @@ function resultOf(
 function podAfter(review: AdmissionReview, injection: Admission['injection']): unknown {
   if (injection === undefined) return review.request.object
   return injection.allowed ? injection.pod : undefined
+}
+
+function reportOf(
+  submitted: unknown,
+  injection: NonNullable<Admission['injection']>
+): PodSecurityReport | undefined {
+  if (refuseOddShape(submitted)) return undefined
+  const before = judged(submitted as Pod)
+  const after = injection.allowed ? { after: judged(injection.pod) } : {}
+  return { level: 'restricted', version: 'latest', before, ...after }
+}
+
+function judged(pod: Pod): Violation[] {
+  return evaluate(withDefaults(pod)).map(({ id, reason, detail }) => ({ id, reason, detail }))
 }

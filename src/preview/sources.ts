@@ -1,20 +1,26 @@
 /**
- * What of a document can be tried: pods, lists of pods, and reviews as the API server sends them.
+ * What of a document can be tried: pods, what KubeRay would make of Ray resources, lists of both, and reviews as the API
+ * server sends them.
  */
 import { type AdmissionReview, apiVersion, decodeReview } from '../admission/review.ts'
+import { quote } from '../injection/outcome.ts'
+import { isRayResource, podsOfResource, rayResources } from '../ray/resources.ts'
 import type { Document } from './documents.ts'
 
 export interface Source {
   /** For people: which document, which item. */
   name: string
   review: AdmissionReview
+  /** The Services that lead to a head, where its Ray resource is known. */
+  headServices?: string[]
 }
-
-const rayKinds = ['RayCluster', 'RayJob', 'RayService', 'RayCronJob']
 
 type Members = Record<string, unknown>
 
-export function sourcesOf(document: Document): { sources: Source[] } | { problem: string } {
+/** `passedOver`: what Rayguard has nothing to do with. */
+export function sourcesOf(
+  document: Document
+): { sources: Source[] } | { problem: string } | { passedOver: string } {
   const { value, number } = document
   if (!isObject(value)) return { problem: 'an object with apiVersion and kind was expected' }
   const name = `document ${number}`
@@ -24,9 +30,40 @@ export function sourcesOf(document: Document): { sources: Source[] } | { problem
       ? { problem: decoded.problem }
       : { sources: [{ name, review: decoded.review }] }
   }
-  if (value.kind === 'List' || value.kind === 'PodList') return itemsOf(value, name)
-  const problem = podProblem(value)
-  return problem === undefined ? { sources: [{ name, review: reviewOf(value) }] } : { problem }
+  if (isList(value)) return itemsOf(value, name, resourceOf)
+  const other = otherKind(value)
+  return other === undefined ? resourceOf(value, name) : { passedOver: other }
+}
+
+/** An object of another group; a kind of Ray's group that is not known is a typing error. */
+function otherKind({ apiVersion, kind }: Members): string | undefined {
+  if (typeof apiVersion !== 'string' || typeof kind !== 'string') return undefined
+  if (kind === '' || apiVersion === '' || apiVersion.startsWith('ray.io/')) return undefined
+  const ours = kind === 'Pod' || (rayResources as readonly string[]).includes(kind)
+  return ours ? undefined : `${shown(apiVersion)} ${shown(kind)}`
+}
+
+type Reader = (value: unknown, name: string) => { sources: Source[] } | { problem: string }
+
+/** A pod, or the pods of a Ray resource. */
+function resourceOf(value: unknown, name: string): ReturnType<Reader> {
+  if (!isObject(value) || !isRayResource(value)) {
+    return podOf(
+      value,
+      name,
+      'v1 Pod, ray.io resource, List or admission.k8s.io/v1 AdmissionReview'
+    )
+  }
+  const { kind } = value as { kind: string }
+  const found = podsOfResource(value)
+  if ('problem' in found) return { problem: `${kind}: ${found.problem}` }
+  return {
+    sources: found.pods.map(({ role, pod, headServices }) => ({
+      name: `${name}, ${kind} ${plain(found.name)}, ${plain(role)}`,
+      review: reviewOf(pod as unknown as Members),
+      ...(headServices === undefined ? {} : { headServices })
+    }))
+  }
 }
 
 /** The pods of a document alone, for what needs no review. */
@@ -34,46 +71,53 @@ export function podsOf({
   value,
   number
 }: Document): { pods: { name: string; pod: unknown }[] } | { problem: string } {
-  const found =
-    isObject(value) && (value.kind === 'List' || value.kind === 'PodList')
-      ? itemsOf(value, `document ${number}`)
-      : podOf(value, `document ${number}`)
+  const name = `document ${number}`
+  const read: Reader = (item, at) => {
+    const found = podOf(item, at, 'v1 Pod or List of Pods')
+    const isRay = isObject(item) && (rayResources as readonly unknown[]).includes(item.kind)
+    return 'problem' in found && isRay
+      ? { problem: `${found.problem}; rayguard dry-run shows what becomes of it` }
+      : found
+  }
+  const found = isObject(value) && isList(value) ? itemsOf(value, name, read) : read(value, name)
   if ('problem' in found) return found
   return { pods: found.sources.map(({ name, review }) => ({ name, pod: review.request.object })) }
 }
 
-function podOf(value: unknown, name: string): ReturnType<typeof sourcesOf> {
+function podOf(value: unknown, name: string, expected: string): ReturnType<Reader> {
   if (!isObject(value)) return { problem: 'an object with apiVersion and kind was expected' }
   const { apiVersion, kind } = value
   if (kind === 'Pod' && apiVersion === 'v1') return { sources: [{ name, review: reviewOf(value) }] }
   const found = `found ${shown(apiVersion)} ${shown(kind)}`
-  const advice = rayKinds.includes(kind as string)
-    ? '; rayguard dry-run shows what becomes of it'
-    : ''
-  return { problem: `v1 Pod or List of Pods was expected, ${found}${advice}` }
+  return { problem: `${expected} was expected, ${found}` }
 }
 
-function itemsOf(list: Members, name: string): ReturnType<typeof sourcesOf> {
+function isList({ kind }: Members): boolean {
+  return (
+    typeof kind === 'string' && /^(Pod|RayCluster|RayJob|RayService|RayCronJob)?List$/.test(kind)
+  )
+}
+
+function itemsOf(list: Members, name: string, read: Reader): ReturnType<Reader> {
   if (!Array.isArray(list.items)) return { problem: 'items must be a list' }
   const sources: Source[] = []
+  const kind = String(list.kind).slice(0, -'List'.length)
   for (const [index, item] of list.items.entries()) {
     // The items of a PodList carry neither kind nor apiVersion.
-    const pod: unknown =
-      list.kind === 'PodList' && isObject(item) ? { apiVersion: 'v1', kind: 'Pod', ...item } : item
-    const problem = isObject(pod) ? podProblem(pod) : 'an object was expected'
-    if (problem !== undefined) return { problem: `items[${index}]: ${problem}` }
-    sources.push({ name: `${name}, item ${index + 1}`, review: reviewOf(pod as Members) })
+    const whole: unknown =
+      kind !== '' && isObject(item) ? { apiVersion: list.apiVersion ?? 'v1', kind, ...item } : item
+    const found = isObject(whole)
+      ? read(whole, `${name}, item ${index + 1}`)
+      : { problem: 'an object was expected' }
+    if ('problem' in found) return { problem: `items[${index}]: ${found.problem}` }
+    for (const source of found.sources) sources.push(source)
   }
   return { sources }
 }
 
-function podProblem({ apiVersion, kind }: Members): string | undefined {
-  if (kind === 'Pod' && apiVersion === 'v1') return undefined
-  const found = `found ${shown(apiVersion)} ${shown(kind)}`
-  if (rayKinds.includes(kind as string)) {
-    return `${kind as string} is not read yet, only the pods that KubeRay makes of it; ${found}`
-  }
-  return `v1 Pod, List of pods or admission.k8s.io/v1 AdmissionReview was expected, ${found}`
+/** A name of somebody else's in a line of ours. */
+function plain(name: string): string {
+  return /^[\w.-]+(?: [\w.-]+)*$/.test(name) && name.length <= 253 ? name : quote(name)
 }
 
 /** As the API server would ask about the pod. */

@@ -21,7 +21,7 @@ export interface RayPod {
 
 export const clusterLabel = 'ray.io/cluster'
 export const nodeTypeLabel = 'ray.io/node-type'
-const groupLabel = 'ray.io/group'
+export const groupLabel = 'ray.io/group'
 const originNameLabel = 'ray.io/originated-from-cr-name'
 const originKindLabel = 'ray.io/originated-from-crd'
 /** Set by the Job controller; the second is its name before Kubernetes 1.27, still written. */

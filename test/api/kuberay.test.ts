@@ -13,6 +13,7 @@ import {
 } from '../support/cluster.ts'
 import { makeCa } from '../support/cluster-certificates.ts'
 import { checkCertificate, checkInjected, checkRestricted } from '../support/cluster-checks.ts'
+import { checkForetold } from '../support/cluster-foretold.ts'
 import { type PlayedKubelet, playKubelet } from '../support/cluster-kubelet.ts'
 import { type RunningRayguard, startRayguard } from '../support/cluster-rayguard.ts'
 import { record } from '../support/cluster-recording.ts'
@@ -207,6 +208,11 @@ async function playCase(t: Test, stage: Stage, each: Case, network: number): Pro
     })
   }
   t.strictSame(counts(pods), { worker: 0, submitter: 0, other: 0, ...each.pods }, 'no other pods')
+  checkForetold(t, {
+    objects,
+    reviews: reviews.filter(({ request }) => request.namespace === each.name),
+    headServices: each.headNames?.(cluster) ?? [`${cluster}-head-svc`]
+  })
 }
 
 async function playRedisCleanup(t: Test, stage: Stage, network: number): Promise<void> {

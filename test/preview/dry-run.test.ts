@@ -125,9 +125,14 @@ t.test('what is wrong is named with document, line and column', async t => {
   const pod = JSON.stringify(headPod())
   const rows: [string, string, object][] = [
     [
-      'a kind to come',
+      'half a Ray resource',
       `${pod}\n---\napiVersion: ray.io/v1\nkind: RayCluster\n`,
-      { document: 2, line: 3, column: 1, message: /RayCluster is not read yet/ }
+      {
+        document: 2,
+        line: 3,
+        column: 1,
+        message: /RayCluster: metadata must be an object, found nothing/
+      }
     ],
     [
       'another kind',
