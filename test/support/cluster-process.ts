@@ -32,6 +32,7 @@ export interface ServeOptions {
   port?: number
   /** Of its files; by default that of the component. */
   name?: string
+  environment?: Record<string, string>
   /** Beside listeners, kubeconfig and shutdown. */
   settings: Record<string, object>
   /** A module that is loaded into the process before the program. */
@@ -71,7 +72,7 @@ export async function startServe(api: ClusterApi, options: ServeOptions): Promis
   await writeFile(file, text)
   const loaded = preload === undefined ? [] : ['--import', preload]
   const child = spawn(process.execPath, [...loaded, 'dist/rayguard.js', 'serve'], {
-    env: { PATH: process.env.PATH, RAYGUARD_CONFIG: file },
+    env: { ...options.environment, PATH: process.env.PATH, RAYGUARD_CONFIG: file },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const logFile = join(folder, `${name}.log`)

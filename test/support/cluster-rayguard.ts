@@ -32,7 +32,8 @@ const image = 'registry.test/rayguard:0.1.0'
 export async function startRayguard(
   api: ClusterApi,
   folder: string,
-  settings: Record<string, object> = {}
+  settings: Record<string, object> = {},
+  environment: Record<string, string> = {}
 ): Promise<RunningRayguard> {
   const objects = await readManifest()
   await createRights(api)
@@ -47,6 +48,7 @@ export async function startRayguard(
     startServe(api, {
       folder,
       component,
+      environment,
       ...(component === 'enrollment' ? { port } : {}),
       settings: {
         serving: { kind: 'files', ...serving },

@@ -17,6 +17,22 @@ rules:
     resources: [{ group: '', resources: [pods, pods/ephemeralcontainers] }]
   - level: None
 YAML
+  # the client certificate that it shows to a webhook that asks for one, whichever it is
+  cat >"$state/admission.yaml" <<YAML
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: MutatingAdmissionWebhook
+    configuration:
+      apiVersion: apiserver.config.k8s.io/v1
+      kind: WebhookAdmissionConfiguration
+      kubeConfigFile: $pki/webhooks.kubeconfig
+YAML
+  cat >"$pki/webhooks.kubeconfig" <<YAML
+apiVersion: v1
+kind: Config
+users: [{ name: '*', user: { client-certificate: $pki/webhooks.crt, client-key: $pki/webhooks.key } }]
+YAML
   local client="http://127.0.0.1:$etcd_port" peer="http://127.0.0.1:$etcd_peer_port"
   start etcd etcd --name member --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$client" --advertise-client-urls "$client" \
@@ -34,6 +50,7 @@ YAML
     --service-account-signing-key-file="$pki/service-accounts.key" --service-cluster-ip-range=10.96.0.0/16 \
     --allow-privileged=true --kubelet-preferred-address-types=InternalIP \
     --kubelet-client-certificate="$pki/kubelet-client.crt" --kubelet-client-key="$pki/kubelet-client.key" \
+    --admission-control-config-file="$state/admission.yaml" \
     --audit-policy-file="$state/audit-policy.yaml" --audit-log-path="$state/audit.log"
   await 120 'the API server' kubectl get --raw /readyz
   start kube-controller-manager kube-controller-manager --kubeconfig="$pki/controller-manager.kubeconfig" --secure-port=0 \
@@ -46,8 +63,9 @@ YAML
 cluster_certificates() {
   local address=$1 server=$2 user
   mkdir -m 700 "$pki"
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj /CN=test-cluster \
-    -keyout "$pki/ca.key" -out "$pki/ca.crt" 2>/dev/null
+  authority ca
+  # signs nothing else: whoever has a certificate of it may ask the webhook
+  authority webhooks-ca
   certificate apiserver /CN=kube-apiserver \
     "IP:127.0.0.1,IP:$address,IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc"
   certificate kubelet "/O=system:nodes/CN=system:node:node" "DNS:node,IP:$network.1"
@@ -55,6 +73,7 @@ cluster_certificates() {
   certificate admin /O=system:masters/CN=admin DNS:admin
   certificate controller-manager /CN=system:kube-controller-manager DNS:controller-manager
   certificate scheduler /CN=system:kube-scheduler DNS:scheduler
+  certificate webhooks /CN=kube-apiserver DNS:kube-apiserver webhooks-ca
   certificate proxy /CN=system:kube-proxy DNS:proxy
   openssl genrsa -out "$pki/service-accounts.key" 2048 2>/dev/null
   openssl rsa -in "$pki/service-accounts.key" -pubout -out "$pki/service-accounts.pub" 2>/dev/null
@@ -63,11 +82,18 @@ cluster_certificates() {
   done
 }
 
-# certificate NAME SUBJECT ALTERNATIVE-NAMES
+# authority NAME
+authority() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj "/CN=test-cluster-$1" \
+    -keyout "$pki/$1.key" -out "$pki/$1.crt" 2>/dev/null
+}
+
+# certificate NAME SUBJECT ALTERNATIVE-NAMES [AUTHORITY]
 certificate() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$2" \
     -keyout "$pki/$1.key" -out "$pki/$1.csr" 2>/dev/null
-  openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -days 7 -out "$pki/$1.crt" \
+  local authority=$pki/${4:-ca}
+  openssl x509 -req -in "$pki/$1.csr" -CA "$authority.crt" -CAkey "$authority.key" -CAcreateserial -days 7 -out "$pki/$1.crt" \
     -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$3") 2>/dev/null
   rm "$pki/$1.csr"
 }
