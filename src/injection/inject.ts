@@ -2,7 +2,7 @@
  * Decides what becomes of one pod: the parts that it gets, or why it is refused.
  *
  * Pure: the same pod, request and settings give the same answer. Never reads `status` or an annotation of ours to decide,
- * never takes away or overwrites what the pod's author wrote, and never lets a pod opt out.
+ * never drops or loosens what the pod's author wrote, says what it tightens, and never lets a pod opt out.
  */
 import type { Container, Pod } from '../kubernetes/objects.ts'
 import { classify, type RayPod } from '../ray/classify.ts'

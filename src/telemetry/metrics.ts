@@ -32,6 +32,8 @@ export type CertificateName =
 export interface Metrics {
   admission(observation: AdmissionObservation): void
   admissionDuration(seconds: number): void
+  /** A pod that still violates Pod Security `restricted`; `checks`: ids, each once. */
+  violations(checks: Iterable<string>): void
   issuance(observation: IssuanceObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
@@ -70,6 +72,12 @@ export function createMetrics(options: { version: string }): Metrics {
     name: 'rayguard_admission_duration_seconds',
     help: 'Time to decide on an admission review, without the network.',
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    registers
+  })
+  const violations = new Counter({
+    name: 'rayguard_pod_security_violations_total',
+    help: 'Pods that violate a check of Pod Security restricted after what could be mended, whatever became of them.',
+    labelNames: ['check'],
     registers
   })
   const issuances = new Counter({
@@ -123,12 +131,16 @@ export function createMetrics(options: { version: string }): Metrics {
   const kinds = bounded()
   const admissionCodes = bounded()
   const issuanceCodes = bounded()
+  const violatedChecks = bounded()
 
   return {
     admission({ kind, code }) {
       admissions.inc({ kind: kinds(kind), code: admissionCodes(code) })
     },
     admissionDuration: seconds => admissionSeconds.observe(seconds),
+    violations(checks) {
+      for (const check of checks) violations.inc({ check: violatedChecks(check) })
+    },
     issuance({ code, seconds }) {
       issuances.inc({ code: issuanceCodes(code) })
       issuanceSeconds.observe({ result: code === 'Issued' ? 'issued' : 'refused' }, seconds)

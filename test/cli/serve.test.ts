@@ -11,7 +11,7 @@ import { command, serveCommand } from '../../src/cli/serve.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import type { Namespace } from '../../src/kubernetes/objects.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
-import { headPod, review } from '../support/builders.ts'
+import { headPod, review, workerPod } from '../support/builders.ts'
 import { captureIo } from '../support/cli.ts'
 import { openssl } from '../support/cluster-certificates.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
@@ -216,6 +216,9 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
   )
   const patch = Buffer.from(String(admitted.json.response?.patch), 'base64').toString('utf8')
   t.match(patch, /rayguard-enroll[\s\S]*RAYGUARD_SERVER_CA/, 'with the init container')
+  const root = workerPod({ ray: { securityContext: { runAsUser: 0 } } })
+  const violating = await post(webhook as number, '/mutate', review(root))
+  t.match(String(violating.json.response?.warnings), /runAsUser=0/, 'what it cannot mend is said')
 
   const [address = ''] = (pod.status?.podIPs ?? []).map(({ ip }) => ip)
   const token = standIn.issueToken(pod)
@@ -275,6 +278,7 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
   const metrics = (await get(ops as number, '/metrics')).text
   for (const line of [
     'rayguard_admissions_total{kind="head",code="Allowed"} 1',
+    'rayguard_pod_security_violations_total{check="runAsUser"} 1',
     'rayguard_certificate_requests_total{code="Issued"} 1',
     'rayguard_certificate_requests_total{code="SourceAddress"} 1',
     'rayguard_http_replies_total{listener="enrollment",status="201"} 1',

@@ -138,6 +138,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   metrics.admission({ kind: 'head', code: 'Allowed' })
   metrics.admission({ kind: 'head', code: 'Allowed' })
   metrics.admission({ kind: 'worker', code: 'HostNetwork' })
+  metrics.violations(new Set(['runAsUser', 'hostPorts']))
   metrics.admissionDuration(0.0007)
   metrics.issuance({ code: 'Issued', seconds: 0.02 })
   metrics.issuance({ code: 'PodNotFound', seconds: 0.2 })
@@ -151,6 +152,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
     'rayguard_info{version="1.2.3"} 1',
     'rayguard_admissions_total{kind="head",code="Allowed"} 2',
     'rayguard_admissions_total{kind="worker",code="HostNetwork"} 1',
+    'rayguard_pod_security_violations_total{check="hostPorts"} 1',
     'rayguard_admission_duration_seconds_bucket{le="0.001"} 1',
     'rayguard_certificate_requests_total{code="Issued"} 1',
     'rayguard_certificate_requests_total{code="PodNotFound"} 1',

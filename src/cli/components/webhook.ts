@@ -93,6 +93,8 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
 function observe(outcome: AdmissionOutcome, { metrics, log }: Surroundings): void {
   const { allowed, kind, code, reason, operations, modes, requestUid, namespace, dryRun } = outcome
   metrics.admission({ kind, code: allowed ? 'Allowed' : (code ?? 'Refused') })
+  const violated = outcome.findings.filter(finding => finding.kind === 'violation')
+  metrics.violations(new Set(violated.map(({ id }) => id)))
   const findings = outcome.findings.slice(0, 20).map(finding => finding.id)
   const line = { kind, code, namespace, requestUid, modes, operations, findings, dryRun }
   if (allowed) log[operations > 0 ? 'info' : 'debug'](line, 'pod admitted')
