@@ -40,6 +40,7 @@ function podProblem(pod: unknown): Problem {
   return (
     textMapProblem(pod.metadata.labels, 'metadata.labels') ??
     textMapProblem(pod.metadata.annotations, 'metadata.annotations') ??
+    itemsProblem(pod.metadata.ownerReferences, 'metadata.ownerReferences', undefined, false) ??
     specProblem(pod.spec)
   )
 }

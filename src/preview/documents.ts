@@ -6,7 +6,7 @@
  */
 import { LineCounter, parseDocument, type ScalarTag } from 'yaml'
 import { scanJson } from './json-scan.ts'
-import { type Place, placeOf } from './place.ts'
+import { createPlaces, type Place } from './place.ts'
 
 export interface Document {
   /** From one. */
@@ -26,6 +26,7 @@ export function readDocuments(
   text: string
 ): { documents: Document[] } | { problem: DocumentProblem } {
   const documents: Document[] = []
+  const placeOf = createPlaces(text)
   let offset = 0
   for (;;) {
     offset = nextDocument(text, offset)
@@ -34,12 +35,12 @@ export function readDocuments(
     const end = text[offset] === '{' ? undefined : endOfYaml(text, offset)
     const read = end === undefined ? readJson(text, offset) : readYaml(text, offset, end)
     if ('problem' in read) {
-      const place = placeOf(text, read.offset)
+      const place = placeOf(read.offset)
       return { problem: { document: number, ...place, message: read.problem } }
     }
     // A document of comments alone is none.
     if (read.value !== null) {
-      documents.push({ number, place: placeOf(text, offset), value: read.value })
+      documents.push({ number, place: placeOf(offset), value: read.value })
     }
     offset = read.end
   }

@@ -5,8 +5,20 @@ export interface Place {
   column: number
 }
 
-export function placeOf(text: string, offset: number): Place {
-  const before = text.slice(0, offset)
-  const lineStart = before.lastIndexOf('\n') + 1
-  return { line: before.split('\n').length, column: offset - lineStart + 1 }
+/** Asked from the front to the back it reads the text once, however often it is asked. */
+export function createPlaces(text: string): (offset: number) => Place {
+  let line = 1
+  let lineStart = 0
+  return offset => {
+    if (offset < lineStart) {
+      line = 1
+      lineStart = 0
+    }
+    for (;;) {
+      const end = text.indexOf('\n', lineStart)
+      if (end === -1 || end >= offset) return { line, column: offset - lineStart + 1 }
+      line += 1
+      lineStart = end + 1
+    }
+  }
 }

@@ -889,6 +889,10 @@ t.test('odd shapes are refused with their place, and never crash (36)', async t 
       metadata: { labels: { a: 1 } },
       spec: { containers: [{ name: 'a' }] }
     },
+    'owners that are none': {
+      metadata: { ownerReferences: {} },
+      spec: { containers: [{ name: 'a' }] }
+    },
     'labels that are a list': { metadata: { labels: [] }, spec: { containers: [{ name: 'a' }] } }
   }
   const container: Record<string, unknown> = {

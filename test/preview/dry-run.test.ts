@@ -14,6 +14,7 @@ import type { Pod } from '../../src/kubernetes/objects.ts'
 import { readDocuments } from '../../src/preview/documents.ts'
 import { dryRun } from '../../src/preview/dry-run.ts'
 import { scanJson } from '../../src/preview/json-scan.ts'
+import { createPlaces } from '../../src/preview/place.ts'
 import { applied } from '../support/api-server.ts'
 import { headPod, injectionSettings, review, submitterPod, workerPod } from '../support/builders.ts'
 import { enrolledPods } from '../support/kuberay-pods.ts'
@@ -345,4 +346,24 @@ t.test('as a program', async t => {
     )
   })
   t.match(output, /^\[\{"op":"add","path":"\/spec\/initContainers"/, 'prints a patch')
+})
+
+t.test('a place is the same, in whatever order places are asked for', async t => {
+  const text = 'a\n\nbc\r\nd'
+  const wanted = [...text, ''].map((_, offset) => {
+    const before = text.slice(0, offset).split('\n')
+    return { line: before.length, column: (before.at(-1) ?? '').length + 1 }
+  })
+  const forwards = createPlaces(text)
+  t.strictSame(
+    wanted.map((_, offset) => forwards(offset)),
+    wanted,
+    'forwards'
+  )
+  const backwards = createPlaces(text)
+  t.strictSame(
+    wanted.map((_, index) => backwards(wanted.length - 1 - index)).reverse(),
+    wanted,
+    'backwards'
+  )
 })
