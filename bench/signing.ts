@@ -1,6 +1,6 @@
 /** How much the whole of a leaf costs beside the one signature that nobody can save: `authority.issue` against `sign`. */
 import { generateKeyPairSync, sign } from 'node:crypto'
-import type { LeafRequest } from '../src/authority/authority.ts'
+import type { LeafContent } from '../src/authority/authority.ts'
 import { readSinglePem } from '../src/x509/pem.ts'
 import { type Ca, createCa, headNames, type KeyKind } from './certificates.ts'
 import { compare, type Report, ratePerSecond } from './harness.ts'
@@ -26,7 +26,7 @@ export async function run(report: Report): Promise<void> {
   }
 }
 
-function leafRequest(): LeafRequest {
+function leafRequest(): LeafContent {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return {
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
@@ -37,7 +37,7 @@ function leafRequest(): LeafRequest {
 }
 
 /** As long as what is signed of such a leaf: all but the signature and the outer frame. */
-async function bytesLikeThose(ca: Ca, request: LeafRequest): Promise<Uint8Array> {
+async function bytesLikeThose(ca: Ca, request: LeafContent): Promise<Uint8Array> {
   const { certificate } = await ca.issuer.issue(request)
   const der = readSinglePem(certificate, 'CERTIFICATE') ?? new Uint8Array()
   const signatureBytes = sign('sha256', der, ca.key).length

@@ -5,7 +5,7 @@
  */
 import type { CertificateNames } from '../x509/names.ts'
 
-export interface LeafRequest {
+export interface LeafContent {
   /** DER, SubjectPublicKeyInfo. */
   publicKey: Uint8Array
   /** DER, the whole PKCS#10 request, for authorities that forward it. */
@@ -13,6 +13,17 @@ export interface LeafRequest {
   names: CertificateNames
   /** What the setting asks for; the authority shortens it to the end of its own chain. */
   lifetimeSeconds: number
+}
+
+export interface LeafRequest extends LeafContent {
+  /** Whose pod it is, as the Kubernetes API has confirmed. */
+  rayCluster: RayClusterReference
+}
+
+export interface RayClusterReference {
+  namespace: string
+  name: string
+  uid: string
 }
 
 export interface IssuedCertificate {
@@ -24,6 +35,34 @@ export interface IssuedCertificate {
   serialNumber: string
   notBefore: Date
   notAfter: Date
+}
+
+/** For the CA of one Ray cluster, whose key is ours. */
+export interface IntermediateRequest {
+  /** DER, SubjectPublicKeyInfo. */
+  publicKey: Uint8Array
+  /** DER, PKCS#10 by that key: subject, CA:TRUE and path length 0, for authorities that forward it. */
+  csr: Uint8Array
+  /** The whole subject is this CN and O=Rayguard. */
+  commonName: string
+  lifetimeSeconds: number
+  rayCluster: RayClusterReference
+}
+
+export interface IntermediateAuthority {
+  /** Why it signs no CA, as far as is known before it is asked (RFC 5280 §4.2.1.9, §4.2.1.10). */
+  problem(): string | undefined
+  /** PEM of the intermediate alone. Throws {@link AuthorityError}. The caller checks what it gets. */
+  issue(request: IntermediateRequest): Promise<string>
+}
+
+/** Seals what is stored outside, by a key that never leaves the authority. */
+export interface KeyProtection {
+  /** Such as `vault-transit`. */
+  kind: string
+  /** `context` is bound to the result: it opens under no other. Throws {@link AuthorityError}. */
+  seal(plain: Uint8Array, context: string): Promise<Uint8Array>
+  open(sealed: Uint8Array, context: string): Promise<Uint8Array>
 }
 
 export interface AuthorityDescription {
@@ -41,6 +80,10 @@ export interface Authority {
   /** Throws {@link AuthorityError}. */
   issue(request: LeafRequest): Promise<IssuedCertificate>
   describe(): AuthorityDescription
+  /** Absent where this kind of authority signs no CAs. */
+  readonly intermediates?: IntermediateAuthority
+  /** Absent where the authority holds no key that could seal. */
+  readonly protection?: KeyProtection
   /** Why it cannot be asked at all, if so; for readiness. */
   problem?(): string | undefined
   close(): Promise<void>

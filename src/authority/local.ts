@@ -17,7 +17,7 @@ import {
   type AuthorityDescription,
   AuthorityError,
   type IssuedCertificate,
-  type LeafRequest
+  type LeafContent
 } from './authority.ts'
 import type { SigningKey } from './pem-key.ts'
 
@@ -29,7 +29,7 @@ export interface Sources {
 
 /** What one pair of chain and key does; a reload makes a new one. */
 export interface LocalIssuer {
-  issue(request: LeafRequest): Promise<IssuedCertificate>
+  issue(request: LeafContent): Promise<IssuedCertificate>
   describe(): AuthorityDescription
 }
 
@@ -97,7 +97,7 @@ function wholeSeconds(time: number): Date {
 function encode(
   writer: LeafWriter,
   chain: Chain,
-  request: LeafRequest,
+  request: LeafContent,
   parts: { serialNumber: Uint8Array; notBefore: Date; notAfter: Date }
 ): Uint8Array {
   const keyAlgorithm = publicKeyAlgorithm(request.publicKey)

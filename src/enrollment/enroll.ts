@@ -5,7 +5,12 @@
  * alone: nothing of what the request claims is signed but the public key.
  */
 import { createHash } from 'node:crypto'
-import { type Authority, AuthorityError, type IssuedCertificate } from '../authority/authority.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type IssuedCertificate,
+  type RayClusterReference
+} from '../authority/authority.ts'
 import type { CertificateRequest } from '../contract/enrollment.ts'
 import { createQuota } from '../flow/quota.ts'
 import { createTurns, type Place } from '../flow/turns.ts'
@@ -13,7 +18,7 @@ import { claimedAddresses, sourceFault } from '../identity/addresses.ts'
 import type { Identity } from '../identity/identity.ts'
 import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
 import type { Holder } from '../identity/token.ts'
-import type { Pod } from '../kubernetes/objects.ts'
+import type { Pod, RayCluster } from '../kubernetes/objects.ts'
 import { createLeafCheck } from '../x509/check-leaf.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
@@ -144,7 +149,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (asksOddly) return asksOddly
     if (!knownKeys.claim(csr.spkiSha256, holder.podUid))
       return refuse('KeyReused', 'another pod has shown this key before')
-    return issued(csr, named.names, holder, facts)
+    const reference = referenceOf(rayCluster, holder)
+    return issued(csr, named.names, reference, holder, facts)
   }
 
   /**
@@ -220,12 +226,13 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   async function issued(
     csr: AllowedRequest,
     names: CertificateNames,
+    rayCluster: RayClusterReference,
     holder: Holder,
     facts: EnrollmentFacts
   ): Promise<Decision> {
     const exhausted = quotaFault(holder)
     if (exhausted) return exhausted
-    const signed = await signature(csr, names)
+    const signed = await signature(csr, names, rayCluster)
     if (!signed.allowed) {
       perPod.giveBack(holder.podUid)
       perNamespace.giveBack(holder.namespace)
@@ -256,7 +263,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
 
   async function signature(
     csr: AllowedRequest,
-    names: CertificateNames
+    names: CertificateNames,
+    rayCluster: RayClusterReference
   ): Promise<{ allowed: true; certificate: IssuedCertificate } | (Refusal & { cause?: unknown })> {
     const { lifetimeSeconds } = options
     try {
@@ -264,7 +272,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
         publicKey: csr.publicKey,
         csr: csr.csr,
         names,
-        lifetimeSeconds
+        lifetimeSeconds,
+        rayCluster
       })
       // Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
       const problems = checkLeaf(certificate, {
@@ -286,6 +295,11 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
 function noteHolder(facts: EnrollmentFacts, holder: Holder): void {
   facts.pod = { namespace: holder.namespace, name: holder.podName, uid: holder.podUid }
   if (holder.credentialId !== undefined) facts.credentialId = holder.credentialId
+}
+
+function referenceOf({ metadata }: RayCluster, { namespace }: Holder): RayClusterReference {
+  const { name = '', uid = '' } = metadata
+  return { namespace, name, uid }
 }
 
 function rfc3339(date: Date): string {

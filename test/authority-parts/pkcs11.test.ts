@@ -57,7 +57,8 @@ const request = {
   publicKey: createPublicKey(podKey).export({ type: 'spki', format: 'der' }),
   csr: Buffer.from(createCertificateRequest(podKey)),
   names,
-  lifetimeSeconds: 86_400
+  lifetimeSeconds: 86_400,
+  rayCluster: { namespace: 'team', name: 'demo', uid: 'a3f1' }
 }
 
 /** What enrollment would find; none of it may be wrong. */

@@ -36,6 +36,7 @@ function requestFor(key: KeyObject, changes: Partial<LeafRequest> = {}): LeafReq
     csr: Buffer.from(createCertificateRequest(key)),
     names,
     lifetimeSeconds: 86_400,
+    rayCluster: { namespace: 'team', name: 'demo', uid: 'a3f1' },
     ...changes
   }
 }
