@@ -7,14 +7,12 @@ import { readKnownImage } from '../pod-security/known-images.ts'
 import { coloured, diffOfPods, yamlOf } from '../preview/diff.ts'
 import type { DocumentProblem } from '../preview/documents.ts'
 import { type DryRun, dryRun } from '../preview/dry-run.ts'
+import { type Output, outputs } from '../preview/schemas.ts'
 import { modelledKubeRay } from '../ray/foretold.ts'
 import { errorLine, loadSettings } from '../settings/load.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
 import { inputHelp, readInput, readInputs } from './input.ts'
 import { version } from './version.ts'
-
-const outputs = ['json', 'patch', 'yaml', 'diff'] as const
-type Output = (typeof outputs)[number]
 
 const help = `Usage: rayguard dry-run -f FILE [OPTIONS]
 

@@ -7,12 +7,7 @@ import { enrollContainer } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import { classify } from '../ray/classify.ts'
 import { serviceFqdn } from '../ray/head-service.ts'
-
-export interface CertificatePreview {
-  dnsNames: string[]
-  ipAddresses: string[]
-  usages: string[]
-}
+import type { CertificatePreview } from './schemas.ts'
 
 /** Undefined for a pod that does not enroll. */
 export function certificateOf(

@@ -6,51 +6,19 @@
 import { type Admission, admit } from '../admission/admit.ts'
 import type { RequestedModes } from '../admission/modes.ts'
 import type { AdmissionReview } from '../admission/review.ts'
-import type { Operation } from '../injection/edits.ts'
 import type { InjectionSettings } from '../injection/settings.ts'
 import { refuseOddShape } from '../injection/shape.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import { withDefaults } from '../pod-security/defaults.ts'
 import { evaluate } from '../pod-security/evaluate.ts'
-import type { RayKind } from '../ray/classify.ts'
-import { type CertificatePreview, certificateOf } from './certificate.ts'
+import { certificateOf } from './certificate.ts'
 import { type DocumentProblem, readDocuments } from './documents.ts'
+import type { DryRunResult, PodSecurityReport, Violation } from './schemas.ts'
 import { type Source, sourcesOf } from './sources.ts'
 
 export interface DryRunOptions extends RequestedModes {
   settings: InjectionSettings
   clusterDomain: string
-}
-
-export interface DryRunResult {
-  source: string
-  kind: string
-  node: RayKind
-  allowed: boolean
-  message?: string
-  /** RFC 6902; empty where nothing is changed and where the pod is refused. */
-  patch: Operation[]
-  /** As it would be stored; absent where it is refused. */
-  pod?: unknown
-  warnings: string[]
-  /** Absent where nobody looks at the pod, and where its shape does not let one. */
-  podSecurity?: PodSecurityReport
-  certificate?: CertificatePreview
-}
-
-export interface PodSecurityReport {
-  level: 'restricted'
-  version: 'latest'
-  before: Violation[]
-  /** Absent where the pod is refused. */
-  after?: Violation[]
-}
-
-/** In the words of the API server. */
-export interface Violation {
-  id: string
-  reason: string
-  detail: string
 }
 
 export interface DryRun {

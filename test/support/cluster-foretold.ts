@@ -2,7 +2,8 @@
 import type { Test } from 'tap'
 import type { AdmissionReview } from '../../src/admission/review.ts'
 import type { Container, KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
-import { type DryRunResult, dryRun } from '../../src/preview/dry-run.ts'
+import { dryRun } from '../../src/preview/dry-run.ts'
+import type { DryRunResult } from '../../src/preview/schemas.ts'
 import { injectionSettings } from './builders.ts'
 
 interface Made {
