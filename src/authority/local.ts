@@ -19,6 +19,7 @@ import {
   type IssuedCertificate,
   type LeafContent
 } from './authority.ts'
+import { latestEnd, refuseForeignNames } from './limits.ts'
 import type { SigningKey } from './pem-key.ts'
 
 export interface Sources {
@@ -35,8 +36,6 @@ export interface LocalIssuer {
 
 /** Clocks of nodes differ, and gRPC refuses a certificate from two minutes ahead. */
 const backdatedMs = 5 * 60 * 1000
-/** Ray never reloads: a pod with less than this would only fail later. */
-const shortestSeconds = 60 * 60
 
 export function createLocalIssuer(
   kind: string,
@@ -71,21 +70,13 @@ export function createLocalIssuer(
   }
 }
 
-/** In whole seconds. A leaf that outlives its chain fails in every peer on the day the CA ends. */
+/** In whole seconds. */
 function validity(
   chain: Chain,
   lifetimeSeconds: number,
   now: number
 ): { notBefore: Date; notAfter: Date } {
-  const notAfter = Math.min(now + lifetimeSeconds * 1000, chain.notAfter.getTime())
-  const floorSeconds = Math.min(shortestSeconds, lifetimeSeconds)
-  if (notAfter - now < floorSeconds * 1000 || chain.notBefore.getTime() > now) {
-    throw new AuthorityError(
-      'Invalid',
-      `The CA is valid from ${chain.notBefore.toISOString()} to ${chain.notAfter.toISOString()}, ` +
-        `which leaves less than ${floorSeconds} s for a certificate. Renew the CA.`
-    )
-  }
+  const notAfter = latestEnd(chain, lifetimeSeconds, now)
   const notBefore = Math.max(now - backdatedMs, chain.notBefore.getTime())
   return { notBefore: wholeSeconds(notBefore), notAfter: wholeSeconds(notAfter) }
 }
@@ -104,10 +95,7 @@ function encode(
   if (keyAlgorithm === undefined) {
     throw new AuthorityError('Refused', 'The key is not P-256, P-384 or RSA of 2048 to 4096 bits.')
   }
-  const foreign = request.names.dnsNames.find(name => !chain.permits(name))
-  if (foreign !== undefined) {
-    throw new AuthorityError('Refused', `The name constraints of the CA do not allow ${foreign}.`)
-  }
+  refuseForeignNames(chain, request.names)
   return writer.toBeSigned({
     publicKey: request.publicKey,
     keyAlgorithm,

@@ -1,0 +1,52 @@
+/** What the chain of a CA allows a certificate below it, whoever signs. PURE. */
+import { basicConstraintsOf, nameConstraintsOf } from '../x509/certificate.ts'
+import type { Chain } from '../x509/chain.ts'
+import type { CertificateNames } from '../x509/names.ts'
+import { AuthorityError } from './authority.ts'
+
+/** Ray never reloads: a pod with less than this would only fail later. */
+const shortestSeconds = 60 * 60
+
+/** The least that is signed where so much is asked for. */
+export function floorSeconds(lifetimeSeconds: number): number {
+  return Math.min(shortestSeconds, lifetimeSeconds)
+}
+
+/**
+ * Milliseconds since the epoch. A leaf that outlives its chain fails in every peer on the day the CA ends. Throws
+ * AuthorityError `Invalid` where the chain leaves too little.
+ */
+export function latestEnd(chain: Chain, lifetimeSeconds: number, now: number): number {
+  const end = Math.min(now + lifetimeSeconds * 1000, chain.notAfter.getTime())
+  const floor = floorSeconds(lifetimeSeconds)
+  if (end - now >= floor * 1000 && chain.notBefore.getTime() <= now) return end
+  throw new AuthorityError(
+    'Invalid',
+    `The CA is valid from ${chain.notBefore.toISOString()} to ${chain.notAfter.toISOString()}, ` +
+      `which leaves less than ${floor} s for a certificate. Renew the CA.`
+  )
+}
+
+/** Throws AuthorityError `Refused` for a name that the CA's name constraints exclude. */
+export function refuseForeignNames(chain: Chain, { dnsNames }: CertificateNames): void {
+  const foreign = dnsNames.find(name => !chain.permits(name))
+  if (foreign === undefined) return
+  throw new AuthorityError('Refused', `The name constraints of the CA do not allow ${foreign}.`)
+}
+
+/**
+ * Why no intermediate of a Ray cluster can be below this chain (RFC 5280 §4.2.1.9, §4.2.1.10). Constraints on names would
+ * be lost: pods trust the intermediate alone and look at nothing above it.
+ */
+export function intermediateProblem({ certificates }: Chain): string | undefined {
+  const short = certificates.findIndex(
+    (certificate, above) => (basicConstraintsOf(certificate).pathLength ?? above + 1) <= above
+  )
+  if (short >= 0) {
+    const which = short === 0 ? 'the CA' : `CA ${short} above it`
+    return `the path length of ${which} (${short}) leaves no room for a CA below it`
+  }
+  return certificates.some(certificate => nameConstraintsOf(certificate) !== undefined)
+    ? 'the CA or one above it has name constraints, which pods that trust an intermediate would not see'
+    : undefined
+}
