@@ -129,11 +129,9 @@ function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<
   }
   // A common name is a name too, and some clients still look at it.
   if (leaf.subject.length !== 2) yield problem('Subject', 'The subject is not empty.')
-  const names = namesOf(leaf)
-  const count = (names?.dnsNames.length ?? 0) + (names?.ipAddresses.length ?? 0)
-  const expectedCount = expected.names.dnsNames.length + expected.names.ipAddresses.length
-  if (names === undefined || count !== expectedCount || !equalNames(names, expected.names)) {
-    yield problem('Names', 'The names are not exactly those that the pod may have.')
+  const difference = nameDifference(namesOf(leaf), expected.names)
+  if (difference !== undefined) {
+    yield problem('Names', `The names are not exactly those that the pod may have: ${difference}.`)
   }
   if (!leaf.extensions.get(extensionOids.subjectAlternativeName)?.critical) {
     yield problem('Names', 'The names are not critical although the subject is empty.')
@@ -145,6 +143,26 @@ function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<
     }
   }
   yield* dateProblems(leaf, expected)
+}
+
+const shownNames = 5
+
+/** For people: an administrator looks for the name that a back end has added or dropped. */
+function nameDifference(
+  found: CertificateNames | undefined,
+  expected: CertificateNames
+): string | undefined {
+  if (found === undefined) return 'there are none, or other kinds than host names and addresses'
+  const [had, wanted] = [found, expected].map(names => [...names.dnsNames, ...names.ipAddresses])
+  if (had?.length === wanted?.length && equalNames(found, expected)) return undefined
+  const listed = (names: string[]) => names.slice(0, shownNames).join(' ')
+  const added = had?.filter(name => !wanted?.includes(name)) ?? []
+  const missing = wanted?.filter(name => !had?.includes(name)) ?? []
+  const parts = [
+    ...(added.length > 0 ? [`added ${listed(added)}`] : []),
+    ...(missing.length > 0 ? [`missing ${listed(missing)}`] : [])
+  ]
+  return parts.length > 0 ? parts.join(', ') : 'one of them is there twice'
 }
 
 const understood = new Set<string>([

@@ -336,6 +336,15 @@ t.test('every difference from what was asked for is found', async t => {
   for (const [what, bent, problems] of cases) {
     t.strictSame(codes(opensslLeaf(bent), anchor), problems, what)
   }
+  const changed = `subjectAltName=critical,${sans.slice(15).replace(/DNS:localhost/, 'DNS:evil.example')}`
+  t.match(
+    checkLeaf(
+      { certificate: opensslLeaf({ extensions: [changed] }), trustAnchors: anchor },
+      expected()
+    ),
+    [{ code: 'Names', detail: /added evil\.example, missing localhost/ }],
+    'which name is said'
+  )
   t.strictSame(
     codes(opensslLeaf({ extensions: ['1.2.3.4=ASN1:UTF8:x'] }), anchor),
     [],
