@@ -95,8 +95,11 @@ export type ReloadOutcome =
   /** What was in use goes on. */
   | { loaded: false; reason: string }
 
-/** `Unavailable`: again later. `Refused`: the authority says no to this request. `Invalid`: the CA cannot be used as it is. */
-export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Invalid'
+/**
+ * `Unavailable`: again later. `Refused`: the authority says no, until an administrator changes something. `Denied`: a person
+ * or a policy has looked at this very request and said no, for good. `Invalid`: the CA cannot be used as it is.
+ */
+export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Denied' | 'Invalid'
 
 export class AuthorityError extends Error {
   readonly code: AuthorityErrorCode

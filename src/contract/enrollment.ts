@@ -110,6 +110,10 @@ export const refusals = {
   },
   QuotaExceeded: { status: 503, text: 'Too many certificates in a short time.' },
   ApiUnavailable: { status: 503, text: 'The Kubernetes API does not answer.' },
+  AuthorityDenied: {
+    status: 403,
+    text: 'The certificate authority has denied this certificate request.'
+  },
   AuthorityUnavailable: { status: 503, text: 'The certificate authority does not answer.' },
   NotReady: { status: 503, text: 'The server is not ready.' }
 } as const satisfies Record<string, { status: number; text: string }>

@@ -286,8 +286,10 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
       const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
       return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
     } catch (cause) {
-      const why = cause instanceof AuthorityError ? `${cause.code}: ${cause.message}` : 'a fault'
-      return { ...refuse('AuthorityUnavailable', why), cause }
+      if (!(cause instanceof AuthorityError))
+        return { ...refuse('AuthorityUnavailable', 'a fault'), cause }
+      const code = cause.code === 'Denied' ? 'AuthorityDenied' : 'AuthorityUnavailable'
+      return { ...refuse(code, `${cause.code}: ${cause.message}`), cause }
     }
   }
 }

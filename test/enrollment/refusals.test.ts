@@ -522,6 +522,14 @@ const cases: Case[] = [
       })
   },
   {
+    title: 'an authority whose approver says no',
+    code: 'AuthorityDenied',
+    wishes: stage =>
+      bent(stage, () => {
+        throw new AuthorityError('Denied', 'not this pod')
+      })
+  },
+  {
     title: 'an authority that fails oddly',
     code: 'AuthorityUnavailable',
     wishes: stage =>

@@ -228,7 +228,7 @@ function observe(observation: EnrollmentObservation, { metrics, log }: Surroundi
     return
   }
   const { reason, cause } = outcome
-  const ours = code === 'ApiUnavailable' || code === 'AuthorityUnavailable'
+  const ours = code === 'ApiUnavailable' || code.startsWith('Authority')
   log[ours ? 'error' : 'info'](
     { ...line, reason, ...(cause === undefined ? {} : { err: cause }) },
     'certificate refused'
