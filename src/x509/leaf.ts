@@ -7,10 +7,9 @@
  */
 import { createHash } from 'node:crypto'
 import type { SignatureAlgorithm } from './algorithms.ts'
-import { encodeAlternativeNames, subjectAlternativeNameOid } from './alternative-names.ts'
+import { encodeAlternativeNames } from './alternative-names.ts'
 import {
   bitString,
-  booleanTrue,
   contextTag,
   element,
   objectIdentifier,
@@ -19,6 +18,13 @@ import {
   time,
   unsignedInteger
 } from './der.ts'
+import {
+  authorityKeyIdentifier,
+  criticalExtension,
+  extension,
+  oids,
+  version3
+} from './extensions.ts'
 import type { CertificateNames } from './names.ts'
 import { type PublicKeyAlgorithm, publicKeyBits } from './public-key.ts'
 
@@ -53,22 +59,7 @@ export interface LeafWriter {
   certificate(toBeSigned: Uint8Array, signature: Uint8Array): Uint8Array
 }
 
-const version3 = element(contextTag(0, 'constructed'), unsignedInteger(Uint8Array.of(2)))
 const emptySubject = sequence()
-
-const oids = {
-  subjectKeyIdentifier: objectIdentifier('2.5.29.14'),
-  keyUsage: objectIdentifier('2.5.29.15'),
-  subjectAlternativeName: objectIdentifier(subjectAlternativeNameOid),
-  basicConstraints: objectIdentifier('2.5.29.19'),
-  authorityKeyIdentifier: objectIdentifier('2.5.29.35'),
-  extendedKeyUsage: objectIdentifier('2.5.29.37')
-}
-const critical = booleanTrue()
-const criticalExtension = (oid: Uint8Array, value: Uint8Array): Uint8Array =>
-  sequence(oid, critical, octetString(value))
-const extension = (oid: Uint8Array, value: Uint8Array): Uint8Array =>
-  sequence(oid, octetString(value))
 
 // cA is FALSE by default and therefore not written (RFC 5280 §4.2.1.9).
 const notAnAuthority = criticalExtension(oids.basicConstraints, sequence())
@@ -91,13 +82,7 @@ const serverAlone = extension(
 
 /** What is the same in all certificates of an issuer is encoded once, here. */
 export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
-  const authorityKeyIdentifier =
-    issuer.keyIdentifier === undefined
-      ? new Uint8Array()
-      : extension(
-          oids.authorityKeyIdentifier,
-          sequence(element(contextTag(0, 'primitive'), issuer.keyIdentifier))
-        )
+  const issuerKey = authorityKeyIdentifier(issuer.keyIdentifier)
   const algorithm = issuer.signatureAlgorithm.identifier
   const usages = issuer.usages === 'server' ? serverAlone : serverAndClient
 
@@ -118,7 +103,7 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
             leaf.keyAlgorithm === 'RSA' ? digitalSignatureAndEncipherment : digitalSignature,
             usages,
             extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(leaf.publicKey))),
-            authorityKeyIdentifier,
+            issuerKey,
             // Critical because the subject is empty (RFC 5280 §4.2.1.6).
             criticalExtension(oids.subjectAlternativeName, encodeAlternativeNames(leaf.names))
           )
