@@ -52,6 +52,10 @@ export interface IntermediateRequest {
 export interface IntermediateAuthority {
   /** Why it signs no CA, as far as is known before it is asked (RFC 5280 §4.2.1.9, §4.2.1.10). */
   problem(): string | undefined
+  /** PEM of the CAs of which one signs; absent where the authority has looked at the signature itself. */
+  issuers?(): string
+  /** It cannot set a path length, and leaves it out. */
+  readonly leavesOutPathLength?: boolean
   /** PEM of the intermediate alone. Throws {@link AuthorityError}. The caller checks what it gets. */
   issue(request: IntermediateRequest): Promise<string>
 }
@@ -81,9 +85,9 @@ export interface Authority {
   issue(request: LeafRequest): Promise<IssuedCertificate>
   describe(): AuthorityDescription
   /** Absent where this kind of authority signs no CAs. */
-  readonly intermediates?: IntermediateAuthority
+  readonly intermediates?: IntermediateAuthority | undefined
   /** Absent where the authority holds no key that could seal. */
-  readonly protection?: KeyProtection
+  readonly protection?: KeyProtection | undefined
   /** Why it cannot be asked at all, if so; for readiness. */
   problem?(): string | undefined
   close(): Promise<void>

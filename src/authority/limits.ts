@@ -39,12 +39,11 @@ export function refuseForeignNames(chain: Chain, { dnsNames }: CertificateNames)
  * be lost: pods trust the intermediate alone and look at nothing above it.
  */
 export function intermediateProblem({ certificates }: Chain): string | undefined {
-  const short = certificates.findIndex(
-    (certificate, above) => (basicConstraintsOf(certificate).pathLength ?? above + 1) <= above
-  )
-  if (short >= 0) {
-    const which = short === 0 ? 'the CA' : `CA ${short} above it`
-    return `the path length of ${which} (${short}) leaves no room for a CA below it`
+  for (const [above, certificate] of certificates.entries()) {
+    const { pathLength } = basicConstraintsOf(certificate)
+    if (pathLength === undefined || pathLength > above) continue
+    const which = above === 0 ? 'the CA' : 'a CA above it'
+    return `the path length of ${which} (${pathLength}) leaves no room for a CA below it`
   }
   return certificates.some(certificate => nameConstraintsOf(certificate) !== undefined)
     ? 'the CA or one above it has name constraints, which pods that trust an intermediate would not see'

@@ -5,6 +5,7 @@
  * the answer is the leaf without the CAs above.
  */
 import type { Chain } from '../x509/chain.ts'
+import { intermediateToBeSigned, signedCertificate } from '../x509/intermediate.ts'
 import {
   createLeafWriter,
   type LeafWriter,
@@ -16,10 +17,11 @@ import { publicKeyAlgorithm } from '../x509/public-key.ts'
 import {
   type AuthorityDescription,
   AuthorityError,
+  type IntermediateAuthority,
   type IssuedCertificate,
   type LeafContent
 } from './authority.ts'
-import { latestEnd, refuseForeignNames } from './limits.ts'
+import { intermediateProblem, latestEnd, refuseForeignNames } from './limits.ts'
 import type { SigningKey } from './pem-key.ts'
 
 export interface Sources {
@@ -32,6 +34,7 @@ export interface Sources {
 export interface LocalIssuer {
   issue(request: LeafContent): Promise<IssuedCertificate>
   describe(): AuthorityDescription
+  readonly intermediates: IntermediateAuthority
 }
 
 /** Clocks of nodes differ, and gRPC refuses a certificate from two minutes ahead. */
@@ -41,8 +44,9 @@ export function createLocalIssuer(
   kind: string,
   chain: Chain,
   key: SigningKey,
-  { clock, random }: Sources
+  sources: Sources
 ): LocalIssuer {
+  const { clock, random } = sources
   const writer = createLeafWriter({
     subject: chain.issuing.subject,
     keyIdentifier: chain.keyIdentifier,
@@ -66,7 +70,45 @@ export function createLocalIssuer(
       subject: chain.subject,
       notAfter: chain.notAfter,
       anchorSha256: chain.anchorSha256
-    })
+    }),
+    intermediates: localIntermediates(chain, key, sources)
+  }
+}
+
+/** Those of the issuer that is in use at the moment, which a reload replaces. */
+export function currentIntermediates(issuer: () => LocalIssuer): IntermediateAuthority {
+  return {
+    problem: () => issuer().intermediates.problem(),
+    issue: request => issuer().intermediates.issue(request),
+    issuers: () => issuer().intermediates.issuers?.() ?? ''
+  }
+}
+
+function localIntermediates(
+  chain: Chain,
+  key: SigningKey,
+  { clock, random }: Sources
+): IntermediateAuthority {
+  const problem = intermediateProblem(chain)
+  return {
+    problem: () => problem,
+    issuers: () => chain.trustAnchor,
+    async issue({ publicKey, commonName, lifetimeSeconds }) {
+      if (problem !== undefined) throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+      const toBeSigned = intermediateToBeSigned(
+        {
+          subject: chain.issuing.subject,
+          keyIdentifier: chain.keyIdentifier,
+          signatureAlgorithm: key.algorithm
+        },
+        {
+          ...{ publicKey, commonName, serialNumber: randomSerialNumber(random) },
+          ...validity(chain, lifetimeSeconds, clock())
+        }
+      )
+      const signature = await key.sign(toBeSigned)
+      return encodePem('CERTIFICATE', signedCertificate(toBeSigned, key.algorithm, signature))
+    }
   }
 }
 

@@ -40,6 +40,13 @@ export async function openPatiently(patience: Patience): Promise<Authority> {
     },
     describe: () =>
       found?.describe() ?? { kind, subject: '', notAfter: new Date(0), anchorSha256: '' },
+    // Asked each time: they come with the authority.
+    get intermediates() {
+      return found?.intermediates
+    },
+    get protection() {
+      return found?.protection
+    },
     problem: () => (found === undefined ? `is not there yet: ${fault.message}` : found.problem?.()),
     async close() {
       closed = true

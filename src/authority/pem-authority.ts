@@ -6,7 +6,7 @@
  * symbolic links, which file notifications miss.
  */
 import type { Authority, ReloadOutcome } from './authority.ts'
-import { createLocalIssuer, type LocalIssuer } from './local.ts'
+import { createLocalIssuer, currentIntermediates, type LocalIssuer } from './local.ts'
 import { type AuthorityOptions, defaultPollMs } from './options.ts'
 import { openPem, type PemFiles, type PemTexts, readPemFiles } from './pem-files.ts'
 import { poll } from './poll.ts'
@@ -69,6 +69,7 @@ export async function openPemAuthority(
     namesFrom: 'server',
     issue: request => issuer.issue(request),
     describe: () => issuer.describe(),
+    intermediates: currentIntermediates(() => issuer),
     reload,
     close: stop
   }

@@ -11,7 +11,9 @@ import {
   type TokenAuthority,
   type TokenAuthoritySettings
 } from '../../src/authority/pkcs11/token-authority.ts'
+import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { startStage } from '../support/enrollment-stage.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
@@ -99,6 +101,31 @@ t.test('every kind of key in a token signs what openssl verifies', async t => {
     t.ok(judged.ok, `${kind}: openssl ${judged.output}`)
     await authority.close()
   }
+})
+
+t.test('a key in a token signs the CA of a Ray cluster', async t => {
+  const authority = await openTokenAuthority(settings(), options)
+  const clusterKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const commonName = 'RayCluster a3f1'
+  const asked = {
+    publicKey: createPublicKey(clusterKey).export({ type: 'spki', format: 'der' }),
+    csr: createIntermediateRequest(clusterKey, commonName),
+    commonName,
+    lifetimeSeconds: 86_400,
+    rayCluster: request.rayCluster
+  }
+  t.equal(authority.intermediates?.problem(), undefined, 'nothing is against it')
+  const pem = (await authority.intermediates?.issue(asked)) ?? ''
+  const found = checkIntermediate(pem, {
+    ...{ publicKey: asked.publicKey, commonName, maximumLifetimeSeconds: 86_400 },
+    now: new Date(options.clock()),
+    issuers: authority.intermediates?.issuers?.()
+  })
+  t.strictSame(found, [], 'it is as it was asked for')
+  workshop.write('cluster.crt', pem)
+  const judged = workshop.judge('verify', '-x509_strict', '-CAfile', 'P-256.crt', 'cluster.crt')
+  t.ok(judged.ok, `openssl ${judged.output}`)
+  await authority.close()
 })
 
 t.test('what is wrong is said in words, and the PIN never', async t => {

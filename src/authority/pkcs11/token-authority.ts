@@ -6,7 +6,7 @@
  */
 import { type KeyObject, verify } from 'node:crypto'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../authority.ts'
-import { createLocalIssuer, type LocalIssuer } from '../local.ts'
+import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../local.ts'
 import { type AuthorityOptions, defaultPollMs } from '../options.ts'
 import { readCertificates, readTextFile, usableChain } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
@@ -98,6 +98,7 @@ export async function openTokenAuthority(
     namesFrom: 'server',
     issue: request => issuer.issue(request),
     describe: () => issuer.describe(),
+    intermediates: currentIntermediates(() => issuer),
     reload,
     async close() {
       await stop()
