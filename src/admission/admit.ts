@@ -52,12 +52,16 @@ export function needsLabels({ request }: AdmissionReview, requested: RequestedMo
   return isOurs(request) && modesNeedLabels(requested)
 }
 
-/** `clusterTls`: what the live pods of the pod's RayCluster have; absent where none lives. */
+/**
+ * `clusterTls`: what the live pods of the pod's RayCluster have; absent where none lives. `lifetimeNotice`: what enrollment
+ * will say of the namespace's label, told early.
+ */
 export function admit(
   review: AdmissionReview,
   requested: RequestedModes,
   settings: InjectionSettings,
-  clusterTls?: ClusterTls
+  clusterTls?: ClusterTls,
+  lifetimeNotice?: string
 ): Admission {
   const { request } = review
   if (!isOurs(request)) return letThrough(request)
@@ -65,12 +69,19 @@ export function admit(
   if ('problem' in resolved) return refuseRequest(review, 'NamespaceLabel', resolved.problem)
   const { modes } = resolved
   const asked = injectionRequest(request, modes, clusterTls)
-  const injection = inject(request.object as Pod, asked, settings)
+  const injection = noticed(inject(request.object as Pod, asked, settings), lifetimeNotice)
   return {
     answer: answer(response(request, modes, injection)),
     outcome: outcome(request, modes, injection),
     injection
   }
+}
+
+/** Only a pod that will ask for a certificate is told. */
+function noticed(injection: Injection, reason: string | undefined): Injection {
+  if (reason === undefined || !injection.allowed || injection.tls !== 'rayguard') return injection
+  const notice: Finding = { kind: 'notice', id: 'LifetimeLabel', reason }
+  return { ...injection, findings: [...injection.findings, notice] }
 }
 
 /** A refusal that does not come from the pod itself. */

@@ -108,6 +108,11 @@ export const refusals = {
     status: 422,
     text: 'The certificate request asks for other names than the pod may have.'
   },
+  // Again: the pod goes on as soon as the label is put right.
+  LifetimeLabel: {
+    status: 503,
+    text: 'The label rayguard.dev/certificate-lifetime of the namespace is not a duration like 30d; its administrator has to correct it.'
+  },
   QuotaExceeded: { status: 503, text: 'Too many certificates in a short time.' },
   ApiUnavailable: { status: 503, text: 'The Kubernetes API does not answer.' },
   AuthorityDenied: {

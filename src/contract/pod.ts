@@ -53,6 +53,7 @@ export const netrcSecretAnnotation = 'rayguard.dev/netrc-secret'
 export const tlsLabel = 'rayguard.dev/tls'
 export const podSecurityLabel = 'rayguard.dev/pod-security'
 export const pausedLabel = 'rayguard.dev/paused'
+export const certificateLifetimeLabel = 'rayguard.dev/certificate-lifetime'
 
 /** Pod Security for what remains after tightening: refuse it, warn, note it for the audit log, or do no Pod Security work. */
 export const podSecurityModes = ['enforce', 'warn', 'audit', 'off'] as const

@@ -5,12 +5,7 @@
  * alone: nothing of what the request claims is signed but the public key.
  */
 import { createHash } from 'node:crypto'
-import {
-  type Authority,
-  AuthorityError,
-  type IssuedCertificate,
-  type RayClusterReference
-} from '../authority/authority.ts'
+import type { Authority, LeafRequest, RayClusterReference } from '../authority/authority.ts'
 import type { CertificateRequest } from '../contract/enrollment.ts'
 import { createQuota } from '../flow/quota.ts'
 import { createTurns, type Place } from '../flow/turns.ts'
@@ -19,11 +14,11 @@ import type { Identity } from '../identity/identity.ts'
 import { type Proof, type Refusal, refuse } from '../identity/refusal.ts'
 import type { Holder } from '../identity/token.ts'
 import type { Pod, RayCluster } from '../kubernetes/objects.ts'
-import { createLeafCheck } from '../x509/check-leaf.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { createKnownKeys } from './keys.ts'
 import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
+import { createSigning } from './signature.ts'
 
 export interface EnrollmentRequest extends CertificateRequest {
   /** The header as it came. */
@@ -38,7 +33,8 @@ export interface EnrollmentOptions {
   identity: Identity
   authority: Authority
   checkSourceAddress: boolean
-  lifetimeSeconds: number
+  /** Of the certificates of a namespace. Never throws. */
+  lifetimeOf(namespace: string): Promise<Proof<Lifetime>>
   /** Certificates within an hour. */
   quota: { perPod: number; perNamespace: number }
   /** Requests that wait for their address, and for how long. Default 500 and 3 s; 0 answers at once. */
@@ -49,6 +45,12 @@ export interface EnrollmentOptions {
   atWork?: number
   /** Milliseconds since the epoch. */
   clock: () => number
+}
+
+export interface Lifetime {
+  seconds: number
+  /** What people should know of the namespace's label. */
+  notice?: string
 }
 
 export interface Enrollment {
@@ -73,7 +75,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   // Sixty-four that end soon serve a burst sooner than a thousand that all end last, and hold less memory meanwhile.
   const gate = createTurns({ atOnce: options.atWork ?? 64, waiting: maximumConcurrent })
   const knownKeys = createKnownKeys()
-  const checkLeaf = createLeafCheck()
+  const sign = createSigning(authority, clock)
   let concurrent = 0
   let held = 0
 
@@ -149,8 +151,12 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (asksOddly) return asksOddly
     if (!knownKeys.claim(csr.spkiSha256, holder.podUid))
       return refuse('KeyReused', 'another pod has shown this key before')
-    const reference = referenceOf(rayCluster, holder)
-    return issued(csr, named.names, reference, holder, facts)
+    const lifetime = await options.lifetimeOf(holder.namespace)
+    noteLifetime(facts, lifetime)
+    if (!lifetime.allowed) return lifetime
+    const { publicKey, csr: bytes } = csr
+    const asked = { publicKey, csr: bytes, names: named.names, lifetimeSeconds: lifetime.seconds }
+    return issued({ ...asked, rayCluster: referenceOf(rayCluster, holder) }, holder, facts)
   }
 
   /**
@@ -224,15 +230,13 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   }
 
   async function issued(
-    csr: AllowedRequest,
-    names: CertificateNames,
-    rayCluster: RayClusterReference,
+    asked: LeafRequest,
     holder: Holder,
     facts: EnrollmentFacts
   ): Promise<Decision> {
     const exhausted = quotaFault(holder)
     if (exhausted) return exhausted
-    const signed = await signature(csr, names, rayCluster)
+    const signed = await sign(asked)
     if (!signed.allowed) {
       perPod.giveBack(holder.podUid)
       perNamespace.giveBack(holder.namespace)
@@ -260,43 +264,18 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     perPod.giveBack(podUid)
     return { ...refuse('QuotaExceeded', 'of the namespace'), retryAfterSeconds: namespaceWait }
   }
-
-  async function signature(
-    csr: AllowedRequest,
-    names: CertificateNames,
-    rayCluster: RayClusterReference
-  ): Promise<{ allowed: true; certificate: IssuedCertificate } | (Refusal & { cause?: unknown })> {
-    const { lifetimeSeconds } = options
-    try {
-      const certificate = await authority.issue({
-        publicKey: csr.publicKey,
-        csr: csr.csr,
-        names,
-        lifetimeSeconds,
-        rayCluster
-      })
-      // Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
-      const problems = checkLeaf(certificate, {
-        publicKey: csr.publicKey,
-        names,
-        now: new Date(clock()),
-        maximumLifetimeSeconds: lifetimeSeconds
-      })
-      if (problems.length === 0) return { allowed: true, certificate }
-      const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
-      return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
-    } catch (cause) {
-      if (!(cause instanceof AuthorityError))
-        return { ...refuse('AuthorityUnavailable', 'a fault'), cause }
-      const code = cause.code === 'Denied' ? 'AuthorityDenied' : 'AuthorityUnavailable'
-      return { ...refuse(code, `${cause.code}: ${cause.message}`), cause }
-    }
-  }
 }
 
 function noteHolder(facts: EnrollmentFacts, holder: Holder): void {
   facts.pod = { namespace: holder.namespace, name: holder.podName, uid: holder.podUid }
   if (holder.credentialId !== undefined) facts.credentialId = holder.credentialId
+}
+
+/** Whether it waits for the label or lives shorter than that says: people are told. */
+function noteLifetime(facts: EnrollmentFacts, lifetime: Proof<Lifetime>): void {
+  if (lifetime.allowed) {
+    if (lifetime.notice !== undefined) facts.lifetimeLabel = lifetime.notice
+  } else if (lifetime.code === 'LifetimeLabel') facts.lifetimeLabel = lifetime.reason
 }
 
 function referenceOf({ metadata }: RayCluster, { namespace }: Holder): RayClusterReference {

@@ -14,6 +14,8 @@ export interface EnrollmentFacts {
   role?: 'head' | 'worker'
   spkiSha256?: string
   serialNumber?: string
+  /** What people should know of the label of the namespace. */
+  lifetimeLabel?: string
   /** How long the request waited for its address to be visible. */
   heldSeconds?: number
 }
@@ -39,6 +41,7 @@ const retryAfterSeconds: Partial<Record<RefusalCode, number>> = {
   IPConflict: 3,
   HeadNotKnown: 1,
   HeadServiceNotKnown: 2,
+  LifetimeLabel: 10,
   QuotaExceeded: 60,
   ApiUnavailable: 2,
   AuthorityUnavailable: 5,

@@ -16,6 +16,7 @@ export interface Regarding {
 export const eventReasons = [
   'CertificateRefused',
   'CertificateDelayed',
+  'LifetimeLabel',
   'LeftWithoutTLS',
   'CertificateNearItsEnd'
 ] as const
@@ -57,6 +58,14 @@ export function certificateDelayed(
     ...shownAt(of),
     ...{ reason: 'CertificateDelayed', type: 'Warning', action: 'Enroll', key: code },
     note: `Pod ${of.pod.name} has been waiting for its certificate for over ${seconds} s (${code}): ${text} It asks again by itself.`
+  }
+}
+
+/** `text`: what is wrong with the label of the namespace. One a cluster, whichever of its pods asks. */
+export function lifetimeLabel({ pod, cluster = pod }: PodOf, text: string): Occurrence {
+  return {
+    ...{ regarding: cluster, reason: 'LifetimeLabel', type: 'Warning', action: 'Enroll' },
+    ...{ key: text, note: text }
   }
 }
 

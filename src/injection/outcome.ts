@@ -37,6 +37,7 @@ export const noticeIds = [
   'AnnotationIgnored',
   'MeshFirst',
   'SharedProcesses',
+  'LifetimeLabel',
   'Sudo',
   'WindowsNodes'
 ] as const

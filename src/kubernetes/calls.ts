@@ -3,12 +3,13 @@
  */
 import type { Client } from './client.ts'
 import { KubernetesError } from './error.ts'
-import type { KubernetesObject, Pod, Service, TokenReviewStatus } from './objects.ts'
+import type { KubernetesObject, Namespace, Pod, Service, TokenReviewStatus } from './objects.ts'
 import { path } from './path.ts'
 
 export interface Calls {
   reviewToken(token: string, audience: string): Promise<TokenReviewStatus>
   pod(namespace: string, name: string): Promise<Pod | undefined>
+  namespace(name: string): Promise<Namespace | undefined>
   service(namespace: string, name: string): Promise<Service | undefined>
   /** An object of KubeRay's, in the version given or in any other that the cluster serves. */
   rayObject<T extends KubernetesObject>(
@@ -66,6 +67,7 @@ export function createCalls(client: Client): Calls {
         throw new KubernetesError('Invalid', `The API answered a pod without a specification.`)
       return found
     },
+    namespace: name => client.get<Namespace>(path`/api/v1/namespaces/${name}`),
     service: (namespace, name) =>
       client.get<Service>(path`/api/v1/namespaces/${namespace}/services/${name}`),
     async rayObject<T extends KubernetesObject>(namespace: string, reference: RayReference) {

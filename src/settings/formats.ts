@@ -52,7 +52,7 @@ const formats = {
     expected: 'bytes in hexadecimal, like 01 or a1b2',
     accepts: text => /^([0-9a-fA-F]{2}){1,64}$/.test(text)
   },
-  lifetime: durationFormat('1h', '3650d'),
+  lifetime: durationFormat('5m', '3650d'),
   drain: durationFormat('0s', '5m'),
   deadline: durationFormat('1s', '10m'),
   cpu: {

@@ -8,13 +8,17 @@ import { problemsOf, withDefaults } from './check.ts'
 import { type DocumentProblem, readDocument, type SettingsDocument } from './document.ts'
 import { durationSeconds } from './duration.ts'
 import { type Environment, overlayEnvironment } from './environment.ts'
+import { type LifetimeBounds, lifetimeBounds } from './lifetime-bounds.ts'
 import { type Path, pathText, type SchemaNode } from './node.ts'
 import { ruleProblems } from './rules.ts'
 import { type SettingsFile, schema, servingFiles } from './schema.ts'
 
 export type Settings = Omit<SettingsFile, 'serving' | 'enrollment' | 'shutdown'> & {
   serving: Serving
-  enrollment: Omit<SettingsFile['enrollment'], 'lifetime'> & { lifetimeSeconds: number }
+  enrollment: Omit<SettingsFile['enrollment'], 'lifetime' | 'namespaceLifetime'> & {
+    lifetimeSeconds: number
+    namespaceLifetime: LifetimeBounds
+  }
   shutdown: { drainSeconds: number; deadlineSeconds: number }
 }
 
@@ -113,14 +117,18 @@ function startsWith(path: Path, start: Path): boolean {
 
 /** Texts with units become numbers in those units. */
 function resolve({ serving, enrollment, shutdown, ...rest }: SettingsFile): Settings {
-  const { lifetime, ...others } = enrollment
+  const { lifetime, namespaceLifetime, ...others } = enrollment
   return {
     ...rest,
     serving:
       serving.kind === 'files'
         ? { ...servingFiles, ...serving, kind: 'files' }
         : { kind: 'selfManaged' },
-    enrollment: { ...others, lifetimeSeconds: seconds(lifetime) },
+    enrollment: {
+      ...others,
+      lifetimeSeconds: seconds(lifetime),
+      namespaceLifetime: lifetimeBounds(enrollment)
+    },
     shutdown: { drainSeconds: seconds(shutdown.drain), deadlineSeconds: seconds(shutdown.deadline) }
   }
 }

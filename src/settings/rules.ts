@@ -1,6 +1,7 @@
 /** What has to hold between several settings. */
 
 import { durationSeconds } from './duration.ts'
+import { lifetimeBounds } from './lifetime-bounds.ts'
 import type { Problem } from './node.ts'
 import type { SettingsFile } from './schema.ts'
 
@@ -12,6 +13,7 @@ export function ruleProblems(settings: SettingsFile): Problem[] {
     ...authorityRules(settings),
     ...portRules(settings),
     ...audienceRules(settings),
+    ...lifetimeRules(settings),
     ...shutdownRules(settings)
   ]
 }
@@ -91,6 +93,20 @@ function audienceRules({ enrollment: { audience } }: SettingsFile): Problem[] {
         }
       ]
     : []
+}
+
+function lifetimeRules({ enrollment }: SettingsFile): Problem[] {
+  const { shortestSeconds, longestSeconds } = lifetimeBounds(enrollment)
+  const chosen = durationSeconds(enrollment.lifetime) ?? 0
+  const { shortest, longest } = enrollment.namespaceLifetime
+  const problem = (key: 'shortest' | 'longest', wanted: string, found = '') => ({
+    path: ['enrollment', 'namespaceLifetime', key],
+    message: `expected at ${wanted} enrollment.lifetime (${enrollment.lifetime}), found ${found}`
+  })
+  return [
+    ...(shortestSeconds > chosen ? [problem('shortest', 'most', shortest)] : []),
+    ...(longestSeconds < chosen ? [problem('longest', 'least', longest)] : [])
+  ]
 }
 
 function shutdownRules({ shutdown }: SettingsFile): Problem[] {

@@ -140,6 +140,20 @@ export const schema = section('', {
       'Lifetime of a certificate, shortened to the end of the authority’s own chain. Ray never reloads: a pod must not outlive it.',
       { default: '90d' }
     ),
+    namespaceLifetime: section(
+      'What administrators of a namespace may choose by its label `rayguard.dev/certificate-lifetime`; what lies outside is brought to the nearer end.',
+      {
+        shortest: Type.Optional(
+          text('lifetime', 'Without it: `1d`, or `enrollment.lifetime` where that is shorter.')
+        ),
+        longest: Type.Optional(
+          text(
+            'lifetime',
+            'Without it: `enrollment.lifetime`, so that a label can only shorten it.'
+          )
+        )
+      }
+    ),
     quota: section('How many certificates may be issued within an hour.', {
       perPod: Type.Integer({
         minimum: 1,

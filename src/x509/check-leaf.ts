@@ -35,6 +35,8 @@ export interface LeafExpectation {
   /** Canonical. */
   names: CertificateNames
   now: Date
+  /** What is left of it now. Default 0. */
+  minimumLifetimeSeconds?: number
   maximumLifetimeSeconds: number
 }
 
@@ -200,6 +202,9 @@ function* dateProblems(leaf: Certificate, expected: LeafExpectation): Generator<
   // A certificate from the future fails in every peer whose clock is a little behind.
   if (leaf.notBefore.getTime() > now || leaf.notAfter.getTime() <= now) {
     yield problem('Dates', 'The certificate is not valid now.')
+  }
+  if (leaf.notAfter.getTime() < now + (expected.minimumLifetimeSeconds ?? 0) * 1000) {
+    yield problem('Lifetime', 'The certificate ends sooner than is of use.')
   }
   const latest = now + expected.maximumLifetimeSeconds * 1000 + clockSkewMs
   if (leaf.notAfter.getTime() > latest) {

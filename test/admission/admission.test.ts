@@ -55,6 +55,16 @@ t.test('an answer echoes the request and carries patch and type together', async
   t.equal(dry.outcome.dryRun, true, 'and counted as one')
 })
 
+t.test('a pod that will ask for a certificate is told of the label of its namespace', async t => {
+  const warned = (pod: Pod) =>
+    admit(review(pod), {}, settings, undefined, 'The label is wrong.').answer.response.warnings ??
+    []
+  const text = 'rayguard: LifetimeLabel: The label is wrong.'
+  t.ok(warned(workerPod()).includes(text), 'a worker')
+  t.notOk(warned(workerPod(nativeTls('secret'))).includes(text), 'TLS by other means')
+  t.notOk(warned(submitterPod()).includes(text), 'no part of the cluster')
+})
+
 t.test('everything but new pods and new ephemeral containers is let through', async t => {
   const untouched: Parameters<typeof review>[1][] = [
     { operation: 'DELETE', object: null, oldObject: headPod() },

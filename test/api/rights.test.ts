@@ -55,6 +55,7 @@ const expected: Record<string, string[]> = {
   ],
   enrollment: [
     'cluster: create tokenreviews.authentication.k8s.io',
+    'cluster: get namespaces',
     ...[own, other].flatMap(namespace => [
       ...['get', 'list', 'watch'].map(verb => `${namespace}: ${verb} pods`),
       `${namespace}: create events.events.k8s.io`,

@@ -15,7 +15,7 @@ import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
-import { startStage } from '../support/enrollment-stage.ts'
+import { lifetimesOf, startStage } from '../support/enrollment-stage.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { libraryFile, openSoftHsm } from '../support/soft-hsm.ts'
 import { makeCa, makeKey, openWorkshop } from '../x509/openssl.ts'
@@ -287,7 +287,7 @@ t.test(
   'a pod is told to come again while the token is away, and then gets its certificate',
   async t => {
     const realAuthority = await openTokenAuthority(settings(), { ...options, clock: Date.now })
-    const stage = await startStage({ realAuthority, lifetimeSeconds: 86_400 })
+    const stage = await startStage({ realAuthority, lifetimes: lifetimesOf(86_400) })
     t.teardown(async () => {
       await stage.close()
       await realAuthority.close()

@@ -552,6 +552,11 @@ const cases: Case[] = [
     wishes: stage => bent(stage, request => ({ ...request, lifetimeSeconds: 30 * 24 * 3600 }))
   },
   {
+    title: 'an authority that signs for minutes',
+    code: 'AuthorityUnavailable',
+    wishes: stage => bent(stage, request => ({ ...request, lifetimeSeconds: 600 }))
+  },
+  {
     title: 'an authority that signs another key',
     code: 'AuthorityUnavailable',
     wishes: stage => {
@@ -621,7 +626,7 @@ t.test('each refusal has its code, status and time, and nothing is signed', asyn
 })
 
 t.test('every code of the contract that this server gives is tried', async t => {
-  const elsewhere: RefusalCode[] = ['QuotaExceeded', 'NotReady']
+  const elsewhere: RefusalCode[] = ['QuotaExceeded', 'NotReady', 'LifetimeLabel']
   const tried = new Set([...cases.map(({ code }) => code), ...elsewhere])
   for (const code of Object.keys(refusals)) t.ok(tried.has(code as RefusalCode), code)
 })

@@ -7,7 +7,7 @@ import t from 'tap'
 import { openAuthority } from '../../src/authority/open.ts'
 import { inject } from '../../src/injection/inject.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'
-import { startStage } from '../support/enrollment-stage.ts'
+import { lifetimesOf, startStage } from '../support/enrollment-stage.ts'
 import { image, namespace, rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 
 const run = promisify(execFile)
@@ -25,7 +25,7 @@ t.test('a pod as the webhook makes it gets what openssl calls a good certificate
     { kind: 'pem', ...files },
     { clock: Date.now, random: size => randomBytes(size), pollMs: 0 }
   )
-  const stage = await startStage({ realAuthority, lifetimeSeconds: 14 * 24 * 3600 })
+  const stage = await startStage({ realAuthority, lifetimes: lifetimesOf(14 * 24 * 3600) })
   t.teardown(async () => {
     await stage.close()
     await realAuthority.close()

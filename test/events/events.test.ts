@@ -158,6 +158,16 @@ t.test('which enrollments are told', t => {
       related: pod
     }
   ])
+  const lifetimeLabel = 'The namespace has the label a=3od; expected a duration like 30d.'
+  outcome('LifetimeLabel', { pod, owner, lifetimeLabel })
+  t.match(told.splice(0), [
+    {
+      reason: 'LifetimeLabel',
+      regarding: { kind: 'RayCluster' },
+      note: lifetimeLabel,
+      related: undefined
+    }
+  ])
   outcome('PodNotInjected', { pod })
   t.match(
     told.splice(0),

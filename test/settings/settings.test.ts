@@ -369,6 +369,32 @@ t.test('rules between settings', async t => {
   )
 })
 
+t.test('what a namespace may choose lies around the lifetime itself', async t => {
+  const bounds = async (text: string) =>
+    settingsOf(await load(t, `${complete}enrollment: { ${text} }\n`)).enrollment.namespaceLifetime
+  const day = 86_400
+  t.strictSame(
+    await bounds(''),
+    { shortestSeconds: day, longestSeconds: 90 * day },
+    'by default it can only shorten it, to a day'
+  )
+  t.strictSame(await bounds('lifetime: 12h'), {
+    shortestSeconds: day / 2,
+    longestSeconds: day / 2
+  })
+  t.strictSame(await bounds('namespaceLifetime: { shortest: 1h, longest: 365d }'), {
+    shortestSeconds: 3600,
+    longestSeconds: 365 * day
+  })
+  for (const [key, text] of [
+    ['shortest', 'lifetime: 30d, namespaceLifetime: { shortest: 31d }'],
+    ['longest', 'namespaceLifetime: { longest: 30d }']
+  ]) {
+    const errors = errorsOf(await load(t, `${complete}enrollment: { ${text} }\n`))
+    t.match(errors, [{ path: `enrollment.namespaceLifetime.${key}` }], `${text}`)
+  }
+})
+
 t.test('attack: the audience of the API server itself is refused', async t => {
   const withAudience = (audience: string) =>
     load(t, `${complete}enrollment: {audience: '${audience}'}\n`)
@@ -452,7 +478,7 @@ t.test('each format takes what it should and nothing like it', async t => {
     audience: { yes: ['rayguard', 'https://x/y'], no: ['', 'a b', 'ä', 'a'.repeat(257)] },
     lifetime: {
       yes: ['1h', '90d', '3650d'],
-      no: ['59m', '3651d', '', '90', 'd', '1h1d', '-1h', '1.5h']
+      no: ['4m59s', '3651d', '', '90', 'd', '1h1d', '-1h', '1.5h']
     },
     drain: { yes: ['0s', '5s', '5m'], no: ['6m', 'now'] },
     deadline: { yes: ['1s', '10m'], no: ['0s', '11m'] },
@@ -562,17 +588,48 @@ t.test(
 
 /** Files of the serving pair are an error unless its kind says that they are read. */
 function asWhole(value: unknown): unknown {
-  const settings = value as { serving?: object; registration?: object }
+  const { enrollment, ...settings } = value as {
+    enrollment?: Partial<SettingsFile['enrollment']>
+    serving?: object
+    registration?: object
+  }
+  return { ...withKind(settings), ...(enrollment && { enrollment: inOrder(enrollment) }) }
+}
+
+/** The three lifetimes from short to long. */
+function inOrder({
+  lifetime = '90d',
+  namespaceLifetime = {},
+  ...rest
+}: Partial<SettingsFile['enrollment']>) {
+  const { shortest, longest } = namespaceLifetime
+  const [first = '', second = '', third = ''] = [
+    shortest ?? lifetime,
+    lifetime,
+    longest ?? lifetime
+  ].sort((one, other) => (durationSeconds(one) ?? 0) - (durationSeconds(other) ?? 0))
+  return { ...rest, lifetime: second, namespaceLifetime: { shortest: first, longest: third } }
+}
+
+function withKind(settings: { serving?: object; registration?: object }): object {
   if (settings.serving === undefined && settings.registration === undefined) return settings
   return { ...settings, serving: { ...settings.serving, kind: 'files' } }
 }
 
 /** Settings as a file would say them. */
 function asWritten({ enrollment, shutdown, ...rest }: Settings): SettingsFile {
-  const { lifetimeSeconds, ...others } = enrollment
+  const { lifetimeSeconds, namespaceLifetime, ...others } = enrollment
+  const { shortestSeconds, longestSeconds } = namespaceLifetime
   return {
     ...rest,
-    enrollment: { ...others, lifetime: durationText(lifetimeSeconds) },
+    enrollment: {
+      ...others,
+      lifetime: durationText(lifetimeSeconds),
+      namespaceLifetime: {
+        shortest: durationText(shortestSeconds),
+        longest: durationText(longestSeconds)
+      }
+    },
     shutdown: {
       drain: durationText(shutdown.drainSeconds),
       deadline: durationText(shutdown.deadlineSeconds)

@@ -6,6 +6,7 @@ import { request as httpsRequest } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import type { Authority } from '../../src/authority/authority.ts'
+import { createLifetimes, type Lifetimes } from '../../src/cli/components/lifetime.ts'
 import { certificatesPath } from '../../src/contract/enrollment.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import type { TokenOptions } from '../../src/demo/stand-in-tokens.ts'
@@ -28,6 +29,10 @@ import { image } from './ray-objects.ts'
 import { createTestAuthority, type TestAuthority } from './test-authority.ts'
 
 export interface StageOptions extends Partial<Omit<EnrollmentOptions, 'identity' | 'authority'>> {
+  /** What settings say of lifetimes; the stage itself asks for an hour. */
+  lifetimes?: Lifetimes
+  /** Milliseconds, of what is remembered of labels. */
+  labelClock?: () => number
   identity?: Partial<Omit<IdentityOptions, 'calls' | 'pods'>>
   /** Leaves the index of pods unstarted. */
   unsynced?: boolean
@@ -79,6 +84,12 @@ export interface Reply {
 
 export const clientToken = 'client-token-of-the-stand-in'
 
+/** One lifetime, which no label changes. */
+export function lifetimesOf(lifetimeSeconds: number): Lifetimes {
+  const bounds = { shortestSeconds: lifetimeSeconds, longestSeconds: lifetimeSeconds }
+  return { lifetimeSeconds, namespaceLifetime: bounds }
+}
+
 export function servingPair() {
   const ca = newAuthority('Stage serving CA')
   const key = newKey()
@@ -99,6 +110,8 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
   const {
     identity: identityOptions = {},
     unsynced = false,
+    lifetimes = lifetimesOf(3600),
+    labelClock = () => performance.now(),
     realAuthority,
     ...enrollmentOptions
   } = options
@@ -116,8 +129,9 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     pods.start()
     await pods.whenSynced
   }
+  const calls = createCalls(client)
   const identity = createIdentity({
-    calls: createCalls(client),
+    calls,
     pods,
     audience: 'rayguard',
     images: [image],
@@ -131,7 +145,7 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     identity,
     authority: realAuthority ?? authority,
     checkSourceAddress: true,
-    lifetimeSeconds: 3600,
+    lifetimeOf: createLifetimes({ calls, lifetimes, clock: labelClock }),
     quota: { perPod: 20, perNamespace: 10_000 },
     hold: { requests: 0, timeoutMs: 0 },
     clock: Date.now,

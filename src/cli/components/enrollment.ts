@@ -15,6 +15,7 @@ import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
 import { createEvents, enrollmentEvents } from './events.ts'
+import { createLifetimes } from './lifetime.ts'
 import { createServing } from './serving.ts'
 
 const rightsEveryMs = 30_000
@@ -33,9 +34,10 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     }
   })
   const { injection } = settings
-  const { audience, shortNames, checkSourceAddress, lifetimeSeconds, quota } = settings.enrollment
+  const { audience, shortNames, checkSourceAddress, quota } = settings.enrollment
+  const calls = createCalls(client)
   const identity = createIdentity({
-    calls: createCalls(client),
+    calls,
     pods,
     audience,
     shortNames,
@@ -47,7 +49,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     identity,
     authority,
     checkSourceAddress,
-    lifetimeSeconds,
+    lifetimeOf: createLifetimes({ calls, lifetimes: settings.enrollment, clock: clocks.steady }),
     quota,
     clock: clocks.wall
   })

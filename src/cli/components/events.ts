@@ -8,6 +8,7 @@ import {
   certificateNearItsEnd,
   certificateRefused,
   leftWithoutTls,
+  lifetimeLabel,
   type Regarding
 } from '../../events/reasons.ts'
 import { createEventRecorder, type EventRecorder } from '../../events/recorder.ts'
@@ -47,6 +48,7 @@ export function enrollmentEvents(
     if (facts.pod === undefined) return
     const pod: Regarding = { apiVersion: 'v1', kind: 'Pod', ...facts.pod }
     const of = { pod, cluster: facts.owner && clusterOf(facts.owner, pod.namespace) }
+    if (facts.lifetimeLabel !== undefined) tell(lifetimeLabel(of, facts.lifetimeLabel))
     if (code === 'Issued') {
       waitingSince.delete(pod.uid)
       return

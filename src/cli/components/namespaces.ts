@@ -1,4 +1,9 @@
-import { pausedLabel, podSecurityLabel, tlsLabel } from '../../contract/pod.ts'
+import {
+  certificateLifetimeLabel,
+  pausedLabel,
+  podSecurityLabel,
+  tlsLabel
+} from '../../contract/pod.ts'
 import type { Namespace } from '../../kubernetes/objects.ts'
 import { createReflector, type Reflector } from '../../kubernetes/reflector.ts'
 import { createWaiters } from '../../kubernetes/waiters.ts'
@@ -67,7 +72,7 @@ export function createNamespaceIndex(surroundings: Surroundings): NamespaceIndex
 
 function entryOf({ metadata }: Namespace): NamespaceEntry {
   const labels: Record<string, string> = {}
-  for (const label of [tlsLabel, podSecurityLabel, pausedLabel]) {
+  for (const label of [tlsLabel, podSecurityLabel, pausedLabel, certificateLifetimeLabel]) {
     const value = metadata.labels?.[label]
     if (value !== undefined) labels[label] = value
   }

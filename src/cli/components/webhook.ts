@@ -9,6 +9,7 @@ import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { openClientCa } from './client-ca.ts'
 import { type Component, type Surroundings, untilAborted } from './component.ts'
+import { lifetimeNotice } from './lifetime.ts'
 import { createLive } from './live.ts'
 import { createNamespaceIndex } from './namespaces.ts'
 import { caBundleFromFile } from './registration.ts'
@@ -37,7 +38,13 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
         whenKnown: namespaces.whenKnown,
         admit(review, requested) {
           const startedAt = clocks.steady()
-          const admission = admit(review, requested, injection.settings(), live.tlsFor(review))
+          const admission = admit(
+            review,
+            requested,
+            injection.settings(),
+            live.tlsFor(review),
+            lifetimeNotice(requested.namespaceLabels, settings.enrollment)
+          )
           metrics.admissionDuration((clocks.steady() - startedAt) / 1000)
           live.answered(review, admission.outcome)
           return admission

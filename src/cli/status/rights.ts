@@ -39,6 +39,7 @@ const wanted: Record<string, Wanted[]> = {
     events,
     { verb: 'create', group: 'authentication.k8s.io', resource: 'tokenreviews' },
     ...['get', 'list', 'watch'].map(verb => ({ verb, resource: 'pods' })),
+    { verb: 'get', resource: 'namespaces' },
     { verb: 'get', resource: 'services' },
     ...['rayclusters', 'rayjobs', 'rayservices'].map(resource => ({
       verb: 'get',

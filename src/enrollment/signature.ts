@@ -1,0 +1,48 @@
+/**
+ * Asks the authority for a certificate, and judges what comes back before anybody gets it.
+ *
+ * Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
+ */
+import {
+  type Authority,
+  AuthorityError,
+  type IssuedCertificate,
+  type LeafRequest
+} from '../authority/authority.ts'
+import { floorSeconds } from '../authority/limits.ts'
+import { type Refusal, refuse } from '../identity/refusal.ts'
+import { createLeafCheck } from '../x509/check-leaf.ts'
+
+export type Signature =
+  | { allowed: true; certificate: IssuedCertificate }
+  | (Refusal & { cause?: unknown })
+
+/** By which a remote authority's clock may be behind, and its answer late. */
+const toleranceSeconds = 60
+
+export function createSigning(
+  authority: Pick<Authority, 'issue'>,
+  clock: () => number
+): (request: LeafRequest) => Promise<Signature> {
+  const checkLeaf = createLeafCheck()
+  return async request => {
+    const { publicKey, names, lifetimeSeconds } = request
+    try {
+      const certificate = await authority.issue(request)
+      const now = new Date(clock())
+      const problems = checkLeaf(certificate, {
+        ...{ publicKey, names, now },
+        minimumLifetimeSeconds: floorSeconds(lifetimeSeconds) - toleranceSeconds,
+        maximumLifetimeSeconds: lifetimeSeconds
+      })
+      if (problems.length === 0) return { allowed: true, certificate }
+      const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
+      return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
+    } catch (cause) {
+      if (!(cause instanceof AuthorityError))
+        return { ...refuse('AuthorityUnavailable', 'a fault'), cause }
+      const code = cause.code === 'Denied' ? 'AuthorityDenied' : 'AuthorityUnavailable'
+      return { ...refuse(code, `${cause.code}: ${cause.message}`), cause }
+    }
+  }
+}
