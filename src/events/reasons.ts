@@ -32,6 +32,8 @@ export interface Occurrence {
   note: string
   /** What tells two occurrences of one reason at one object apart. */
   key?: string
+  /** Not again after an hour. */
+  once?: true
 }
 
 interface PodOf {
@@ -80,21 +82,25 @@ export function leftWithoutTls(cluster: Regarding): Occurrence {
   }
 }
 
-/** At the pod and, once for all its pods, at the cluster. */
+/** At the pod and, once for those that end within the same hour, at the cluster. `days` 0: it has ended. */
 export function certificateNearItsEnd(
   { pod, cluster }: Required<PodOf>,
   { notAfter, days }: { notAfter: string; days: number }
 ): Occurrence[] {
+  const ends =
+    days === 0
+      ? `ended at ${notAfter}`
+      : `ends at ${notAfter}, in less than ${days} ${days === 1 ? 'day' : 'days'}`
   const what = {
-    ...({ reason: 'CertificateNearItsEnd', type: 'Warning', action: 'Watch' } as const),
-    key: String(days),
+    ...({ reason: 'CertificateNearItsEnd', type: 'Warning', action: 'Watch', once: true } as const),
     note:
-      `The certificate of pod ${pod.name} ends at ${notAfter}, in less than ${days} ${days === 1 ? 'day' : 'days'}. ` +
-      'Ray never reads it again: delete the pod in time, and KubeRay makes it anew with a new one.'
+      `The certificate of pod ${pod.name} ${ends}. Ray never reads it again: delete the pod in time, and KubeRay makes it ` +
+      'anew with a new one.'
   }
+  const hour = notAfter.slice(0, 13)
   return [
-    { ...what, regarding: pod },
-    ...(cluster === undefined ? [] : [{ ...what, regarding: cluster }])
+    { ...what, regarding: pod, key: `${days}/${notAfter}` },
+    ...(cluster === undefined ? [] : [{ ...what, regarding: cluster, key: `${days}/${hour}` }])
   ]
 }
 

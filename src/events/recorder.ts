@@ -120,11 +120,14 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
 }
 
 /**
- * The same for the same occurrence within an hour, whoever tells it: the API server then has it once, which is also how
- * long it keeps Events by default.
+ * The same for the same occurrence within an hour (or whenever, if it is told once), whoever tells it: the API server then
+ * has it once. An hour is also how long it keeps Events by default.
  */
-function eventName({ regarding, related, reason, key = '' }: Occurrence, now: number): string {
-  const hour = Math.floor(now / hourMs)
+function eventName(
+  { regarding, related, reason, key = '', once }: Occurrence,
+  now: number
+): string {
+  const hour = once ? '' : Math.floor(now / hourMs)
   const parts = JSON.stringify([regarding.uid, related?.uid, reason, key, hour])
   const digest = createHash('sha256').update(parts).digest('hex').slice(0, 16)
   return `${regarding.name.slice(0, 200)}.${digest}`

@@ -71,12 +71,21 @@ export function agentWords({ status }: Pod): AgentWords | undefined {
   const said = record(ended.message)
   const { serialNumber, notAfter, anchorSha256 } = said
   if (ended.exitCode === 0) {
-    if (typeof serialNumber !== 'string' || typeof notAfter !== 'string') return undefined
+    if (typeof serialNumber !== 'string' || !isTime(notAfter)) return undefined
     const anchor = typeof anchorSha256 === 'string' ? anchorSha256 : ''
     return { ended: 'well', serialNumber, notAfter, anchorSha256: anchor }
   }
   const code = typeof said.code === 'string' && /^\w{1,40}$/.test(said.code) ? said.code : 'Unknown'
   return { ended: 'badly', code, message: typeof said.message === 'string' ? said.message : '' }
+}
+
+/** RFC 3339 as we write it. Attack: `Date.parse` takes any words in parentheses, and people would read them in an Event. */
+function isTime(value: unknown): value is string {
+  return (
+    typeof value === 'string' &&
+    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/.test(value) &&
+    !Number.isNaN(Date.parse(value))
+  )
 }
 
 /** Whoever may write a pod's status may write anything here. */

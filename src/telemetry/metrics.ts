@@ -44,6 +44,8 @@ export interface Metrics {
   certificateExpiries(): Record<string, string>
   /** A number that `read` gives whenever metrics are read. */
   gauge(name: string, help: string, read: () => number): void
+  /** The same for each value of one label; few and known values alone. */
+  gauges(name: string, help: string, label: string, read: () => Record<string, number>): void
   /** `passes` is asked whenever metrics are read. */
   check(name: string, passes: () => boolean): void
   contentType: string
@@ -166,6 +168,17 @@ export function createMetrics(options: { version: string }): Metrics {
         registers,
         collect() {
           this.set(read())
+        }
+      })
+    },
+    gauges(name, help, label, read) {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        collect() {
+          for (const [value, number] of Object.entries(read())) this.set({ [label]: value }, number)
         }
       })
     },

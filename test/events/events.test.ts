@@ -188,30 +188,88 @@ t.test('which enrollments are told', t => {
   t.end()
 })
 
-t.test('certificates near their end are told at 14, 7 and 1 day', t => {
+function workerThatEnds(notAfter: string, changes: Partial<LivePod> = {}): LivePod {
+  return {
+    ...{ uid: 'w', namespace: 'team-a', name: 'demo-worker', node: 'worker', cluster: owner },
+    ...{ tls: 'rayguard', live: true, createdAt: start },
+    agent: { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' },
+    ...changes
+  }
+}
+
+t.test('certificates near their end are told at 14, 7 and 1 day, and when they have ended', t => {
   let now = start
   const told: Occurrence[] = []
   const recorder: EventRecorder = { tell: each => told.push(each), stop: async () => {} }
   const { sweep } = liveEvents(recorder, () => now)
-  const notAfter = new Date(start + 20 * dayMs).toISOString()
-  const pod: LivePod = {
-    ...{ uid: 'w', namespace: 'team-a', name: 'demo-worker', node: 'worker', cluster: owner },
-    ...{ tls: 'rayguard', live: true, createdAt: 0 },
-    agent: { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' }
-  }
+  const at = (days: number) => new Date(start + days * dayMs).toISOString()
+  const pod = workerThatEnds(at(90))
   const days = () => told.splice(0).map(({ key, regarding }) => `${regarding.kind} ${key}`)
+  now = start + 75 * dayMs
   sweep([pod])
-  t.strictSame(days(), [], 'not three weeks ahead')
-  now = start + 6 * dayMs
+  t.strictSame(days(), [], 'not fifteen days ahead')
+  now = start + 76 * dayMs
   sweep([pod, { ...pod, live: false, uid: 'x' }])
-  t.strictSame(days(), ['Pod 14', 'RayCluster 14'], 'of pods that live')
+  t.strictSame(
+    days(),
+    [`Pod 14/${at(90)}`, `RayCluster 14/${at(90).slice(0, 13)}`],
+    'of pods that live'
+  )
   sweep([pod])
   t.strictSame(days(), [], 'once')
-  now = start + 13.5 * dayMs
+  now = start + 83 * dayMs
   sweep([pod])
-  t.strictSame(days(), ['Pod 7', 'RayCluster 7'])
-  now = start + 19.5 * dayMs
+  t.match(days(), [/^Pod 7/, /^RayCluster 7/])
+  now = start + 89 * dayMs
   sweep([pod])
-  t.strictSame(days(), ['Pod 1', 'RayCluster 1'])
+  t.match(days(), [/^Pod 1/, /^RayCluster 1/])
+  now = start + 90 * dayMs
+  sweep([pod])
+  t.match(told, [{ note: /ended at / }, {}])
+  t.match(days(), [/^Pod 0/, /^RayCluster 0/])
+
+  now = start + 7.5 * dayMs
+  sweep([workerThatEnds(at(10), { uid: 'short' })])
+  t.match(days(), [/^Pod 7/, /^RayCluster 7/], 'of a short life its last quarter')
+  now = start
+  sweep([workerThatEnds(at(1), { uid: 'day' }), workerThatEnds(at(13), { uid: 'fortnight' })])
+  t.strictSame(days(), [], 'and not all of it')
+  sweep([workerThatEnds(at(-1), { uid: 'liar' })])
+  t.strictSame(days(), [], 'attack: an end before the pod began')
   t.end()
+})
+
+t.test('a thousand certificates that end together are told little by little', t => {
+  const told: Occurrence[] = []
+  const recorder: EventRecorder = { tell: each => told.push(each), stop: async () => {} }
+  const { sweep } = liveEvents(recorder, () => start + 76 * dayMs)
+  const notAfter = new Date(start + 90 * dayMs).toISOString()
+  const pods = Array.from({ length: 50 }, (_, index) =>
+    workerThatEnds(notAfter, { uid: `w${index}` })
+  )
+  const pace = [1, 2, 3, 4].map(() => {
+    sweep(pods)
+    return told.splice(0).filter(({ regarding }) => regarding.kind === 'Pod').length
+  })
+  t.strictSame(pace, [20, 20, 10, 0])
+  t.end()
+})
+
+t.test('an end is one Event, whichever replica tells it, and after a restart', async t => {
+  const { replica, events } = await stage(t)
+  const [one, two] = [replica('one'), replica('two')]
+  const pod = workerThatEnds(new Date(start + 90 * dayMs).toISOString())
+  const hoursLate = (hours: number) => () => start + 76 * dayMs + hours * hourMs
+  liveEvents(one.recorder, hoursLate(0)).sweep([pod])
+  t.strictSame(await one.told(2), ['written', 'written'])
+  liveEvents(two.recorder, hoursLate(0.75)).sweep([pod])
+  t.strictSame(await two.told(2), ['repeated', 'repeated'], 'for the API server has it')
+  t.same(
+    new Set((await events()).map(({ regarding }) => regarding.kind)),
+    new Set(['Pod', 'RayCluster'])
+  )
+  const told: Occurrence[] = []
+  const later: EventRecorder = { tell: each => told.push(each), stop: async () => {} }
+  liveEvents(later, hoursLate(1)).sweep([pod])
+  t.strictSame(told, [], 'and does so no more when it might have forgotten the first')
 })

@@ -9,12 +9,13 @@ export interface TestCa {
   certificate: string
 }
 
-export function makeCa(folder: string, name: string): TestCa {
+export function makeCa(folder: string, name: string, days = 2): TestCa {
   const certificateFile = join(folder, `${name}.crt`)
   const privateKeyFile = join(folder, `${name}.key`)
   openssl(
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
-    ...['-subj', `/CN=${name}`, '-days', '2', '-keyout', privateKeyFile, '-out', certificateFile],
+    ...['-subj', `/CN=${name}`, '-days', String(days)],
+    ...['-keyout', privateKeyFile, '-out', certificateFile],
     ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
     ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
   )

@@ -38,7 +38,7 @@ export async function startRayguard(
   const objects = await readManifest()
   await createRights(api)
 
-  const ca = makeCa(folder, 'ray-pods')
+  const ca = makeCa(folder, 'ray-pods', 60)
   const servingCa = makeCa(folder, 'serving-ca')
   const serving = makePair(folder, 'serving', servingCa, 'IP:127.0.0.1')
   const [port = 0] = await freePorts(1)

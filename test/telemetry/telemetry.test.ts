@@ -146,6 +146,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   metrics.certificateExpiry('webhook-serving', new Date('2030-01-01T00:00:00.900Z'))
   metrics.reload('serving', 'failed')
   metrics.gauge('rayguard_test', 'A number.', () => 42)
+  metrics.gauges('rayguard_test_by', 'Numbers.', 'within', () => ({ '1d': 2, '7d': 3 }))
   metrics.check('watch', () => false)
   const text = await metrics.text()
   for (const line of [
@@ -161,6 +162,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
     'rayguard_certificate_expiry_timestamp_seconds{certificate="webhook-serving"} 1893456000',
     'rayguard_reloads_total{thing="serving",result="failed"} 1',
     'rayguard_test 42',
+    'rayguard_test_by{within="7d"} 3',
     'rayguard_ready_check{check="watch"} 0'
   ])
     t.ok(text.includes(`${line}\n`), line)

@@ -12,6 +12,7 @@ import {
   type Regarding
 } from '../../events/reasons.ts'
 import { createEventRecorder, type EventRecorder } from '../../events/recorder.ts'
+import { nearness, nearSince } from '../../live/ends.ts'
 import type { LivePod } from '../../live/pod.ts'
 import type { ClusterReference } from '../../ray/owner.ts'
 import type { Surroundings } from './component.ts'
@@ -67,9 +68,6 @@ export function enrollmentEvents(
   }
 }
 
-const dayMs = 86_400_000
-const thresholdDays = [1, 7, 14]
-
 export interface LiveEvents {
   /** A pod that was answered without TLS, because its cluster has none, has come to be. */
   leftAlone(pod: LivePod): void
@@ -77,21 +75,35 @@ export interface LiveEvents {
   sweep(pods: Iterable<LivePod>): void
 }
 
+/** Pods told of in one sweep: the others' turn comes with the next, and other Events find room meanwhile. */
+const mostInSweep = 20
+/**
+ * For so long a day that has come is news. The API server keeps Events for an hour: while the one of another replica, or of
+ * this one before it was started anew, is still there, the same is not written a second time.
+ */
+const newsMs = 50 * 60_000
+
 export function liveEvents({ tell }: EventRecorder, clock: () => number): LiveEvents {
   const told = new LRUCache<string, true>({ max: 50_000 })
   return {
     leftAlone: ({ cluster, namespace }) => tell(leftWithoutTls(clusterOf(cluster, namespace))),
     sweep(pods) {
-      for (const { agent, live, cluster, namespace, name, uid } of pods) {
-        if (!live || agent?.ended !== 'well') continue
-        const left = Date.parse(agent.notAfter) - clock()
-        const days = thresholdDays.find(threshold => left <= threshold * dayMs)
-        const key = `${uid}/${agent.serialNumber}/${days}`
-        if (days === undefined || told.has(key)) continue
+      let count = 0
+      for (const found of pods) {
+        const { agent, cluster, namespace, name, uid } = found
+        const now = clock()
+        const days = nearness(found, now)
+        if (days === undefined || agent?.ended !== 'well') continue
+        if (now - (nearSince(found, days) ?? now) > newsMs) continue
+        const { notAfter } = agent
+        const key = `${uid}/${notAfter}/${days}`
+        if (told.has(key)) continue
+        count += 1
+        if (count > mostInSweep) return
         told.set(key, true)
         const pod: Regarding = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid }
         const of = { pod, cluster: clusterOf(cluster, namespace) }
-        for (const each of certificateNearItsEnd(of, { notAfter: agent.notAfter, days })) tell(each)
+        for (const each of certificateNearItsEnd(of, { notAfter, days })) tell(each)
       }
     }
   }

@@ -4,6 +4,8 @@
 import type { AdmissionOutcome } from '../../admission/admit.ts'
 import type { AdmissionReview } from '../../admission/review.ts'
 import { type ClusterKey, type ClusterTls, createLiveClusters } from '../../live/clusters.ts'
+import { certificateEnd, nearDays, nearness } from '../../live/ends.ts'
+import type { LivePod } from '../../live/pod.ts'
 import { controllingRayCluster } from '../../ray/owner.ts'
 import type { Surroundings } from './component.ts'
 import { createEvents, liveEvents } from './events.ts'
@@ -19,8 +21,8 @@ export interface Live {
   stop(): Promise<void>
 }
 
-/** Ends are told 14, 7 and 1 day ahead; an hour more or less does not matter. */
-const sweepEveryMs = 3_600_000
+/** Replicas find the same ends at about the same time, while the Event of the first is still there for the others. */
+const sweepEveryMs = 60_000
 
 export function createLive(surroundings: Surroundings, namespaces: NamespaceIndex): Live {
   const { client, clocks, random, log, metrics, readiness } = surroundings
@@ -49,6 +51,17 @@ export function createLive(surroundings: Surroundings, namespaces: NamespaceInde
     'rayguard_clusters_without_tls',
     'RayClusters whose running pods have no TLS; new pods of them get none either.',
     clusters.withoutTls
+  )
+  metrics.gauges(
+    'rayguard_pod_certificates_near_end',
+    'Running Ray pods whose certificate ends within so long, or within the last quarter of a shorter life; 0d: it has ended.',
+    'within',
+    () => countNear(clusters.pods(), clocks.api())
+  )
+  metrics.gauge(
+    'rayguard_pod_certificate_earliest_expiry_timestamp_seconds',
+    'When the first of the certificates of running Ray pods ends, as the pods themselves say; NaN where there is none.',
+    () => earliestEnd(clusters.pods())
   )
   return {
     start() {
@@ -85,4 +98,22 @@ function keyOf({ request }: AdmissionReview): ClusterKey | undefined {
   if (request.operation !== 'CREATE') return undefined
   const cluster = controllingRayCluster(request.object)
   return cluster && { namespace: request.namespace ?? '', uid: cluster.uid }
+}
+
+/** Who ends within a day ends within a week, too. */
+function countNear(pods: Iterable<LivePod>, now: number): Record<string, number> {
+  const counts = new Map(nearDays.map(days => [days, 0]))
+  for (const pod of pods) {
+    const near = nearness(pod, now)
+    if (near === undefined) continue
+    for (const days of nearDays.filter(each => each >= near))
+      counts.set(days, (counts.get(days) ?? 0) + 1)
+  }
+  return Object.fromEntries([...counts].map(([days, count]) => [`${days}d`, count]))
+}
+
+function earliestEnd(pods: Iterable<LivePod>): number {
+  let earliest = Number.POSITIVE_INFINITY
+  for (const pod of pods) earliest = Math.min(earliest, certificateEnd(pod) ?? earliest)
+  return Number.isFinite(earliest) ? Math.floor(earliest / 1000) : Number.NaN
 }

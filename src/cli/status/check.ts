@@ -43,3 +43,10 @@ export function daysUntil(end: string, now: number): number {
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number} ${number === 1 ? one : many}`
 }
+
+/** In the largest unit of which it has at least two. */
+export function timeUntil(end: string, now: number): string {
+  const minutes = Math.max(0, Math.floor((Date.parse(end) - now) / 60_000))
+  if (minutes >= 2 * 24 * 60) return count(Math.floor(minutes / (24 * 60)), 'day')
+  return minutes >= 120 ? count(Math.floor(minutes / 60), 'hour') : count(minutes, 'minute')
+}

@@ -1,11 +1,9 @@
 /** One line for each Ray cluster, and a line for each of its pods that something is wrong with. Pure. */
-import { type Check, count, createChecks, daysUntil } from './check.ts'
+import { type Check, count, createChecks, timeUntil } from './check.ts'
 import type { Observed } from './observe.ts'
 import type { ClusterReport, NamespaceReport, PodReport, Reason } from './ray.ts'
 
 const mostPods = 5
-/** Ray never reads a certificate anew, so a pod has to be made anew before its own ends. */
-const soonDays = 14
 
 const reasons: Record<Reason, string> = {
   NamespaceNotCovered: 'its namespace is not covered',
@@ -100,16 +98,13 @@ function podChecks({ namespace, name, pods }: ClusterReport, now: number): Check
     } else if (pod.state === 'waiting') {
       warn('PodWaiting', `${told(pod)} has no certificate yet: ${pod.reason}.`)
     }
-    if (pod.certificate === undefined) continue
-    const days = daysUntil(pod.certificate.notAfter, now)
+    if (pod.certificate === undefined || pod.endsWithinDays === undefined) continue
     const advice = 'Ray never reads a certificate anew: delete the pod, KubeRay makes another.'
-    if (days < 0) fail('PodCertificateEnd', `${told(pod)}: its certificate has ended.`, advice)
-    else if (days < soonDays) {
-      warn(
-        'PodCertificateEnd',
-        `${told(pod)}: its certificate ends in ${count(days, 'day')}.`,
-        advice
-      )
+    if (pod.endsWithinDays === 0) {
+      fail('PodCertificateEnd', `${told(pod)}: its certificate has ended.`, advice)
+    } else {
+      const left = timeUntil(pod.certificate.notAfter, now)
+      warn('PodCertificateEnd', `${told(pod)}: its certificate ends in ${left}.`, advice)
     }
   }
   const more = list.length - mostPods

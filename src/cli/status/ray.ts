@@ -2,8 +2,11 @@
  * The namespaces and what each Ray pod has: a certificate, or none and why. Pure.
  */
 import { type Modes, resolveModes } from '../../admission/modes.ts'
+import { certificateLifetimeLabel } from '../../contract/pod.ts'
 import type { Namespace, Pod } from '../../kubernetes/objects.ts'
+import { type NearDays, nearness } from '../../live/ends.ts'
 import { type LivePod, livePod } from '../../live/pod.ts'
+import { durationSeconds } from '../../settings/duration.ts'
 import { isCovered, isPaused } from '../covered.ts'
 import { type Check, count, createChecks } from './check.ts'
 import { clusterChecks } from './clusters.ts'
@@ -15,6 +18,8 @@ export interface NamespaceReport {
   paused: boolean
   /** Absent where a label has an unknown value. */
   modes?: Modes
+  /** The value of the label, where it is no duration. */
+  badLifetime?: string
 }
 
 export interface ClusterReport {
@@ -31,6 +36,8 @@ export interface PodReport {
   /** For `none`, `waiting` and `refused`: why. */
   reason?: Reason | string
   certificate?: { serialNumber: string; notAfter: string; anchorSha256: string }
+  /** Of the certificate: within how many days it ends; 0: it has ended. */
+  endsWithinDays?: NearDays
 }
 
 export type Reason =
@@ -59,11 +66,14 @@ export function rayReport(observed: Observed): RayReport {
 function namespaceReport(namespace: Namespace, { registration }: Observed): NamespaceReport {
   const { name = '', labels } = namespace.metadata
   const resolved = resolveModes({ namespaceLabels: labels ?? {} })
+  const lifetime = labels?.[certificateLifetimeLabel]
+  const isBad = lifetime !== undefined && durationSeconds(lifetime) === undefined
   return {
     name,
     covered: registration !== undefined && isCovered(namespace, registration),
     paused: isPaused(namespace),
-    ...('modes' in resolved ? { modes: resolved.modes } : {})
+    ...('modes' in resolved ? { modes: resolved.modes } : {}),
+    ...(isBad ? { badLifetime: lifetime } : {})
   }
 }
 
@@ -81,6 +91,13 @@ function namespaceChecks({ faults }: Observed, namespaces: readonly NamespaceRep
       'NamespaceLabel',
       `${name} has an unknown value in a label of rayguard.dev: its Ray pods are refused.`,
       advice
+    )
+  }
+  for (const { name, badLifetime } of covered.filter(each => each.badLifetime !== undefined)) {
+    fail(
+      'NamespaceLifetime',
+      `${name} has ${certificateLifetimeLabel}=${badLifetime}, which is no duration: its new Ray pods wait.`,
+      `kubectl label --overwrite namespace ${name} ${certificateLifetimeLabel}=30d`
     )
   }
   for (const { name } of covered.filter(({ paused }) => paused)) {
@@ -104,7 +121,7 @@ function namespaceChecks({ faults }: Observed, namespaces: readonly NamespaceRep
 }
 
 function clustersIn(
-  { rayPods, registration }: Observed,
+  { rayPods, registration, now }: Observed,
   namespaces: ReadonlyMap<string, NamespaceReport>
 ): ClusterReport[] {
   const since = Date.parse(registration?.metadata.creationTimestamp ?? '')
@@ -121,7 +138,7 @@ function clustersIn(
       pods: []
     }
     clusters.set(key, report)
-    report.pods.push(podReport(pod, found, namespaces.get(namespace), since))
+    report.pods.push(podReport(pod, found, namespaces.get(namespace), { since, now }))
   }
   return [...clusters.values()].sort((a, b) =>
     `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`)
@@ -130,20 +147,23 @@ function clustersIn(
 
 function podReport(
   pod: Pod,
-  { name, node, tls, agent, createdAt }: LivePod,
+  found: LivePod,
   namespace: NamespaceReport | undefined,
-  since: number
+  { since, now }: { since: number; now: number }
 ): PodReport {
+  const { name, node, tls, agent, createdAt } = found
   if (tls === 'other') return { name, node, state: 'otherTls' }
   if (tls === 'none')
     return { name, node, state: 'none', reason: whyNone(createdAt, namespace, since) }
   if (agent?.ended === 'well') {
     const { serialNumber, notAfter, anchorSha256 } = agent
+    const endsWithinDays = nearness(found, now)
     return {
       name,
       node,
       state: 'certificate',
-      certificate: { serialNumber, notAfter, anchorSha256 }
+      certificate: { serialNumber, notAfter, anchorSha256 },
+      ...(endsWithinDays === undefined ? {} : { endsWithinDays })
     }
   }
   if (agent?.ended === 'badly') return { name, node, state: 'refused', reason: agent.code }
