@@ -67,7 +67,8 @@ export function checkPair(input: CheckInput): Check {
       summary: {
         serialNumber: leaf.serialNumber.toLowerCase(),
         notAfter: new Date(leaf.validTo).toISOString(),
-        anchorSha256: createHash('sha256').update(anchor.raw).digest('hex')
+        anchorSha256: fingerprintOf(anchors.find(each => chain.some(isIssuedBy(each))) ?? anchor),
+        trustedSha256: anchors.map(fingerprintOf)
       }
     }
   }
@@ -176,6 +177,10 @@ function checkNames(leaf: X509Certificate, podIPs: string[]): Fault {
     'CertificateNames',
     `The certificate lacks ${missing.join(', ')}; it holds ${leaf.subjectAltName ?? 'no name'}.`
   )
+}
+
+function fingerprintOf({ raw }: X509Certificate): string {
+  return createHash('sha256').update(raw).digest('hex')
 }
 
 function encodeCertificates(certificates: X509Certificate[]): string {

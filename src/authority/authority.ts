@@ -31,6 +31,8 @@ export interface IssuedCertificate {
   certificate: string
   /** PEM of the lowest issuing CA, never of one above it. */
   trustAnchors: string
+  /** PEM of what the pod is to trust beside it while the CA is being replaced; it has signed nothing here. */
+  alsoTrusted?: string
   /** Lower-case hexadecimal. */
   serialNumber: string
   notBefore: Date
@@ -69,13 +71,20 @@ export interface KeyProtection {
   open(sealed: Uint8Array, context: string): Promise<Uint8Array>
 }
 
-export interface AuthorityDescription {
-  kind: string
+/** One CA that pods trust. */
+export interface AnchorDescription {
   subject: string
-  /** The earliest end in the whole chain. */
-  notAfter: Date
   /** SHA-256 of the trust anchor's DER, lower-case hexadecimal. */
   anchorSha256: string
+  notBefore?: Date
+  notAfter: Date
+}
+
+/** The CA that signs; `notAfter` is the earliest end in its whole chain. */
+export interface AuthorityDescription extends AnchorDescription {
+  kind: string
+  /** What pods are told to trust beside it. */
+  alsoTrusted?: AnchorDescription[]
 }
 
 export interface Authority {

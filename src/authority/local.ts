@@ -68,6 +68,7 @@ export function createLocalIssuer(
     describe: () => ({
       kind,
       subject: chain.subject,
+      notBefore: chain.issuing.notBefore,
       notAfter: chain.notAfter,
       anchorSha256: chain.anchorSha256
     }),

@@ -5,6 +5,7 @@
  */
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
+import { openAlsoTrusted } from '../authority/also-trusted.ts'
 import { type Authority, AuthorityError } from '../authority/authority.ts'
 import { openAuthority } from '../authority/open.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
@@ -37,7 +38,10 @@ export async function checkFiles(settings: Settings, sources: Sources): Promise<
       checkReach(settings, pair, ca, report)
     }
   }
-  if (settings.components.includes('enrollment')) await checkAuthority(settings, sources, report)
+  if (settings.components.includes('enrollment')) {
+    await checkAuthority(settings, sources, report)
+    await checkAlsoTrusted(settings, sources, report)
+  }
   return report
 }
 
@@ -146,6 +150,31 @@ async function checkAuthority(
   }
   warnSoon('authority.certificateFile', authority.describe().notAfter, clock(), report)
   await authority.close()
+}
+
+async function checkAlsoTrusted(
+  { enrollment, kubernetes }: Settings,
+  { clock }: Sources,
+  report: FileReport
+): Promise<void> {
+  const file = enrollment.alsoTrustedFile
+  if (file === undefined) return
+  try {
+    const alsoTrusted = await openAlsoTrusted(file, {
+      clock,
+      clusterDomain: kubernetes.clusterDomain,
+      pollMs: 0,
+      onReload(outcome) {
+        if (!outcome.loaded) return
+        for (const warning of outcome.warnings)
+          report.warnings.push(`enrollment.alsoTrustedFile: ${warning}`)
+      }
+    })
+    await alsoTrusted.close()
+  } catch (error) {
+    if (!(error instanceof AuthorityError)) throw error
+    report.problems.push(`enrollment.alsoTrustedFile: ${error.message}`)
+  }
 }
 
 function warnSoon(setting: string, notAfter: Date, now: number, report: FileReport): void {

@@ -17,7 +17,7 @@ export interface CertificateRequest {
 export interface CertificateResponse {
   /** PEM, leaf first. */
   certificate: string
-  /** PEM; the only certificates that the pod may trust. */
+  /** PEM; the only certificates that the pod may trust. The first has signed its own. */
   trustAnchors: string
   /** Lower-case hexadecimal. */
   serialNumber: string
@@ -129,6 +129,8 @@ export type RefusalCode = keyof typeof refusals
 export interface TerminationMessage {
   serialNumber: string
   notAfter: string
-  /** SHA-256 of the first trust anchor's DER, lower-case hexadecimal. */
+  /** SHA-256 of the DER of the trust anchor that has signed the certificate, lower-case hexadecimal. */
   anchorSha256: string
+  /** The same of all trust anchors, that one included. Older agents do not say it. */
+  trustedSha256?: string[]
 }

@@ -15,4 +15,23 @@ export interface ReplicaStatus {
   servingCertificates: Record<string, string>
   /** RFC 3339 by name: the listeners' own, and `authority`. */
   certificateExpiries: Record<string, string>
+  /** Of the enrollment component alone: who signs pods. */
+  authority?: AuthorityStatus
+}
+
+export interface AnchorStatus {
+  subject: string
+  /** Of its DER, lower-case hexadecimal. */
+  anchorSha256: string
+  /** RFC 3339. */
+  notBefore?: string
+  /** RFC 3339. */
+  notAfter: string
+}
+
+/** `notAfter` is the earliest end in the whole chain. */
+export interface AuthorityStatus extends AnchorStatus {
+  kind: string
+  /** What pods are told to trust beside it. */
+  alsoTrusted: AnchorStatus[]
 }

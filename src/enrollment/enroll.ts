@@ -242,13 +242,15 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
       perNamespace.giveBack(holder.namespace)
       return signed
     }
-    const { certificate, trustAnchors, serialNumber, notBefore, notAfter } = signed.certificate
+    const { certificate, trustAnchors, alsoTrusted = '' } = signed.certificate
+    const { serialNumber, notBefore, notAfter } = signed.certificate
     facts.serialNumber = serialNumber
     return {
       allowed: true,
       response: {
         certificate,
-        trustAnchors,
+        // The one that has signed comes first.
+        trustAnchors: trustAnchors + alsoTrusted,
         serialNumber,
         notBefore: rfc3339(notBefore),
         notAfter: rfc3339(notAfter)

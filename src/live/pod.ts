@@ -69,11 +69,15 @@ export function agentWords({ status }: Pod): AgentWords | undefined {
   const ended = found?.state?.terminated ?? found?.lastState?.terminated
   if (!ended) return undefined
   const said = record(ended.message)
-  const { serialNumber, notAfter, anchorSha256 } = said
+  const { serialNumber, notAfter, anchorSha256, trustedSha256 } = said
   if (ended.exitCode === 0) {
     if (typeof serialNumber !== 'string' || !isTime(notAfter)) return undefined
     const anchor = typeof anchorSha256 === 'string' ? anchorSha256 : ''
-    return { ended: 'well', serialNumber, notAfter, anchorSha256: anchor }
+    const trusted = strings(trustedSha256)
+    return {
+      ...{ ended: 'well', serialNumber, notAfter, anchorSha256: anchor },
+      ...(trusted === undefined ? {} : { trustedSha256: trusted })
+    }
   }
   const code = typeof said.code === 'string' && /^\w{1,40}$/.test(said.code) ? said.code : 'Unknown'
   return { ended: 'badly', code, message: typeof said.message === 'string' ? said.message : '' }
@@ -86,6 +90,10 @@ function isTime(value: unknown): value is string {
     /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/.test(value) &&
     !Number.isNaN(Date.parse(value))
   )
+}
+
+function strings(value: unknown): string[] | undefined {
+  return Array.isArray(value) && value.every(each => typeof each === 'string') ? value : undefined
 }
 
 /** Whoever may write a pod's status may write anything here. */

@@ -154,6 +154,11 @@ export const schema = section('', {
         )
       }
     ),
+    alsoTrustedFile: Type.Optional(
+      path(
+        'PEM: CAs that pods trust beside the one that signs, while it is being replaced: the former one or the next, never one above them. Read again when it changes; there may be no such file (docs/ca-rotation.md).'
+      )
+    ),
     quota: section('How many certificates may be issued within an hour.', {
       perPod: Type.Integer({
         minimum: 1,

@@ -18,7 +18,7 @@ export interface IssuanceObservation {
   seconds: number
 }
 
-export type ReloadedThing = 'serving' | 'serverCa' | 'authority'
+export type ReloadedThing = 'serving' | 'serverCa' | 'authority' | 'alsoTrusted'
 
 /** `serving`: of a listener. `server-ca`: what pods trust for enrollment. */
 export type CertificateName =

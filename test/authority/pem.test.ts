@@ -81,7 +81,11 @@ t.test('a leaf alone is issued, and the issuing CA alone is its anchor', async t
   const sha256 = new X509Certificate(low).fingerprint256.replaceAll(':', '').toLowerCase()
   t.strictSame(
     description,
-    { kind: 'pem', subject: 'CN=low', notAfter: new Date(end), anchorSha256: sha256 },
+    {
+      ...{ kind: 'pem', subject: 'CN=low', anchorSha256: sha256 },
+      notBefore: new Date(new X509Certificate(low).validFrom),
+      notAfter: new Date(end)
+    },
     'it is described'
   )
   for (const key of [

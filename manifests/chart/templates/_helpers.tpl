@@ -28,7 +28,9 @@ app.kubernetes.io/part-of: rayguard
 {{- $authority := dict "kind" "pem" "certificateFile" "/etc/rayguard/authority/tls.crt" "privateKeyFile" "/etc/rayguard/authority/tls.key" -}}
 {{- /* another kind has other keys, and none of these may be left over */ -}}
 {{- if ne (dig "authority" "kind" "pem" .Values.settings) "pem" }}{{ $authority = dict }}{{ end -}}
-{{- $settings := dict "injection" $injection "authority" $authority "trust" .Values.trust -}}
+{{- /* a key of the authority's Secret that is only there while the CA is replaced (docs/ca-rotation.md) */ -}}
+{{- $enrollment := dict "alsoTrustedFile" "/etc/rayguard/authority/also-trusted.crt" -}}
+{{- $settings := dict "injection" $injection "authority" $authority "enrollment" $enrollment "trust" .Values.trust -}}
 {{- if eq .Values.serving.kind "selfManaged" -}}
 {{- $_ := set $settings "serving" (dict "kind" "selfManaged") -}}
 {{- else -}}

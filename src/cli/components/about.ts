@@ -18,6 +18,7 @@ export function aboutUs(
     components: components.map(({ name }) => name),
     now: new Date(clocks.wall()).toISOString(),
     servingCertificates: Object.fromEntries(certificates),
-    certificateExpiries: metrics.certificateExpiries()
+    certificateExpiries: metrics.certificateExpiries(),
+    ...Object.assign({}, ...components.map(({ about }) => about?.()))
   }
 }

@@ -1,3 +1,4 @@
+import type { ReplicaStatus } from '../../contract/status.ts'
 import type { Client } from '../../kubernetes/client.ts'
 import type { Listener, ListenerOptions } from '../../server/listener.ts'
 import type { Readiness } from '../../server/readiness.ts'
@@ -12,6 +13,8 @@ export interface Component {
   name: ComponentName
   listener: Listener
   serving: Serving
+  /** What it adds to what this process says of itself. */
+  about?(): Pick<ReplicaStatus, 'authority'>
   /** Starts the watches, and listens as soon as an answer would be right. */
   start(signal: AbortSignal): Promise<void>
   /** After the listener is closed. */

@@ -2,10 +2,10 @@
  * The enrollment server, put together: who asks (identity), who signs (authority), the checks between them, the listener.
  */
 
+import { type AlsoTrusted, withAlsoTrusted } from '../../authority/also-trusted.ts'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
 import { namesFrom, openAuthority } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
-
 import { createEnrollment } from '../../enrollment/enroll.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
 import { createIdentity, type Identity } from '../../identity/identity.ts'
@@ -13,9 +13,11 @@ import { createPodIndex } from '../../identity/pods.ts'
 import { createCalls } from '../../kubernetes/calls.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
+import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
 import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
 import { createEvents, enrollmentEvents } from './events.ts'
 import { createLifetimes } from './lifetime.ts'
+import { createPodAnchors } from './pod-anchors.ts'
 import { createServing } from './serving.ts'
 
 const rightsEveryMs = 30_000
@@ -24,7 +26,8 @@ const authorityEveryMs = 5_000
 export async function createEnrollmentServer(surroundings: Surroundings): Promise<Component> {
   const { settings, client, readiness, metrics, log, clocks, random } = surroundings
   const serving = await createServing('enrollment', surroundings)
-  const authority = await opened(surroundings)
+  const alsoTrusted = await openedAlsoTrusted(surroundings)
+  const authority = await opened(surroundings, alsoTrusted)
   const pods = createPodIndex({
     client,
     random: random.fraction,
@@ -53,6 +56,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     quota,
     clock: clocks.wall
   })
+  const podAnchors = createPodAnchors(authority, surroundings)
   const events = createEvents('enrollment', surroundings)
   const tell = enrollmentEvents(events, clocks.wall)
   const listener = await createListener({
@@ -101,8 +105,10 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     name: 'enrollment',
     listener,
     serving,
+    about: () => ({ authority: authorityStatus(authority.describe()) }),
     async start(signal) {
       pods.start()
+      podAnchors.start()
       serving.start()
       rights.start()
       if (!(await untilAborted(serving.whenUsable, signal))) return
@@ -115,25 +121,23 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
       rights.stop()
       await serving.stop()
       await pods.stop()
+      await podAnchors.stop()
       await events.stop()
       await authority.close()
+      await alsoTrusted?.close()
     }
   }
 }
 
 /** Throws {@link ConfigurationError} where the settings or the CA's files are at fault. */
-async function opened({
-  settings,
-  clocks,
-  random,
-  metrics,
-  log,
-  lookEveryMs
-}: Surroundings): Promise<Authority> {
+async function opened(
+  { settings, clocks, random, metrics, log, lookEveryMs }: Surroundings,
+  alsoTrusted: AlsoTrusted | undefined
+): Promise<Authority> {
   const chosen = settings.authority
   if (chosen === undefined) throw new ConfigurationError('authority is needed')
-  const open = () =>
-    openAuthority(chosen, {
+  const open = async () => {
+    const found = await openAuthority(chosen, {
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
@@ -153,6 +157,8 @@ async function opened({
         for (const warning of warnings) log.warn({ warning }, 'the CA could be better kept')
       }
     })
+    return alsoTrusted === undefined ? found : withAlsoTrusted(found, alsoTrusted)
+  }
   try {
     return await openPatiently({
       open,

@@ -1,0 +1,148 @@
+/**
+ * What pods trust beside the CA that signs them, while that is being replaced: the former CA, or the next.
+ *
+ * Decides which certificates of the file go with an answer; never which CA signs. Like the CA's own files the file is read
+ * again, and what cannot be used leaves the former content in use. There may be no file: most of the time there is nothing
+ * to trust beside.
+ */
+import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
+import { readCertificate } from '../x509/certificate.ts'
+import type { ChainOptions } from '../x509/chain.ts'
+import { readSinglePem } from '../x509/pem.ts'
+import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
+import { type AuthorityOptions, defaultPollMs } from './options.ts'
+import { readTextFile } from './pem-files.ts'
+import { poll } from './poll.ts'
+
+export interface AlsoTrusted {
+  /** PEM of those that go beside these anchors; never one of them, nor one above. */
+  beside(trustAnchors: string): string
+  describe(): AnchorDescription[]
+  close(): Promise<void>
+}
+
+export interface AlsoTrustedOptions
+  extends Pick<AuthorityOptions, 'clock' | 'clusterDomain' | 'pollMs'> {
+  /** Told of every load that changed something, the first one included. */
+  onReload?(outcome: AlsoTrustedReload): void
+  /** It has signed the CA that signs pods, so they are not told of it. */
+  onAbove?(anchor: AnchorDescription): void
+}
+
+export type AlsoTrustedReload =
+  | { loaded: true; anchors: AnchorDescription[]; warnings: string[] }
+  | { loaded: false; reason: string }
+
+/** Throws AuthorityError `Invalid` when the file is there and cannot be used. */
+export async function openAlsoTrusted(
+  file: string,
+  options: AlsoTrustedOptions
+): Promise<AlsoTrusted> {
+  let text = await textOf(file)
+  let anchors: Anchor[] = []
+  let reason: string | undefined
+  let answered: { trustAnchors: string; pem: string } | undefined
+  take(text)
+
+  const stop = poll(options.pollMs ?? defaultPollMs, async () => {
+    try {
+      const found = await textOf(file)
+      if (found === text && reason === undefined) return
+      take(found)
+      text = found
+      reason = undefined
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      if (message === reason) return
+      reason = message
+      options.onReload?.({ loaded: false, reason })
+    }
+  })
+
+  return {
+    beside(trustAnchors) {
+      if (answered?.trustAnchors !== trustAnchors)
+        answered = { trustAnchors, pem: selected(trustAnchors) }
+      return answered.pem
+    },
+    describe: () => anchors.map(description),
+    close: stop
+  }
+
+  function take(pem: string): void {
+    const { clock, clusterDomain } = options
+    const found = usableAnchors(pem, {
+      now: new Date(clock()),
+      ...(clusterDomain === undefined ? {} : { clusterDomain })
+    })
+    anchors = found.anchors
+    answered = undefined
+    options.onReload?.({
+      loaded: true,
+      anchors: anchors.map(description),
+      warnings: found.warnings
+    })
+  }
+
+  function selected(trustAnchors: string): string {
+    const der = readSinglePem(trustAnchors, 'CERTIFICATE')
+    // Several anchors are of an authority that knows itself what is trusted.
+    const signing = der && readCertificate(der)
+    return anchors
+      .filter(anchor => {
+        if (trustAnchors.includes(anchor.pem)) return false
+        if (signing === undefined || !isAbove(anchor.certificate, signing)) return true
+        options.onAbove?.(description(anchor))
+        return false
+      })
+      .map(({ pem }) => pem)
+      .join('')
+  }
+}
+
+/** The same authority, whose certificates come with what is trusted beside its own CA. */
+export function withAlsoTrusted(authority: Authority, alsoTrusted: AlsoTrusted): Authority {
+  return {
+    ...authority,
+    async issue(request) {
+      const issued = await authority.issue(request)
+      return { ...issued, alsoTrusted: alsoTrusted.beside(issued.trustAnchors) }
+    },
+    describe() {
+      const own = authority.describe()
+      const others = alsoTrusted.describe()
+      return {
+        ...own,
+        alsoTrusted: others.filter(({ anchorSha256 }) => anchorSha256 !== own.anchorSha256)
+      }
+    }
+  }
+}
+
+/** Throws AuthorityError `Invalid` with everything that is wrong. */
+export function usableAnchors(
+  pem: string,
+  options: ChainOptions
+): { anchors: Anchor[]; warnings: string[] } {
+  const { anchors, problems, warnings } = readAnchors(pem, options)
+  if (problems.length === 0) return { anchors, warnings }
+  throw new AuthorityError(
+    'Invalid',
+    `What is also trusted cannot be used: ${problems.join('; ')}.`
+  )
+}
+
+async function textOf(file: string): Promise<string> {
+  try {
+    return await readTextFile(file)
+  } catch (error) {
+    const { cause } = error as { cause?: NodeJS.ErrnoException }
+    if (cause?.code === 'ENOENT') return ''
+    throw error
+  }
+}
+
+function description({ certificate, subject, sha256 }: Anchor): AnchorDescription {
+  const { notBefore, notAfter } = certificate
+  return { subject, anchorSha256: sha256, notBefore, notAfter }
+}

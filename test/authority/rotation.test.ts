@@ -1,0 +1,258 @@
+/**
+ * The CA is replaced under running pods: the real agent enrolls at each step, and every pod shakes hands with every other.
+ */
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { connect, createServer } from 'node:tls'
+import t, { type Test } from 'tap'
+import {
+  type AlsoTrustedReload,
+  openAlsoTrusted,
+  withAlsoTrusted
+} from '../../src/authority/also-trusted.ts'
+import type { AnchorDescription } from '../../src/authority/authority.ts'
+import { openPemAuthority } from '../../src/authority/pem-authority.ts'
+import type { TerminationMessage } from '../../src/contract/enrollment.ts'
+import { strangers } from '../../src/live/anchors.ts'
+import { readAnchors } from '../../src/x509/anchors.ts'
+import { optionsFor, run } from '../support/agent-run.ts'
+import { startStage } from '../support/enrollment-stage.ts'
+import { rayCluster, rayPod } from '../support/ray-objects.ts'
+import { caExtensions, makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const workshop = openWorkshop(t)
+const former = makeCa(workshop, 'former')
+const next = makeCa(workshop, 'next')
+const file = (name: string) => workshop.path(name)
+const replace = (name: string, text: string) => {
+  writeFileSync(file(`${name}.new`), text)
+  renameSync(file(`${name}.new`), file(name))
+}
+const sha256 = (pem: string) =>
+  new X509Certificate(pem).fingerprint256.replaceAll(':', '').toLowerCase()
+
+interface EnrolledPod extends TerminationMessage {
+  name: string
+  directory: string
+}
+
+/** The enrollment server over files that the test replaces, as an administrator would. */
+async function rotation(t: Test) {
+  replace('tls.crt', former)
+  replace('tls.key', workshop.read('former.key'))
+  const files = { certificateFile: file('tls.crt'), privateKeyFile: file('tls.key') }
+  const around = { clock: Date.now, pollMs: 0 }
+  const authority = await openPemAuthority(files, { ...around, random: randomBytes })
+  const told: AlsoTrustedReload[] = []
+  let woken = () => {}
+  const alsoTrusted = await openAlsoTrusted(file('also-trusted.crt'), {
+    ...around,
+    pollMs: 5,
+    onReload(outcome) {
+      told.push(outcome)
+      woken()
+    }
+  })
+  const realAuthority = withAlsoTrusted(authority, alsoTrusted)
+  const stage = await startStage({ realAuthority })
+  stage.standIn.put(rayCluster())
+  t.teardown(async () => {
+    await stage.close()
+    await realAuthority.close()
+    await alsoTrusted.close()
+  })
+  let pods = 0
+  return {
+    told,
+    describe: realAuthority.describe,
+    /** What the file holds is in use, or refused. */
+    async alsoTrust(...certificates: string[]) {
+      const noticed = new Promise<void>(resolve => {
+        woken = resolve
+      })
+      replace('also-trusted.crt', certificates.join(''))
+      await noticed
+    },
+    async signWith(name: 'former' | 'next') {
+      replace('tls.crt', workshop.read(`${name}.crt`))
+      replace('tls.key', workshop.read(`${name}.key`))
+      await authority.reload()
+    },
+    async enroll(name: string): Promise<EnrolledPod> {
+      pods += 1
+      const ip = `127.0.1.${pods}`
+      const pod = await stage.run(rayPod({ name, ips: [ip] }))
+      const tokenFile = workshop.write(`${name}.token`, stage.standIn.issueToken(pod))
+      const place = { directory: file(name), tokenFile, terminationLog: file('none') }
+      mkdirSync(place.directory)
+      const options = optionsFor(stage, place, { podIPs: [ip], sourceAddress: ip })
+      const { outcome, log } = await run(options, { tries: 3 })
+      if (outcome?.kind !== 'issued') throw new Error(`${name} has no certificate: ${log}`)
+      return { ...outcome.pair.summary, name, directory: place.directory }
+    }
+  }
+}
+
+t.test('each step of a rotation leaves every pod able to reach every other', async t => {
+  const { describe, alsoTrust, signWith, enroll } = await rotation(t)
+  const before = await enroll('before')
+  t.strictSame(before.trustedSha256, [sha256(former)], 'the CA that signs, alone')
+
+  await alsoTrust(former, next)
+  const first = await enroll('first')
+  t.match(first, { anchorSha256: sha256(former) }, 'step 1: the former CA signs')
+  t.strictSame(first.trustedSha256, [sha256(former), sha256(next)], 'and both are trusted, once')
+  t.match(describe(), { subject: 'CN=former', alsoTrusted: [{ subject: 'CN=next' }] })
+  await allReach(t, [before, first])
+
+  await signWith('next')
+  const second = await enroll('second')
+  t.match(second, { anchorSha256: sha256(next) }, 'step 2: the next one signs')
+  t.strictSame(second.trustedSha256, [sha256(next), sha256(former)])
+  t.match(describe(), { subject: 'CN=next', alsoTrusted: [{ subject: 'CN=former' }] })
+  await allReach(t, [first, second])
+
+  await alsoTrust()
+  const third = await enroll('third')
+  t.strictSame(third.trustedSha256, [sha256(next)], 'step 3: the former one is forgotten')
+  await allReach(t, [second, third])
+
+  await t.test('and a step that comes too early cuts pods off from each other', async t => {
+    await noneReaches(t, before, second, 'signing before all pods trust the next CA')
+    await noneReaches(t, first, third, 'forgetting the former CA while a pod has its certificate')
+    t.strictSame(
+      strangers([before, first, second]).map(({ name }) => name),
+      ['second'],
+      'which is what the agents’ words tell as well'
+    )
+    t.strictSame(strangers([first, second]), [])
+    t.same(new Set(strangers([first, third]).map(({ name }) => name)), new Set(['first']))
+  })
+})
+
+t.test('what cannot be trusted is not told to pods', async t => {
+  const { told, describe, alsoTrust, enroll } = await rotation(t)
+  const root = makeCa(workshop, 'root')
+  const low = makeCa(workshop, 'low', { issuer: 'root' })
+  const bad: [what: string, pem: string, reason: RegExp][] = [
+    ['a root above its CA', low + root, /"CN=root" has signed "CN=low"/],
+    ['a leaf', leaf(), /not a CA/],
+    ['a CA that gRPC cannot use', addressConstraints(), /IP addresses/],
+    ['junk', '-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n', /damaged/],
+    ['a private key', workshop.read('next.key'), /Only certificates/]
+  ]
+  await alsoTrust(next)
+  for (const [what, pem, reason] of bad) {
+    await alsoTrust(pem)
+    t.match(told.at(-1), { loaded: false, reason }, what)
+    t.match(describe().alsoTrusted, [{ subject: 'CN=next' }], 'the former content stays')
+    await t.rejects(
+      openAlsoTrusted(file('also-trusted.crt'), { clock: Date.now, pollMs: 0 }),
+      { code: 'Invalid' },
+      'and nothing starts with it'
+    )
+  }
+  await alsoTrust(next)
+  t.match(told.at(-1), { loaded: true }, 'it is put right')
+  const { trustedSha256 } = await enroll('pod')
+  t.strictSame(trustedSha256, [sha256(former), sha256(next)])
+
+  await t.test('attack: the root of the very CA that signs', async t => {
+    const refused: AnchorDescription[] = []
+    replace('root-alone.crt', root)
+    const alsoTrusted = await openAlsoTrusted(file('root-alone.crt'), {
+      clock: Date.now,
+      pollMs: 0,
+      onAbove: anchor => refused.push(anchor)
+    })
+    t.equal(alsoTrusted.beside(low), '', 'no pod is told to trust all that it has signed')
+    t.match(refused, [{ subject: 'CN=root' }], 'and it is told of')
+    t.equal(alsoTrusted.beside(former), root, 'beside another CA it is one like others')
+  })
+
+  await t.test('a CA that has ended is left out, one that has not begun is not', async t => {
+    const later = new Date(Date.now() + 400 * 86_400_000)
+    const reading = readAnchors(former + next + former, { now: later })
+    t.match(reading, { anchors: [], problems: [] })
+    t.equal(reading.warnings.length, 3)
+    const early = readAnchors(former + next + former, { now: new Date(0) })
+    t.match(early, { problems: [], warnings: [] })
+    t.equal(early.anchors.length, 2, 'each once')
+  })
+})
+
+function leaf(): string {
+  workshop.run(
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+    ...['-subj', '/CN=leaf', '-days', '30', '-keyout', 'leaf.key', '-out', 'leaf.crt'],
+    ...['-addext', 'basicConstraints=critical,CA:FALSE']
+  )
+  return workshop.read('leaf.crt')
+}
+
+function addressConstraints(): string {
+  const constraint = 'nameConstraints=critical,permitted;IP:10.0.0.0/255.0.0.0'
+  return makeCa(workshop, 'constrained', { extensions: [...caExtensions, constraint] })
+}
+
+/** In both directions, as server and as client. */
+async function allReach(t: Test, pods: EnrolledPod[]): Promise<void> {
+  for (const server of pods) {
+    for (const client of pods) {
+      const what = `${client.name} reaches ${server.name}`
+      t.equal(await handshake(server, client), 'secure', what)
+      t.ok(judged(server, client), `${what}, says openssl`)
+    }
+  }
+}
+
+async function noneReaches(t: Test, one: EnrolledPod, other: EnrolledPod, why: string) {
+  for (const [server, client] of [
+    [one, other],
+    [other, one]
+  ] as const) {
+    t.not(await handshake(server, client), 'secure', `${why}: ${client.name} to ${server.name}`)
+    t.notOk(judged(server, client), 'says openssl as well')
+  }
+}
+
+/** Each one's certificate by the other's ca.crt, for the side of the connection that it is on. */
+function judged(server: EnrolledPod, client: EnrolledPod): boolean {
+  const verify = (purpose: string, by: EnrolledPod, of: EnrolledPod) =>
+    workshop.judge(
+      ...['verify', '-x509_strict', '-partial_chain', '-purpose', purpose],
+      ...['-no-CApath', '-no-CAstore', '-CAfile', join(by.directory, 'ca.crt')],
+      join(of.directory, 'tls.crt')
+    ).ok
+  return verify('sslserver', client, server) && verify('sslclient', server, client)
+}
+
+/** Mutual TLS over the very files that the agent has written. */
+async function handshake(server: EnrolledPod, client: EnrolledPod): Promise<string> {
+  const filesOf = ({ directory }: EnrolledPod) => ({
+    cert: readFileSync(join(directory, 'tls.crt')),
+    key: readFileSync(join(directory, 'tls.key')),
+    ca: readFileSync(join(directory, 'ca.crt')),
+    allowPartialTrustChain: true
+  })
+  const listener = createServer({ ...filesOf(server), requestCert: true }, socket =>
+    socket.end('secure')
+  )
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as AddressInfo
+  const socket = connect({ ...filesOf(client), host: 'localhost', port })
+  try {
+    let heard = ''
+    for await (const part of socket) heard += part
+    return heard
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'failed'
+  } finally {
+    socket.destroy()
+    listener.close()
+  }
+}
