@@ -1,15 +1,20 @@
 import { parseArgs } from 'node:util'
 import { authorityAlgorithms, init } from './ca-init.ts'
 import { check, show } from './ca-report.ts'
+import { caStatus } from './ca-status.ts'
+import { clusterFlags, clusterHelp } from './cluster.ts'
 import { type Command, type CommandIo, UsageError } from './command.ts'
 
 const help = `Usage: rayguard ca init --directory DIRECTORY [OPTIONS]
        rayguard ca show [--directory DIRECTORY | --certificate-file FILE]
        rayguard ca check [--directory DIRECTORY | --certificate-file FILE --private-key-file FILE] [OPTIONS]
+       rayguard ca status [-n NAMESPACE] [-o OUTPUT] [OPTIONS]
 
 init   makes a CA: ca.crt and ca.key (readable by you alone). Nothing is ever overwritten.
 show   prints the certificates of a CA, the one that issues first.
 check  does all checks that the server does when it loads a CA: whether gRPC can use it, dates, key.
+status says who signs the Ray pods of a cluster, which pods still hold a certificate of a former CA, which do not trust the
+       next one yet, and what to do next. It reads with your own rights (pods, pods/proxy of Rayguard) and changes nothing.
 
 Options of init:
   --directory DIRECTORY      where the files go; made if it does not exist
@@ -27,6 +32,13 @@ Options of show and check:
   --passphrase-file FILE     the passphrase of the private key
   --cluster-domain DOMAIN    the names of pods that the CA must allow (default cluster.local)
 
+Options of status:
+  -o, --output OUTPUT        text (default), or json: {"ok", "checks", "authorities", "clusters", "next"}; next.ready says
+                             whether the next step of docs/ca-rotation.md may be done
+  -n, --namespace NAME       only the Ray clusters of this namespace
+  --rayguard-namespace NAME  where Rayguard is installed (default rayguard-system)
+${clusterHelp.replaceAll(/^ {2}(\S+ \S+) +/gm, (_, flag: string) => `  ${flag.padEnd(27)}`)}
+
   -h, --help                 show this text
 
 Exit codes: 0 done, or all checks passed; 1 a check failed, or a file is there already; 2 wrong options or files.
@@ -35,18 +47,19 @@ Exit codes: 0 done, or all checks passed; 1 a check failed, or a file is there a
 const subcommands = new Map<string, (rest: string[], io: CommandIo) => Promise<number>>([
   ['init', runInit],
   ['show', (rest, io) => show(readLocation(rest), io)],
-  ['check', (rest, io) => check(readLocation(rest), io)]
+  ['check', (rest, io) => check(readLocation(rest), io)],
+  ['status', runStatus]
 ])
 
 export const command: Command = {
   name: 'ca',
-  summary: 'make, show and check the certificate authority',
+  summary: 'make, show and check the certificate authority, and see its rotation through',
   help,
   async run([name, ...rest], io) {
     const run = subcommands.get(name ?? '')
     if (run === undefined) {
       const found = name === undefined ? 'nothing' : JSON.stringify(name)
-      throw new UsageError(`init, show or check was expected; found ${found}.`)
+      throw new UsageError(`init, show, check or status was expected; found ${found}.`)
     }
     return await run(rest, io)
   }
@@ -82,6 +95,23 @@ async function runInit(rest: string[], io: CommandIo): Promise<number> {
     },
     io
   )
+}
+
+async function runStatus(rest: string[], io: CommandIo): Promise<number> {
+  const { values } = parseArgs({
+    args: rest,
+    options: {
+      output: { type: 'string', short: 'o', default: 'text' },
+      namespace: { type: 'string', short: 'n' },
+      'rayguard-namespace': { type: 'string', default: 'rayguard-system' },
+      ...clusterFlags
+    }
+  })
+  const { output, namespace, 'rayguard-namespace': rayguardNamespace } = values
+  if (output !== 'text' && output !== 'json') {
+    throw new UsageError(`--output must be text or json, found ${JSON.stringify(output)}`)
+  }
+  return await caStatus({ ...values, output, namespace, rayguardNamespace, now: Date.now() }, io)
 }
 
 /** ub-common-name (RFC 5280 appendix A.1); control characters have no business in a name that is printed. */

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
+import { command as ca } from '../../src/cli/ca.ts'
 import { pauseCommand } from '../../src/cli/pause.ts'
 import { command as resume } from '../../src/cli/resume.ts'
 import type { Check } from '../../src/cli/status/check.ts'
@@ -346,6 +347,100 @@ t.test('what each Ray pod has, and why not', async t => {
     { code: 0, text: /There are no Ray clusters/ },
     'by namespace'
   )
+})
+
+t.test('the rotation of the CA, step by step', async t => {
+  const { standIn, says, faults, kubeconfig, status } = await stage(t)
+  const [old, next] = ['0a'.repeat(32), '0b'.repeat(32)]
+  const anchor = { [old]: ['CN=old', -3000], [next]: ['CN=next', -1] } as const
+  const described = (sha: string) => ({
+    subject: anchor[sha]?.[0] ?? '',
+    anchorSha256: sha,
+    notBefore: inDays(anchor[sha]?.[1] ?? 0),
+    notAfter: inDays(500)
+  })
+  const signs = (sha: string, alsoTrusted: string[], replicas = ['1', '2']) => {
+    const authority = { kind: 'pem', ...described(sha), alsoTrusted: alsoTrusted.map(described) }
+    for (const at of replicas)
+      says.set(`rayguard-enrollment-${at}`, replicaStatus('enrollment', { authority }))
+  }
+  const holds = (name: string, anchorSha256: string, trustedSha256?: string[]) => {
+    const said = { serialNumber: '0b', notAfter: inDays(80), anchorSha256, trustedSha256 }
+    const ended = { exitCode: 0, message: JSON.stringify(said) }
+    standIn.put(rayPod(name === 'head' ? headPod() : workerPod(), name, { ended }))
+  }
+  const caStatus = async (...argumentsList: string[]) => {
+    const asked = ['status', '--kubeconfig', kubeconfig, ...argumentsList]
+    const { code, out } = await runCommand(ca, asked)
+    const told = JSON.parse((await runCommand(ca, [...asked, '-o', 'json'])).out)
+    const states = Object.fromEntries(told.checks.map(({ id, state }: Check) => [id, state]))
+    return { ...told, code, text: out, states }
+  }
+
+  signs(old, [])
+  holds('head', old, [old])
+  holds('worker', old)
+  t.match(await caStatus(), { code: 0, next: { step: 'none', ready: true } }, 'no rotation')
+
+  signs(old, [next])
+  const distributing = await caStatus()
+  t.match(distributing, { code: 0, next: { step: 'switch', ready: false } }, 'step 1')
+  t.match(
+    distributing.text,
+    /! team-a\/demo: 2 of 2 pods do not trust CN=next \(0b0b0b0b0b0b\) yet/
+  )
+  t.match(distributing.text, /→ kubectl -n team-a delete pod head worker\n/)
+  t.match(distributing.authorities, [
+    { role: 'signing', signed: 2, trusted: 2 },
+    { role: 'next', signed: 0, trusted: 0 }
+  ])
+  holds('head', old, [old, next])
+  t.match(await caStatus(), { next: { ready: false } }, 'a worker is left')
+  holds('worker', old, [old, next])
+  t.match(await caStatus(), { code: 0, next: { step: 'switch', ready: true } }, 'all trust it')
+  standIn.put(rayPod(workerPod(), 'enrolling'))
+  const waiting = await caStatus()
+  t.match(waiting, { next: { ready: false }, states: { PodsWaiting: 'warning' } })
+  standIn.remove(rayPod(workerPod(), 'enrolling'))
+  signs(old, [], ['2'])
+  const differing = await caStatus()
+  t.match(differing, { next: { ready: false }, states: { ReplicasDiffer: 'warning' } })
+
+  signs(next, [old])
+  const switched = await caStatus()
+  t.match(switched, { code: 0, next: { step: 'finish', ready: false } }, 'step 2')
+  t.match(switched.text, /2 of 2 pods hold a certificate of CN=old/)
+  holds('head', next, [next, old])
+  t.match(await caStatus(), { code: 0, next: { ready: false }, states: { Step: 'warning' } })
+  t.equal((await status()).states('ClusterAnchors').length, 0, 'two CAs, and all trust both')
+  signs(next, [])
+  t.match(
+    await caStatus(),
+    { code: 1, states: { UnknownAuthority: 'failed' } },
+    'step 3 too early: a new pod would not reach the worker'
+  )
+  signs(next, [old])
+  holds('worker', next, [next, old])
+  t.match(await caStatus(), { code: 0, next: { step: 'finish', ready: true } }, 'all are replaced')
+  signs(next, [])
+  t.match(await caStatus(), { code: 0, next: { step: 'none', ready: true } }, 'step 3')
+
+  holds('worker', old, [old])
+  const cut = await caStatus()
+  t.match(cut, { code: 1, states: { ClusterTrust: 'failed' } }, 'a step was left out')
+  t.match(cut.text, /1 of 2 pods are not trusted by the others: head\./)
+  t.match(await status(), { code: 1 }, 'and status says so')
+  t.match(await caStatus('-n', 'team-b'), { code: 0, clusters: [] }, 'by namespace')
+
+  for (const at of ['1', '2']) says.set(`rayguard-enrollment-${at}`, undefined)
+  t.match(await caStatus(), { code: 1, states: { AuthorityUnknown: 'failed' } })
+  faults.set(/v1\/pods$/, { status: 403 })
+  t.match(
+    await runCommand(ca, ['status', '--kubeconfig', kubeconfig]),
+    { code: 1, err: /you lack a right/ },
+    'without the right'
+  )
+  await t.rejects(runCommand(ca, ['status', '-o', 'yaml']), { code: 'Usage' })
 })
 
 t.test('pause and resume', async t => {

@@ -17,7 +17,8 @@ export const sections = [
   'Rights',
   'Policies',
   'Namespaces',
-  'Ray clusters'
+  'Ray clusters',
+  'Next step'
 ] as const
 export type Section = (typeof sections)[number]
 

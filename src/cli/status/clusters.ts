@@ -1,4 +1,5 @@
 /** One line for each Ray cluster, and a line for each of its pods that something is wrong with. Pure. */
+import { strangers } from '../../live/anchors.ts'
 import { type Check, count, createChecks, timeUntil } from './check.ts'
 import type { Observed } from './observe.ts'
 import type { ClusterReport, NamespaceReport, PodReport, Reason } from './ray.ts'
@@ -69,9 +70,10 @@ function clusterCheck(
       )
   }
   list.push(...podChecks(cluster, now))
-  const anchors = new Set(withTls.flatMap(({ certificate }) => certificate?.anchorSha256 || []))
-  if (anchors.size > 1) {
-    fail('ClusterAnchors', `${name}: its pods trust ${anchors.size} different CAs.`, anew)
+  const foreign = strangers(withTls.flatMap(({ certificate }) => certificate ?? []))
+  if (foreign.length > 0) {
+    const text = `${name}: ${count(foreign.length, 'pod')} are of a CA that the others do not trust.`
+    fail('ClusterAnchors', text, anew)
   }
   if (list.some(({ state }) => state !== 'ok') || withTls.length === 0) {
     if (list.length === 0)

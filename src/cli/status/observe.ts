@@ -98,7 +98,7 @@ function versionOf(text: string): Observed['version'] {
   }
 }
 
-async function replicasIn(client: Client, namespace: string): Promise<Replica[]> {
+export async function replicasIn(client: Client, namespace: string): Promise<Replica[]> {
   const pods = await listAll<Pod>(client, path`/api/v1/namespaces/${namespace}/pods`, ours)
   const live = pods.filter(({ metadata }) => !metadata.deletionTimestamp)
   return Promise.all(

@@ -2,6 +2,7 @@
  * The namespaces and what each Ray pod has: a certificate, or none and why. Pure.
  */
 import { type Modes, resolveModes } from '../../admission/modes.ts'
+import type { TerminationMessage } from '../../contract/enrollment.ts'
 import { certificateLifetimeLabel } from '../../contract/pod.ts'
 import type { Namespace, Pod } from '../../kubernetes/objects.ts'
 import { type NearDays, nearness } from '../../live/ends.ts'
@@ -35,7 +36,7 @@ export interface PodReport {
   state: 'certificate' | 'waiting' | 'refused' | 'otherTls' | 'none'
   /** For `none`, `waiting` and `refused`: why. */
   reason?: Reason | string
-  certificate?: { serialNumber: string; notAfter: string; anchorSha256: string }
+  certificate?: TerminationMessage
   /** Of the certificate: within how many days it ends; 0: it has ended. */
   endsWithinDays?: NearDays
 }
@@ -156,13 +157,10 @@ function podReport(
   if (tls === 'none')
     return { name, node, state: 'none', reason: whyNone(createdAt, namespace, since) }
   if (agent?.ended === 'well') {
-    const { serialNumber, notAfter, anchorSha256 } = agent
+    const { ended: _, ...certificate } = agent
     const endsWithinDays = nearness(found, now)
     return {
-      name,
-      node,
-      state: 'certificate',
-      certificate: { serialNumber, notAfter, anchorSha256 },
+      ...{ name, node, state: 'certificate', certificate },
       ...(endsWithinDays === undefined ? {} : { endsWithinDays })
     }
   }

@@ -59,7 +59,7 @@ function replicaCheck({ name, pod, status, fault }: Replica, namespace: string):
   return list
 }
 
-function isReady({ pod }: { pod: Pod }): boolean {
+export function isReady({ pod }: { pod: Pod }): boolean {
   return (
     pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ===
     true
@@ -74,9 +74,7 @@ function waitingReason({ status }: Pod): string {
 }
 
 /** A certificate of ours is renewed long before; the CA of pods is renewed by people. */
-const ends: Record<string, { warning: number; failed: number }> = {
-  authority: { warning: 100, failed: 14 }
-}
+export const ends = { authority: { warning: 100, failed: 14 } }
 const ownEnds = { warning: 10, failed: 3 }
 
 export function certificateChecks({ replicas, now }: Observed): Check[] {
@@ -92,10 +90,10 @@ export function certificateChecks({ replicas, now }: Observed): Check[] {
     const days = daysUntil(end, now)
     const what = name === 'authority' ? 'The CA that signs Ray pods' : `The certificate ${name}`
     const text = `${what} ends in ${count(days, 'day')} (${end.slice(0, 10)}).`
-    const { warning, failed } = ends[name] ?? ownEnds
+    const { warning, failed } = name === 'authority' ? ends.authority : ownEnds
     const advice =
       name === 'authority'
-        ? 'No certificate outlives it. Put a CA that lasts longer into the Secret, then make Ray pods anew.'
+        ? 'No certificate outlives it. Replace it: docs/ca-rotation.md; rayguard ca status goes with it.'
         : 'It should have been renewed; the log of the component says why it was not.'
     if (days < failed) fail('CertificateEnd', text, advice)
     else if (days < warning) warn('CertificateEnd', text, advice)

@@ -1,0 +1,146 @@
+/**
+ * Who signs Ray pods, what they trust, and which step of a rotation comes next. Pure.
+ *
+ * A step is ready only where nothing speaks against it: a pod that has not said what it trusts, or a replica that still
+ * answers with other certificates, holds it up.
+ */
+import type { AnchorStatus, AuthorityStatus } from '../../contract/status.ts'
+import type { Pod } from '../../kubernetes/objects.ts'
+import { strangers, trustedBy } from '../../live/anchors.ts'
+import { livePod } from '../../live/pod.ts'
+import type { Replica } from './observe.ts'
+import { isReady } from './replicas.ts'
+
+/** `next` is newer than the one that signs; `former` is not. */
+export type AnchorRole = 'signing' | 'next' | 'former'
+
+export interface AnchorReport extends AnchorStatus {
+  role: AnchorRole
+  /** Live pods whose certificate it has signed. */
+  signed: number
+  /** Live pods with a certificate that trust it. */
+  trusted: number
+}
+
+export interface PodAnchors {
+  name: string
+  /** Absent while it has no certificate, or has not said so yet. */
+  anchorSha256?: string
+  trustedSha256?: string[]
+}
+
+export interface ClusterAnchors {
+  namespace: string
+  name: string
+  uid: string
+  pods: PodAnchors[]
+  /** Names of pods that others of the cluster do not trust. */
+  strangers: string[]
+}
+
+export interface AuthorityReport {
+  anchors: AnchorReport[]
+  clusters: ClusterAnchors[]
+  /** Replicas of the enrollment server answer with different certificates. */
+  differing: boolean
+  next: { step: 'none' | 'switch' | 'finish'; ready: boolean }
+}
+
+/** `undefined` where no replica says who signs. */
+export function authorityReport(
+  replicas: readonly Replica[],
+  rayPods: readonly Pod[]
+): AuthorityReport | undefined {
+  const told = replicas.flatMap(({ status }) => status?.authority ?? [])
+  const [authority] = told
+  if (authority === undefined) return undefined
+  const clusters = clustersOf(rayPods)
+  const pods = clusters.flatMap(cluster => cluster.pods)
+  const anchors = [authority, ...authority.alsoTrusted].map(anchor =>
+    anchorReport(anchor, authority, pods)
+  )
+  const silent = replicas.filter(
+    replica => replica.component === 'enrollment' && !replica.status?.authority && isReady(replica)
+  )
+  const differing = new Set(told.map(fingerprints)).size > 1
+  const settled = !differing && silent.length === 0
+  return { anchors, clusters, differing, next: nextStep(anchors, pods, settled) }
+}
+
+function fingerprints({ anchorSha256, alsoTrusted }: AuthorityStatus): string {
+  return [anchorSha256, ...alsoTrusted.map(anchor => anchor.anchorSha256).sort()].join()
+}
+
+function clustersOf(rayPods: readonly Pod[]): ClusterAnchors[] {
+  const clusters = new Map<string, ClusterAnchors>()
+  for (const pod of rayPods) {
+    const found = livePod(pod)
+    if (!found?.live || found.tls !== 'rayguard') continue
+    const { namespace, name, cluster, agent } = found
+    const key = `${namespace}/${cluster.uid}`
+    const report = clusters.get(key) ?? {
+      ...{ namespace, name: cluster.name, uid: cluster.uid, pods: [], strangers: [] }
+    }
+    clusters.set(key, report)
+    const { anchorSha256 } = agent?.ended === 'well' ? agent : {}
+    report.pods.push({
+      name,
+      ...(agent?.ended === 'well' && anchorSha256 !== undefined
+        ? { anchorSha256, trustedSha256: trustedBy(agent) }
+        : {})
+    })
+  }
+  return [...clusters.values()]
+    .map(cluster => ({
+      ...cluster,
+      strangers: strangers(cluster.pods.filter(hasCertificate)).map(({ name }) => name)
+    }))
+    .sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`))
+}
+
+export function hasCertificate(
+  pod: PodAnchors
+): pod is PodAnchors & { anchorSha256: string; trustedSha256: string[] } {
+  return pod.anchorSha256 !== undefined
+}
+
+function anchorReport(
+  { subject, anchorSha256, notBefore, notAfter }: AnchorStatus,
+  authority: AuthorityStatus,
+  pods: readonly PodAnchors[]
+): AnchorReport {
+  return {
+    ...{ subject, anchorSha256, notAfter },
+    ...(notBefore === undefined ? {} : { notBefore }),
+    role: roleOf({ anchorSha256, notBefore }, authority),
+    signed: pods.filter(pod => pod.anchorSha256 === anchorSha256).length,
+    trusted: pods.filter(pod => pod.trustedSha256?.includes(anchorSha256)).length
+  }
+}
+
+function roleOf(
+  { anchorSha256, notBefore = '' }: { anchorSha256: string; notBefore: string | undefined },
+  authority: AuthorityStatus
+): AnchorRole {
+  if (anchorSha256 === authority.anchorSha256) return 'signing'
+  return notBefore > (authority.notBefore ?? '') ? 'next' : 'former'
+}
+
+function nextStep(
+  anchors: readonly AnchorReport[],
+  pods: readonly PodAnchors[],
+  settled: boolean
+): AuthorityReport['next'] {
+  const following = anchors.filter(({ role }) => role === 'next')
+  const former = anchors.filter(({ role }) => role === 'former')
+  const ready = settled && pods.every(hasCertificate)
+  if (following.length > 0) {
+    return {
+      step: 'switch',
+      ready: ready && following.every(({ trusted }) => trusted === pods.length)
+    }
+  }
+  if (former.length === 0) return { step: 'none', ready: settled }
+  // A pod that does not trust the CA that signs now is not helped by waiting, and is told of as a stranger.
+  return { step: 'finish', ready: ready && former.every(({ signed }) => signed === 0) }
+}
