@@ -1,5 +1,6 @@
 // Bundles the program into dist/: rayguard.js (a few lines that look at argv) and one chunk a command, so that the agent
-// in a pod loads only what it needs. Prints nothing unless something is wrong.
+// in a pod loads only what it needs; and the thread that works out dry runs, which is loaded by its path. Prints nothing
+// unless something is wrong.
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
 
@@ -7,7 +8,7 @@ const { version } = JSON.parse(await readFile(new URL('../package.json', import.
 
 await rm('dist', { recursive: true, force: true })
 await build({
-  entryPoints: { rayguard: 'src/main.ts' },
+  entryPoints: { rayguard: 'src/main.ts', 'chunks/dry-run-thread': 'src/preview/thread.ts' },
   outdir: 'dist',
   bundle: true,
   splitting: true,
@@ -19,7 +20,10 @@ await build({
   platform: 'node',
   target: 'node20',
   chunkNames: 'chunks/[name]-[hash]',
-  define: { RAYGUARD_VERSION: JSON.stringify(version) },
+  define: {
+    RAYGUARD_VERSION: JSON.stringify(version),
+    RAYGUARD_DRY_RUN_THREAD: JSON.stringify('./dry-run-thread.js')
+  },
   banner: {
     // Packages that are CommonJS inside still call require().
     js: "import { createRequire as bannerCreateRequire } from 'node:module';const require = bannerCreateRequire(import.meta.url);"

@@ -1,18 +1,16 @@
 import { parseArgs } from 'node:util'
-import { patchText } from '../admission/admit.ts'
 import { isPodSecurityMode, isTlsMode, type RequestedModes } from '../admission/modes.ts'
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
 import type { InjectionSettings } from '../injection/settings.ts'
-import { readKnownImage } from '../pod-security/known-images.ts'
-import { coloured, diffOfPods, yamlOf } from '../preview/diff.ts'
-import type { DocumentProblem } from '../preview/documents.ts'
+import { coloured } from '../preview/diff.ts'
 import { type DryRun, dryRun } from '../preview/dry-run.ts'
-import { type Output, outputs } from '../preview/schemas.ts'
+import { textOf } from '../preview/render.ts'
+import { type Output, outputs, type PassedOver } from '../preview/schemas.ts'
 import { modelledKubeRay } from '../ray/foretold.ts'
 import { errorLine, loadSettings } from '../settings/load.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
 import { inputHelp, readInput, readInputs } from './input.ts'
-import { version } from './version.ts'
+import { shownSettings, standIns } from './stand-ins.ts'
 
 const help = `Usage: rayguard dry-run -f FILE [OPTIONS]
 
@@ -71,7 +69,7 @@ export const command: Command = {
   }
 }
 
-function placed(name: string, { document, line, column, message }: DocumentProblem): string {
+function placed(name: string, { document, line, column, message }: PassedOver): string {
   return `${name}: document ${document}, line ${line}, column ${column}: ${message}`
 }
 
@@ -126,42 +124,20 @@ async function readSettings(
   file: string | undefined,
   io: CommandIo
 ): Promise<Configured | undefined> {
-  if (file === undefined) return standIns
+  if (file === undefined) return { settings: standIns, clusterDomain: 'cluster.local' }
   const loaded = await loadSettings({ file, environment: io.environment })
   if ('errors' in loaded) {
     for (const error of loaded.errors) io.stderr.write(`${errorLine(error)}\n`)
     return undefined
   }
-  const { injection, kubernetes, enrollment } = loaded.settings
-  const { serverUrl, serverCaFile, knownImages, ...rest } = injection
+  const { injection, kubernetes } = loaded.settings
+  const { serverCaFile } = injection
   const serverCa = serverCaFile === undefined ? undefined : (await readInput(serverCaFile)).text
+  const namespace = kubernetes.namespace ?? 'rayguard-system'
   return {
-    settings: {
-      ...rest,
-      serverUrl: serverUrl ?? standIns.settings.serverUrl,
-      serverCa: serverCa ?? standIns.settings.serverCa,
-      knownImages: knownImages.map(readKnownImage),
-      tokenAudience: enrollment.audience
-    },
+    settings: shownSettings(loaded.settings, { namespace, serverCa }),
     clusterDomain: kubernetes.clusterDomain
   }
-}
-
-/** What the manifests install, where no settings say otherwise. */
-const standIns: Configured = {
-  settings: {
-    image: `rayguard:${version()}`,
-    formerImages: [],
-    imagePullPolicy: 'IfNotPresent',
-    imagePullSecrets: [],
-    serverUrl: 'https://rayguard-enrollment.rayguard-system.svc',
-    serverCa: '<CA of the enrollment server>',
-    keyAlgorithm: 'P-256',
-    keyGroup: 65532,
-    resources: { cpu: '500m', memory: '128Mi' },
-    user: 65532
-  },
-  clusterDomain: 'cluster.local'
 }
 
 function write({ results, submitted, failed }: DryRun, output: Output, io: CommandIo): void {
@@ -170,14 +146,10 @@ function write({ results, submitted, failed }: DryRun, output: Output, io: Comma
     return
   }
   const inColour = io.stdout.isTTY === true && !io.environment.NO_COLOR
-  for (const [index, { source, patch, pod }] of results.entries()) {
-    if (output === 'patch') io.stdout.write(`${patchText(patch)}\n`)
-    else if (pod === undefined) continue
-    else if (output === 'yaml') io.stdout.write(`---\n# ${source}\n${yamlOf(pod)}`)
-    else {
-      const diff = diffOfPods(submitted[index], pod, source)
-      io.stdout.write(inColour ? coloured(diff) : diff)
-    }
+  for (const [index, result] of results.entries()) {
+    const text = textOf(result, submitted[index], output)
+    if (output === 'patch') io.stdout.write(`${text}\n`)
+    else io.stdout.write(output === 'diff' && inColour ? coloured(text) : text)
   }
   if (!failed) return
   // The output is a patch, a pod or a diff, so that what stands against it has to be said beside.

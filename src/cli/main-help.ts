@@ -2,7 +2,7 @@
 
 /** A test holds each line against the command's own summary. */
 export const summaries = {
-  serve: 'run the admission webhook and the enrollment server',
+  serve: 'run the admission webhook, the enrollment server, the preview',
   status: 'look at the installation and at every Ray pod, and say what to do',
   register: 'have the API server ask Rayguard about Ray pods, in all namespaces or in one',
   unregister:

@@ -23,7 +23,7 @@ import {
   ConfigurationError,
   type Surroundings
 } from './components/component.ts'
-import { connect, ownNamespace } from './components/kubernetes.ts'
+import { connect, needsKubernetes, noClient, ownNamespace } from './components/kubernetes.ts'
 import { createSkew } from './components/skew.ts'
 import { settingsFor } from './settings-file.ts'
 import { version } from './version.ts'
@@ -34,15 +34,15 @@ export const command: Command = serveCommand({ lookEveryMs: 10_000 })
 export function serveCommand({ lookEveryMs }: { lookEveryMs: number }): Command {
   return {
     name: 'serve',
-    summary: 'run the admission webhook and the enrollment server',
+    summary: 'run the admission webhook, the enrollment server, the preview',
     help: `Usage: rayguard serve [--config FILE] [--components LIST]
 
-Runs the admission webhook and the enrollment server until SIGTERM, then ends without a failed request. A second signal
+Runs the admission webhook and the enrollment server, or what else is listed, until SIGTERM, then ends without a failed request. A second signal
 ends it at once. The log goes to standard output, one JSON object a line.
 
 Options:
   --config FILE       settings file; default $RAYGUARD_CONFIG, else /etc/rayguard/config.yaml if there is one
-  --components LIST   what to serve: webhook, enrollment, or both (the default), separated by commas
+  --components LIST   what to serve: webhook, enrollment (these two are the default), preview; separated by commas
   -h, --help          show this text
 
 Every setting can also be an environment variable; docs/settings.md lists them. \`rayguard check-config\` looks at the
@@ -78,7 +78,9 @@ async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Pr
   const readiness = createReadiness()
   const skew = createSkew({ wall: Date.now, log, metrics })
   const clocks: Clocks = { wall: Date.now, api: skew.now, steady: () => performance.now() }
-  const client = await connect(settings, io.environment, clocks, skew.note)
+  const client = needsKubernetes(settings)
+    ? await connect(settings, io.environment, clocks, skew.note)
+    : noClient()
   const surroundings: Surroundings = {
     settings,
     namespace: await ownNamespace(settings),
@@ -153,6 +155,10 @@ async function createComponents(surroundings: Surroundings): Promise<Component[]
         components.push(await createEnrollmentServer(surroundings))
         break
       }
+      case 'preview': {
+        components.push(await previewIn(surroundings))
+        break
+      }
       default: {
         const unknown: never = name
         throw new Error(`there is no component ${String(unknown)}`)
@@ -160,6 +166,20 @@ async function createComponents(surroundings: Surroundings): Promise<Component[]
     }
   }
   return components
+}
+
+/** What it must not reach itself is put into its hands. */
+async function previewIn(surroundings: Surroundings): Promise<Component> {
+  const { client: _, ...others } = surroundings
+  const { createPreview } = await import('./components/preview.ts')
+  const { createPreviewServing } = await import('./components/serving.ts')
+  const serving = await createPreviewServing(surroundings)
+  const { injection } = surroundings.settings
+  // What the webhook would put into pods, where that can be known.
+  if (injection.serverCaFile === undefined && !needsKubernetes(surroundings.settings))
+    return createPreview(others, { serving })
+  const { currentServerCa } = await import('./components/server-ca.ts')
+  return createPreview(others, { serving, serverCa: await currentServerCa(surroundings) })
 }
 
 function servingProblem(components: readonly Component[]): string | undefined {

@@ -1,12 +1,12 @@
 /**
  * A text with any number of JSON or YAML documents as values, each with its number; or the first thing that is wrong.
  *
- * Documents follow a line `---`; JSON values may also follow each other, one a line or not. YAML is read strictly: no key
- * twice, no unknown tags, few aliases.
+ * Documents follow a line `---`; JSON values may also follow each other, one a line or not.
  */
-import { LineCounter, parseDocument, type ScalarTag } from 'yaml'
 import { scanJson } from './json-scan.ts'
 import { createPlaces, type Place } from './place.ts'
+import type { TextProblem, TextProblemCode } from './text-problem.ts'
+import { readYaml } from './yaml-document.ts'
 
 export interface Document {
   /** From one. */
@@ -16,27 +16,32 @@ export interface Document {
 }
 
 export interface DocumentProblem extends Place {
+  code: TextProblemCode | 'Unsupported' | 'TooManyPods'
   document: number
   message: string
 }
-
-const maximumAliases = 100
 
 export function readDocuments(
   text: string
 ): { documents: Document[] } | { problem: DocumentProblem } {
   const documents: Document[] = []
   const placeOf = createPlaces(text)
+  const unprintable = text.search(controlCharacter)
+  if (unprintable >= 0) {
+    const place = { document: 1, ...placeOf(unprintable) }
+    const message = 'expected a text, found a control character'
+    return { problem: { code: 'Malformed', ...place, message } }
+  }
   let offset = 0
   for (;;) {
     offset = nextDocument(text, offset)
     if (offset >= text.length) return { documents }
     const number = documents.length + 1
     const end = text[offset] === '{' ? undefined : endOfYaml(text, offset)
-    const read = end === undefined ? readJson(text, offset) : readYaml(text, offset, end)
+    const read = end === undefined ? readJson(text, offset) : yamlAt(text, offset, end)
     if ('problem' in read) {
-      const place = placeOf(read.offset)
-      return { problem: { document: number, ...place, message: read.problem } }
+      const { code, problem: message } = read
+      return { problem: { code, document: number, ...placeOf(read.offset), message } }
     }
     // A document of comments alone is none.
     if (read.value !== null) {
@@ -46,7 +51,11 @@ export function readDocuments(
   }
 }
 
-type Read = { value: unknown; end: number } | { problem: string; offset: number }
+/** Neither YAML (1.2.2 §5.1) nor JSON has them; the YAML reader takes them for letters. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const controlCharacter = /[\0-\x08\x0b\x0c\x0e-\x1f]/
+
+type Read = { value: unknown; end: number } | TextProblem
 
 /** Past white space, comments, empty documents and a byte order mark. */
 function nextDocument(text: string, offset: number): number {
@@ -58,14 +67,16 @@ function nextDocument(text: string, offset: number): number {
 
 function readJson(text: string, offset: number): Read {
   const scan = scanJson(text, offset)
-  if ('problem' in scan) return { problem: `not JSON: ${scan.problem}`, offset: scan.offset }
+  if ('problem' in scan) {
+    return scan.code === 'Malformed' ? { ...scan, problem: `not JSON: ${scan.problem}` } : scan
+  }
   const after = /[ \t\r]*/y
   after.lastIndex = scan.end
   after.test(text)
   const next = text[after.lastIndex]
   if (next !== undefined && next !== '\n' && next !== '{') {
     const problem = 'expected the end of the document after the last brace'
-    return { problem, offset: after.lastIndex }
+    return { code: 'Malformed', problem, offset: after.lastIndex }
   }
   return { value: JSON.parse(text.slice(offset, scan.end)), end: scan.end }
 }
@@ -78,35 +89,7 @@ function endOfYaml(text: string, offset: number): number {
   return found ? found.index + 1 : text.length
 }
 
-/** `defaultMode: 0444` is octal to kubectl, and YAML 1.2 would read it as decimal. */
-const octal: ScalarTag = {
-  tag: 'tag:yaml.org,2002:int',
-  default: true,
-  test: /^0[0-7]+$/,
-  resolve: text => Number.parseInt(text, 8)
-}
-
-function readYaml(text: string, offset: number, end: number): Read {
-  try {
-    const document = parseDocument(text.slice(offset, end), {
-      version: '1.2',
-      schema: 'core',
-      customTags: tags => [octal, ...tags],
-      merge: true,
-      strict: true,
-      uniqueKeys: true,
-      lineCounter: new LineCounter(),
-      prettyErrors: false
-    })
-    const [error] = [...document.errors, ...document.warnings]
-    if (error) return { problem: `not YAML: ${error.message}`, offset: offset + error.pos[0] }
-    return { value: document.toJS({ maxAliasCount: maximumAliases }), end }
-  } catch (error) {
-    // The reader recurses, and counts aliases only while it makes values of them.
-    const { message } = error as Error
-    return {
-      problem: error instanceof RangeError ? 'nested too deeply' : `not YAML: ${message}`,
-      offset
-    }
-  }
+function yamlAt(text: string, offset: number, end: number): Read {
+  const read = readYaml(text.slice(offset, end))
+  return 'problem' in read ? { ...read, offset: offset + read.offset } : { ...read, end }
 }

@@ -13,12 +13,14 @@ import { withDefaults } from '../pod-security/defaults.ts'
 import { evaluate } from '../pod-security/evaluate.ts'
 import { certificateOf } from './certificate.ts'
 import { type DocumentProblem, readDocuments } from './documents.ts'
-import type { DryRunResult, PodSecurityReport, Violation } from './schemas.ts'
+import type { DryRunResult, PassedOver, PodSecurityReport, Violation } from './schemas.ts'
 import { type Source, sourcesOf } from './sources.ts'
 
 export interface DryRunOptions extends RequestedModes {
   settings: InjectionSettings
   clusterDomain: string
+  /** For whom the answer must not grow without bound. */
+  maximumPods?: number
 }
 
 export interface DryRun {
@@ -26,7 +28,7 @@ export interface DryRun {
   /** The objects that were tried, in the order of the results. */
   submitted: unknown[]
   /** Documents of kinds that Rayguard has nothing to do with. */
-  passedOver: DocumentProblem[]
+  passedOver: PassedOver[]
   /** True where a pod is refused or violates Pod Security `restricted`, whatever the mode makes of it. */
   failed: boolean
 }
@@ -41,10 +43,16 @@ export function dryRun(
   for (const document of read.documents) {
     const found = sourcesOf(document)
     const place = { document: document.number, ...document.place }
-    if ('problem' in found) return { problem: { ...place, message: found.problem } }
+    if ('problem' in found) {
+      return { problem: { code: 'Unsupported', ...place, message: found.problem } }
+    }
     if ('passedOver' in found) {
       run.passedOver.push({ ...place, message: `${found.passedOver} is no concern of Rayguard’s` })
       continue
+    }
+    if (run.results.length + found.sources.length > (options.maximumPods ?? Infinity)) {
+      const message = `expected at most ${options.maximumPods} pods in all, found more; send fewer at a time`
+      return { problem: { code: 'TooManyPods', ...place, message } }
     }
     for (const source of found.sources) tryOne(run, source, options)
   }

@@ -1,14 +1,12 @@
 /**
- * Finds the end of one JSON value in a text, and refuses what JSON.parse lets through: a key that stands twice (RFC 8259 §4
- * leaves open which one counts, so two programs may read two different pods).
+ * Finds the end of one JSON value in a text, and refuses what JSON.parse lets through: keys that stand twice or are never
+ * valid.
  *
  * Without recursion: the nesting is the writer's choice.
  */
+import { keyProblem, maximumDepth, type TextProblem } from './text-problem.ts'
 
-/** Far more than any object of Kubernetes has, and far less than JSON.stringify can take. */
-const maximumDepth = 500
-
-export type Scan = { end: number } | { problem: string; offset: number }
+export type Scan = { end: number } | TextProblem
 
 type Expectation = 'value' | 'first-value' | 'key' | 'first-key' | 'colon' | 'next'
 
@@ -22,7 +20,7 @@ export function scanJson(text: string, start: number): Scan {
   for (;;) {
     offset = skipSpace(text, offset)
     const character = text[offset]
-    if (character === undefined) return { problem: 'the text ends within a value', offset }
+    if (character === undefined) return malformed('the text ends within a value', offset)
     const inObject = open.length > 0 && open[open.length - 1] !== undefined
     if (expectation === 'next') {
       if (character === ',') {
@@ -31,11 +29,11 @@ export function scanJson(text: string, start: number): Scan {
         continue
       }
       if (character !== (inObject ? '}' : ']')) {
-        return { problem: `expected a comma or ${inObject ? '}' : ']'}`, offset }
+        return malformed(`expected a comma or ${inObject ? '}' : ']'}`, offset)
       }
     }
     if (expectation === 'colon') {
-      if (character !== ':') return { problem: 'expected a colon', offset }
+      if (character !== ':') return malformed('expected a colon', offset)
       expectation = 'value'
       offset += 1
       continue
@@ -53,29 +51,33 @@ export function scanJson(text: string, start: number): Scan {
     }
     if (expectation === 'key' || expectation === 'first-key') {
       const end = character === '"' ? endOfString(text, offset) : undefined
-      if (end === undefined) return { problem: 'expected a key in double quotes', offset }
+      if (end === undefined) return malformed('expected a key in double quotes', offset)
       const key = JSON.parse(text.slice(offset, end)) as string
       const keys = open[open.length - 1] as Set<string>
-      if (keys.has(key))
-        return { problem: `the key ${text.slice(offset, end)} stands twice`, offset }
-      keys.add(key)
+      const problem = keyProblem(key, keys, offset)
+      if (problem !== undefined) return problem
       expectation = 'colon'
       offset = end
       continue
     }
     if (character === '{' || character === '[') {
-      if (open.length >= maximumDepth) return { problem: 'nested too deeply', offset }
+      if (open.length >= maximumDepth)
+        return { code: 'TooDeep', problem: 'nested too deeply', offset }
       open.push(character === '{' ? new Set() : undefined)
       expectation = character === '{' ? 'first-key' : 'first-value'
       offset += 1
       continue
     }
     const end = endOfScalar(text, offset)
-    if (end === undefined) return { problem: 'expected a value', offset }
+    if (end === undefined) return malformed('expected a value', offset)
     if (open.length === 0) return { end }
     expectation = 'next'
     offset = end
   }
+}
+
+function malformed(problem: string, offset: number): TextProblem {
+  return { code: 'Malformed', problem, offset }
 }
 
 function skipSpace(text: string, offset: number): number {

@@ -158,6 +158,7 @@ export type DryRunQuery = Static<typeof dryRunQuery>
 export type DryRunResult = Static<typeof dryRunResult>
 export type DryRunAnswer = Static<typeof dryRunAnswer>
 export type DryRunError = Static<typeof dryRunError>
+export type PassedOver = NonNullable<DryRunAnswer['passedOver']>[number]
 export type PodSecurityReport = Static<typeof podSecurityReport>
 export type Violation = Static<typeof violation>
 export type CertificatePreview = Static<typeof certificate>

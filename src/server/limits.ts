@@ -60,6 +60,17 @@ export const limits = {
     bodyBytes: 16 * 1024,
     bodyBytesTogether: 16 * 1024 * 1024
   },
+  preview: {
+    ...common,
+    // People and CI, who may all come from the one address of a proxy.
+    maximumConnections: 200,
+    connectionsPerAddress: 100,
+    requestsPerConnection: 1_000,
+    requestTimeoutMs: 30_000,
+    keepAliveTimeoutMs: 30_000,
+    bodyBytes: 1024 * 1024,
+    bodyBytesTogether: 16 * 1024 * 1024
+  },
   ops: {
     ...common,
     maximumConnections: 100,

@@ -5,8 +5,11 @@
  */
 export type ServingComponent = 'webhook' | 'enrollment'
 
+/** Who may have a certificate that was made here. */
+export type CertifiedComponent = ServingComponent | 'preview'
+
 export interface Profile {
-  component: ServingComponent
+  component: CertifiedComponent
   namespace: string
   /** Name of the Secret with the CA and the server certificate. */
   secret: string

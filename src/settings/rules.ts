@@ -1,6 +1,7 @@
 /** What has to hold between several settings. */
 
 import { durationSeconds } from './duration.ts'
+import { formatNamed } from './formats.ts'
 import { lifetimeBounds } from './lifetime-bounds.ts'
 import type { Problem } from './node.ts'
 import type { SettingsFile } from './schema.ts'
@@ -35,6 +36,13 @@ function servingRules({ serving, registration }: SettingsFile): Problem[] {
 function componentRules({ components, injection, serving, authority }: SettingsFile): Problem[] {
   const problems: Problem[] = []
   const publishes = serving.kind === 'selfManaged'
+  const inject = components.filter(name => name !== 'preview')
+  if (inject.length > 0 && injection.image === undefined) {
+    problems.push({
+      path: ['injection', 'image'],
+      message: `is missing: the ${inject.join(' and the ')} component needs it; expected ${formatNamed('image').expected}`
+    })
+  }
   if (components.includes('webhook') && !publishes && injection.serverCaFile === undefined) {
     problems.push({
       path: ['injection', 'serverCaFile'],

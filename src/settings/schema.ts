@@ -6,7 +6,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import type { FormatName } from './formats.ts'
 
-export const componentNames = ['webhook', 'enrollment'] as const
+export const componentNames = ['webhook', 'enrollment', 'preview'] as const
 export type Component = (typeof componentNames)[number]
 
 /** Where `serving.kind: files` looks when it is not told. */
@@ -21,11 +21,11 @@ const certificateFile = path(
 
 export const schema = section('', {
   components: Type.Array(Type.Enum([...componentNames]), {
-    default: [...componentNames],
+    default: ['webhook', 'enrollment'],
     minItems: 1,
     uniqueItems: true,
     description:
-      'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer.'
+      'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer. `preview` answers dry runs; it needs no right in the cluster and no authority.'
   }),
   listen: section('Where the listeners are.', {
     webhook: listener('the API server sends admission reviews (HTTPS)', 8443, {
@@ -36,13 +36,14 @@ export const schema = section('', {
       )
     }),
     enrollment: listener('pods ask for their certificates (HTTPS)', 8444),
+    preview: listener('people and CI ask for dry runs (HTTPS)', 8445),
     ops: listener('probes and metrics are answered (plain HTTP)', 8080)
   }),
-  serving: section('The server certificates of the webhook and the enrollment listener.', {
+  serving: section('The server certificates of the HTTPS listeners.', {
     kind: Type.Enum(['selfManaged', 'files'], {
       default: 'selfManaged',
       description:
-        '`selfManaged`: each component keeps a small CA and its certificate in a Secret of its own and renews them. `files`: one pair for both, read anew when the files change.'
+        '`selfManaged`: the webhook and the enrollment server each keep a small CA and a certificate in a Secret and renew them; the preview makes a certificate at its start, which nobody can verify. `files`: one pair for all, read anew when the files change.'
     }),
     certificateFile: Type.Optional(
       path(
@@ -75,9 +76,11 @@ export const schema = section('', {
     clusterDomain: text('dns-name', 'The DNS domain of the cluster.', { default: 'cluster.local' })
   }),
   injection: section('What the webhook puts into pods.', {
-    image: text(
-      'image',
-      'Image of the init container, by digest where it can be. The enrollment server gives certificates only to pods that carry it.'
+    image: Type.Optional(
+      text(
+        'image',
+        'Image of the init container, by digest where it can be. The enrollment server gives certificates only to pods that carry it. The preview component alone can go without.'
+      )
     ),
     formerImages: list(text('image'), 'Images of earlier versions whose pods may still enroll.'),
     imageMirrors: list(

@@ -18,6 +18,12 @@ export interface IssuanceObservation {
   seconds: number
 }
 
+export interface DryRunObservation {
+  /** `Answered`, or the code of the error. */
+  code: string
+  seconds: number
+}
+
 export type ReloadedThing = 'serving' | 'serverCa' | 'authority' | 'alsoTrusted'
 
 /** `serving`: of a listener. `server-ca`: what pods trust for enrollment. */
@@ -26,6 +32,7 @@ export type CertificateName =
   | 'webhook-serving-ca'
   | 'enrollment-serving'
   | 'enrollment-serving-ca'
+  | 'preview-serving'
   | 'server-ca'
   | 'authority'
 
@@ -35,6 +42,7 @@ export interface Metrics {
   /** A pod that still violates Pod Security `restricted`; `checks`: ids, each once. */
   violations(checks: Iterable<string>): void
   issuance(observation: IssuanceObservation): void
+  dryRun(observation: DryRunObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
   event(reason: string, result: string): void
@@ -95,6 +103,18 @@ export function createMetrics(options: { version: string }): Metrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
     registers
   })
+  const dryRuns = new Counter({
+    name: 'rayguard_dry_runs_total',
+    help: 'Dry runs asked of the preview listener, by outcome.',
+    labelNames: ['code'],
+    registers
+  })
+  const dryRunSeconds = new Histogram({
+    name: 'rayguard_dry_run_duration_seconds',
+    help: 'Time to answer a dry run, its wait for the others included.',
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
+    registers
+  })
   const replies = new Counter({
     name: 'rayguard_http_replies_total',
     help: 'Replies of the HTTPS listeners, by status.',
@@ -133,6 +153,7 @@ export function createMetrics(options: { version: string }): Metrics {
   const kinds = bounded()
   const admissionCodes = bounded()
   const issuanceCodes = bounded()
+  const dryRunCodes = bounded()
   const violatedChecks = bounded()
 
   return {
@@ -146,6 +167,10 @@ export function createMetrics(options: { version: string }): Metrics {
     issuance({ code, seconds }) {
       issuances.inc({ code: issuanceCodes(code) })
       issuanceSeconds.observe({ result: code === 'Issued' ? 'issued' : 'refused' }, seconds)
+    },
+    dryRun({ code, seconds }) {
+      dryRuns.inc({ code: dryRunCodes(code) })
+      dryRunSeconds.observe(seconds)
     },
     reply(listener, status) {
       replies.inc({ listener, status: String(status) })

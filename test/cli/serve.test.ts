@@ -317,6 +317,43 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
   }
 })
 
+t.test('the preview beside the webhook: the same bytes, and it never holds it up', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.put(namespace('team-a'))
+  const anywhere = { address: '127.0.0.1', port: 0 }
+  const listen = { webhook: anywhere, enrollment: anywhere, preview: anywhere, ops: anywhere }
+  const served = serve(t, settings({ listen, components: ['webhook', 'preview'] }))
+  const [webhook = 0, preview = 0, ops = 0] = await Promise.all(
+    ['webhook', 'preview', 'ops'].map(served.port)
+  )
+  await ready(ops)
+  const root = workerPod({ ray: { securityContext: { runAsUser: 0 } } })
+  for (const pod of [headPod(), workerPod(), root]) {
+    const asked = review(pod)
+    const { response } = (await post(webhook, '/mutate', asked)).json
+    const patch = await post(preview, '/dry-run?output=patch', asked)
+    t.equal(patch.status, 200)
+    t.equal(patch.text, Buffer.from(String(response?.patch), 'base64').toString(), 'the same bytes')
+  }
+  const settled: string[] = []
+  const slow = post(preview, '/dry-run?diff=true', {
+    apiVersion: 'v1',
+    kind: 'List',
+    items: Array(500).fill(workerPod())
+  }).then(({ status }) => settled.push(`preview ${status}`))
+  for (let count = 0; count < 20; count += 1) {
+    const { json } = await post(webhook, '/mutate', review(workerPod()))
+    settled.push(`webhook ${json.response?.allowed}`)
+  }
+  await slow
+  t.strictSame(
+    settled,
+    [...Array(20).fill('webhook true'), 'preview 200'],
+    'admissions go on while 500 pods are worked out'
+  )
+  t.equal(await served.stop(), 0, 'it ends well')
+})
+
 t.test('the webhook answers nobody before it knows the labels of namespaces', async t => {
   const { standIn, settings } = await place(t)
   let letGo = () => {}
@@ -535,7 +572,7 @@ t.test('what is wrong with the settings ends it with 2 and a sentence', async t 
   t.match(io.err(), /serviceaccount\/ca\.crt cannot be read/, 'it says which file is missing')
   const wrong = captureIo()
   t.equal(
-    await command.run(['--config', settings(), '--components', 'webhook,preview'], wrong),
+    await command.run(['--config', settings(), '--components', 'webhook,dashboard'], wrong),
     2,
     'an unknown component: 2'
   )

@@ -70,7 +70,7 @@ t.test('a small file is completed by the defaults, durations in seconds', async 
 t.test('all problems are reported at once, each with its place', async t => {
   const loaded = await load(
     t,
-    `components: [webhook, webhook, preview]
+    `components: [webhook, webhook, dashboard]
 listen:
   webhook:
     prot: 1
@@ -119,7 +119,7 @@ foo:
   const lines = errorsOf(loaded).map(errorLine).join('\n')
   t.match(lines, /listen\.webhook\.prot: there is no such key; did you mean port\?/, 'a near key')
   t.match(lines, /foo: there is no such key; the known ones are components, listen/, 'a far key')
-  t.match(lines, /expected webhook or enrollment, found "preview"/, 'expected and found')
+  t.match(lines, /expected webhook, enrollment or preview, found "dashboard"/, 'expected and found')
 })
 
 t.test('the kind of the authority decides which keys there are', async t => {

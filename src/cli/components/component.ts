@@ -63,6 +63,12 @@ export class ConfigurationError extends Error {
   }
 }
 
+/** Of the init container; rules between settings see to it that those who need it have it. */
+export function neededImage({ injection }: Settings): string {
+  if (injection.image === undefined) throw new ConfigurationError('injection.image is needed')
+  return injection.image
+}
+
 /** True once `promise` is settled, false when the signal came first. */
 export async function untilAborted(
   promise: Promise<unknown>,

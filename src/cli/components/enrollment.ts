@@ -14,7 +14,13 @@ import { createCalls } from '../../kubernetes/calls.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
-import { type Component, ConfigurationError, type Surroundings, untilAborted } from './component.ts'
+import {
+  type Component,
+  ConfigurationError,
+  neededImage,
+  type Surroundings,
+  untilAborted
+} from './component.ts'
 import { createEvents, enrollmentEvents } from './events.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createPodAnchors } from './pod-anchors.ts'
@@ -45,7 +51,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     audience,
     shortNames,
     clusterDomain: settings.kubernetes.clusterDomain,
-    images: [injection.image, ...injection.formerImages, ...injection.imageMirrors],
+    images: [neededImage(settings), ...injection.formerImages, ...injection.imageMirrors],
     clock: clocks.wall
   })
   const enrollment = createEnrollment({

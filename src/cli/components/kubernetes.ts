@@ -35,6 +35,33 @@ export async function connect(
   }
 }
 
+/** The preview alone has no business with the API. */
+export function needsKubernetes({ components }: Settings): boolean {
+  return components.some(name => name !== 'preview')
+}
+
+/** For who has no business with the API: every call is a fault. */
+export function noClient(): Client {
+  const refuse = async () => {
+    throw new Error('this process has no way to the Kubernetes API')
+  }
+  return {
+    get: refuse,
+    list: refuse,
+    create: refuse,
+    replace: refuse,
+    apply: refuse,
+    merge: refuse,
+    remove: refuse,
+    look: refuse,
+    // biome-ignore lint/correctness/useYield: it never begins
+    async *watch() {
+      await refuse()
+    },
+    close: async () => {}
+  }
+}
+
 /** Where Rayguard itself is. */
 export async function ownNamespace({ kubernetes }: Settings): Promise<string> {
   if (kubernetes.namespace !== undefined) return kubernetes.namespace

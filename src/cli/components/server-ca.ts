@@ -3,12 +3,11 @@ import { readFile } from 'node:fs/promises'
 import type { InjectionSettings } from '../../injection/settings.ts'
 import type { ConfigMap } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
-import { readKnownImage } from '../../pod-security/known-images.ts'
 import { enrollmentCaConfigMap, enrollmentCaKey } from '../../serving/profile.ts'
 import { createServerCa, type ServerCa } from '../../serving/server-ca.ts'
 import { readTrustBundle } from '../../serving/trust-bundle.ts'
-import type { Settings } from '../../settings/load.ts'
-import { ConfigurationError, type Surroundings } from './component.ts'
+import { shownSettings } from '../stand-ins.ts'
+import { ConfigurationError, neededImage, type Surroundings } from './component.ts'
 
 export interface CurrentInjection {
   /** Throws before {@link ServerCa.whenKnown} is settled. */
@@ -18,7 +17,26 @@ export interface CurrentInjection {
 
 /** Throws {@link ConfigurationError} where a file is named that cannot be used. */
 export async function currentInjection(surroundings: Surroundings): Promise<CurrentInjection> {
-  const { settings, namespace, clocks, lookEveryMs, metrics, log } = surroundings
+  const { settings, namespace } = surroundings
+  neededImage(settings)
+  const serverCa = await currentServerCa(surroundings)
+  let made: InjectionSettings | undefined
+  return {
+    serverCa,
+    settings() {
+      const current = serverCa.current()
+      // The same object while nothing changes: what is derived from it can be kept.
+      if (made?.serverCa !== current) {
+        made = shownSettings(settings, { namespace, serverCa: current })
+      }
+      return made
+    }
+  }
+}
+
+/** As {@link currentInjection}. */
+export async function currentServerCa(surroundings: Surroundings): Promise<ServerCa> {
+  const { settings, clocks, lookEveryMs, metrics, log } = surroundings
   const { serverCaFile } = settings.injection
   const serverCa = createServerCa({
     ...(serverCaFile === undefined ? fromConfigMap(surroundings) : fromFile(serverCaFile)),
@@ -36,36 +54,7 @@ export async function currentInjection(surroundings: Surroundings): Promise<Curr
     }
   })
   if (serverCaFile !== undefined) await readServerCaFile(serverCaFile, clocks.wall())
-  let made: InjectionSettings | undefined
-  return {
-    serverCa,
-    settings() {
-      const current = serverCa.current()
-      // The same object while nothing changes: what is derived from it can be kept.
-      if (made?.serverCa !== current) made = injectionSettings(settings, namespace, current)
-      return made
-    }
-  }
-}
-
-export function injectionSettings(
-  { injection, enrollment }: Settings,
-  namespace: string,
-  serverCa: string
-): InjectionSettings {
-  const {
-    serverUrl = `https://rayguard-enrollment.${namespace}.svc`,
-    serverCaFile,
-    knownImages,
-    ...rest
-  } = injection
-  return {
-    ...rest,
-    serverUrl,
-    serverCa,
-    knownImages: knownImages.map(readKnownImage),
-    tokenAudience: enrollment.audience
-  }
+  return serverCa
 }
 
 /** PEM. Throws {@link ConfigurationError}. */

@@ -9,7 +9,7 @@ import { createServingReload } from '../../server/serving-reload.ts'
 import type { ServingPair } from '../../server/tls.ts'
 import type { CaBundle } from '../../serving/ca-bundle.ts'
 import type { Announcer, Keeper } from '../../serving/keeper.ts'
-import { profileOf, type ServingComponent } from '../../serving/profile.ts'
+import { type CertifiedComponent, profileOf, type ServingComponent } from '../../serving/profile.ts'
 import { ConfigurationError, type Surroundings } from './component.ts'
 
 export interface Serving {
@@ -35,8 +35,16 @@ export function createServing(
     : selfManaged(component, surroundings)
 }
 
+/** For the preview, which has no Secret of its own. Throws as {@link createServing} does. */
+export function createPreviewServing(surroundings: Surroundings): Promise<Serving> {
+  const { serving } = surroundings.settings
+  return serving.kind === 'files'
+    ? fromFiles('preview', serving, surroundings)
+    : forTheMoment(surroundings)
+}
+
 async function fromFiles(
-  component: ServingComponent,
+  component: CertifiedComponent,
   files: PairFiles,
   { metrics, log, clocks, lookEveryMs }: Surroundings
 ): Promise<Serving> {
@@ -84,6 +92,38 @@ async function fromFiles(
         ? `the server certificate ended at ${notAfter.toISOString()}`
         : undefined
     }
+  }
+}
+
+/** Until the process ends. Nobody can know its CA, so its end protects nobody either: ten years. */
+async function forTheMoment({
+  settings,
+  namespace,
+  clocks,
+  random
+}: Surroundings): Promise<Serving> {
+  const { makeAuthority, makeLeaf } = await import('../../serving/material.ts')
+  const { clusterDomain } = settings.kubernetes
+  const lifetime = 3650 * 86_400_000
+  const profile = {
+    ...profileOf('webhook', { namespace, clusterDomain }),
+    component: 'preview' as const,
+    dnsNames: ['localhost', `rayguard-preview.${namespace}.svc`],
+    authorityLifetimeMs: lifetime,
+    leafLifetimeMs: lifetime
+  }
+  const making = { profile, now: clocks.wall(), random: random.bytes }
+  const { chain, privateKey } = await makeLeaf(await makeAuthority(making), undefined, making)
+  return {
+    initial: {
+      certificate: chain,
+      privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+    },
+    attach() {},
+    start() {},
+    stop: async () => {},
+    whenUsable: Promise.resolve(),
+    problem: () => undefined
   }
 }
 
