@@ -90,6 +90,7 @@ const valueSets: {
         const { spec } = find<Deployment>(objects, 'Deployment', `rayguard-${component}`)
         t.equal(spec.replicas, 2, `two replicas of the ${component}`)
       }
+      t.notOk(find(objects, 'Deployment', 'rayguard-preview'), 'no preview unless it is asked for')
       const mounts = JSON.stringify(find(objects, 'Deployment', 'rayguard-webhook'))
       t.notMatch(mounts, 'rayguard-ca', 'the webhook cannot see the CA of the pods')
     }
@@ -152,6 +153,49 @@ const valueSets: {
         settingsOf(objects),
         { log: { level: 'debug' }, injection: { imagePullSecrets: ['theirs'] } },
         'values become settings'
+      )
+    }
+  },
+  {
+    title: 'with the preview',
+    values: ['preview.enabled=true'],
+    check(t, objects) {
+      const { spec } = find<Deployment>(objects, 'Deployment', 'rayguard-preview').spec.template
+      t.equal(spec.automountServiceAccountToken, false, 'it has no token')
+      t.notOk(spec.serviceAccountName, 'nor an account of its own')
+      t.notMatch(JSON.stringify(spec), /secret/i, 'nor any Secret')
+      t.notOk(
+        JSON.stringify(objects.filter(({ kind }) => /Role|Binding/.test(kind ?? ''))).includes(
+          'rayguard-preview'
+        ),
+        'nor a right'
+      )
+      t.match(find(objects, 'NetworkPolicy', 'rayguard-preview'), { spec: { egress: [] } })
+      t.match(
+        spec.volumes?.find(({ name }) => name === 'enrollment-ca'),
+        { configMap: { name: 'rayguard-enrollment-ca' } },
+        'it shows the CA that the webhook puts into pods'
+      )
+    }
+  },
+  {
+    title: 'with the preview and certificates of cert-manager',
+    values: ['preview.enabled=true', 'serving.kind=certManager'],
+    check(t, objects) {
+      t.match(
+        find(objects, 'Certificate', 'rayguard-preview'),
+        { spec: { secretName: 'rayguard-preview-tls' } },
+        'a certificate of its own'
+      )
+      const { volumes } = find<Deployment>(objects, 'Deployment', 'rayguard-preview').spec.template
+        .spec
+      t.strictSame(
+        volumes?.flatMap(({ secret }) => (secret ? [secret] : [])),
+        [
+          { secretName: 'rayguard-preview-tls', defaultMode: 288 },
+          { secretName: 'rayguard-enrollment-tls', items: [{ key: 'ca.crt', path: 'ca.crt' }] }
+        ],
+        'and of the enrollment server the CA, not the key'
       )
     }
   },

@@ -1,6 +1,6 @@
 {{/*
-Service, Deployment and PodDisruptionBudget of one component. Takes a dict: root, name, port, mounts and volumes (YAML
-lists) beside the settings file.
+Service, Deployment and PodDisruptionBudget of one component. Takes a dict: root, name, port, volumes (a list) beside the
+settings file, env (a list), and apart: true for one that has no business with the Kubernetes API.
 */}}
 {{- define "rayguard.component" -}}
 {{- $root := .root -}}
@@ -59,11 +59,15 @@ spec:
         checksum/settings: {{ include "rayguard.settings" $root | sha256sum }}
         {{- with $values.podAnnotations }}{{ toYaml . | nindent 8 }}{{ end }}
     spec:
+      {{- if .apart }}
+      automountServiceAccountToken: false
+      {{- else }}
       serviceAccountName: {{ $name }}
       automountServiceAccountToken: true
+      {{- end }}
       enableServiceLinks: false
       terminationGracePeriodSeconds: 30
-      {{- if $root.Values.priorityClass.name }}
+      {{- if and $root.Values.priorityClass.name (not .apart) }}
       priorityClassName: {{ $root.Values.priorityClass.name }}
       {{- end }}
       {{- if $values.hostNetwork }}
@@ -108,6 +112,7 @@ spec:
             - { name: RAYGUARD_CONFIG, value: /etc/rayguard/config.yaml }
             - { name: RAYGUARD_COMPONENTS, value: {{ .name }} }
             - { name: RAYGUARD_INJECTION_IMAGE, value: {{ include "rayguard.injectionImage" $root | quote }} }
+            {{- with .env }}{{ toYaml . | nindent 12 }}{{ end }}
           ports:
             - { name: {{ .name }}, containerPort: {{ .port }} }
             - { name: ops, containerPort: 8080 }
