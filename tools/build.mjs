@@ -3,6 +3,7 @@
 // unless something is wrong.
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
+import { buildPage } from './page.mjs'
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
 
@@ -22,6 +23,7 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
   define: {
     RAYGUARD_VERSION: JSON.stringify(version),
+    RAYGUARD_PAGE: JSON.stringify(JSON.stringify(await buildPage())),
     RAYGUARD_DRY_RUN_THREAD: JSON.stringify('./dry-run-thread.js')
   },
   banner: {

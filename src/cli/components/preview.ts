@@ -3,6 +3,8 @@
  *
  * Is given neither the Kubernetes API nor anything that signs, and may import nothing that leads there.
  */
+import { builtAssets } from '../../page/assets.ts'
+import { pageRoutes } from '../../page/routes.ts'
 import type { Answer } from '../../preview/answer.ts'
 import { openApiRoutes } from '../../preview/openapi-route.ts'
 import { type DryRunObservation, dryRunRoutes } from '../../preview/route.ts'
@@ -63,6 +65,8 @@ export async function createPreview(
         })
       )
       await app.register(openApiRoutes({ version: version() }))
+      const assets = builtAssets()
+      if (assets !== undefined) await app.register(pageRoutes(assets))
     }
   })
   serving.attach(listener)
