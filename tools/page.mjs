@@ -1,4 +1,4 @@
-// The files of the page, as texts: its browser code is bundled, the others are as they are.
+// The files of the page, as texts: its browser code and its style are bundled, the others are as they are.
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -7,11 +7,18 @@ const folder = new URL('../src/page/', import.meta.url)
 
 /** @returns {Promise<import('../src/page/assets.ts').PageAssets>} */
 export async function buildPage() {
-  const [html, style, icon] = await Promise.all(
-    ['page.html', 'page.css', 'icon.svg'].map(name => readFile(new URL(name, folder), 'utf8'))
-  )
+  const [html, icon, script, style] = await Promise.all([
+    readFile(new URL('page.html', folder), 'utf8'),
+    readFile(new URL('icon.svg', folder), 'utf8'),
+    bundled('browser/main.ts'),
+    bundled('page.css')
+  ])
+  return { html, icon, script, style }
+}
+
+async function bundled(entry) {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('browser/main.ts', folder))],
+    entryPoints: [fileURLToPath(new URL(entry, folder))],
     bundle: true,
     minify: true,
     format: 'esm',
@@ -20,5 +27,5 @@ export async function buildPage() {
     write: false,
     logLevel: 'warning'
   })
-  return { html, style, icon, script: outputFiles[0].text }
+  return outputFiles[0].text
 }

@@ -199,10 +199,14 @@ t.test('what is wrong with a text is said with its place, and shown there', t =>
     t.equal(await textbox(page).getAttribute('aria-invalid'), 'true')
     t.equal(await pods(page).count(), 0, 'what stood there was of another text')
     t.equal(await page.locator('.numbers .wrong').innerText(), String(expected))
-    const [band, number] = await Promise.all(
-      ['.band', '.numbers .wrong'].map(selector => page.locator(selector).boundingBox())
+    const [band, number, gutter, message] = await Promise.all(
+      ['.band', '.numbers .wrong', '.gutter', '#problem'].map(async selector => {
+        const box = await page.locator(selector).boundingBox()
+        return { top: box?.y ?? 0, bottom: (box?.y ?? 0) + (box?.height ?? 0) }
+      })
     )
-    t.equal(band?.y, number?.y, 'the line is marked, not another one')
+    t.equal(band?.top, number?.top, 'the line is marked, not another one')
+    t.ok(Number(gutter?.bottom) <= Number(message?.top), 'nothing covers the message')
     await go.click()
     const caret = await textbox(page).evaluate((area: HTMLTextAreaElement) => area.selectionStart)
     t.equal(

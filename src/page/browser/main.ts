@@ -24,7 +24,7 @@ const panel = existing('results', HTMLElement)
 const layouts = existing('layouts', HTMLElement)
 const chooser = existing('file', HTMLInputElement)
 
-const editor = createEditor(textarea, existing('editor', HTMLElement))
+const editor = createEditor(textarea, existing('field', HTMLElement))
 const results = createResults(
   { pods: existing('pods', HTMLElement), passedOver: existing('passed-over', HTMLElement) },
   'unified',
