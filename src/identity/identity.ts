@@ -10,6 +10,7 @@ import { createTurns } from '../flow/turns.ts'
 import type { Calls } from '../kubernetes/calls.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { Pod, RayCluster } from '../kubernetes/objects.ts'
+import { missingRights } from '../kubernetes/rights.ts'
 import { type ClusterReference, controllingRayCluster } from '../ray/owner.ts'
 import type { CertificateNames } from '../x509/names.ts'
 import { type Addresses, visibleAddresses } from './addresses.ts'
@@ -22,7 +23,7 @@ import {
   subdomainOf
 } from './cluster.ts'
 import { certificateNames, type NamingOptions } from './names.ts'
-import { missingRights } from './permissions.ts'
+import { neededRights } from './permissions.ts'
 import { podFault } from './pod.ts'
 import type { PodIndex } from './pods.ts'
 import { type Proof, type Refusal, refuse } from './refusal.ts'
@@ -96,7 +97,7 @@ export function createIdentity(options: IdentityOptions): Identity {
     owner: pod => answered(() => owningCluster(calls, pod)),
     role: roleOf,
     names: facts => answered(() => provenNames(facts)),
-    checkPermissions: () => missingRights(calls)
+    checkPermissions: () => missingRights(calls, neededRights)
   }
 
   async function reviewed(token: LikelyToken, signal?: AbortSignal): Promise<Proof<Holder>> {

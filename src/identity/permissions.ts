@@ -1,4 +1,4 @@
-import type { Calls, Right } from '../kubernetes/calls.ts'
+import type { Right } from '../kubernetes/rights.ts'
 
 /** Everything that an enrollment asks of the API, in all namespaces. */
 export const neededRights: readonly Right[] = [
@@ -12,13 +12,3 @@ export const neededRights: readonly Right[] = [
   { verb: 'get', group: 'ray.io', resource: 'rayservices' },
   { verb: 'get', group: 'ray.io', resource: 'rayjobs' }
 ]
-
-/** The rights that this program lacks, as `get rayclusters.ray.io`. Throws what the API throws. */
-export async function missingRights(calls: Calls): Promise<string[]> {
-  const granted = await Promise.all(neededRights.map(right => calls.may(right)))
-  return neededRights.filter((_, at) => !granted[at]).map(rightName)
-}
-
-function rightName({ verb, group, resource }: Right): string {
-  return `${verb} ${group === '' ? resource : `${resource}.${group}`}`
-}

@@ -2,9 +2,10 @@
  * The few calls that Rayguard makes, by name. Reads and reviews only: nothing here changes the cluster.
  */
 import type { Client } from './client.ts'
-import { KubernetesError } from './error.ts'
+import { codeOfStatus, KubernetesError } from './error.ts'
 import type { KubernetesObject, Namespace, Pod, Service, TokenReviewStatus } from './objects.ts'
 import { path } from './path.ts'
+import type { Right } from './rights.ts'
 
 export interface Calls {
   reviewToken(token: string, audience: string): Promise<TokenReviewStatus>
@@ -16,8 +17,10 @@ export interface Calls {
     namespace: string,
     reference: RayReference
   ): Promise<T | undefined>
-  /** Whether this program itself has a right, in all namespaces. */
+  /** Whether this program itself has a right, in all namespaces unless it names one. */
   may(right: Right): Promise<boolean>
+  /** Whether the objects of a kind belong to namespaces; `undefined`: the cluster does not know the kind. */
+  isNamespaced(group: string, kind: string): Promise<boolean | undefined>
 }
 
 export interface RayReference {
@@ -39,13 +42,6 @@ export type RayKind = keyof typeof rayResources
 
 /** RFC 1123 subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ */
 const objectName = /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/
-
-export interface Right {
-  verb: string
-  /** Empty for the core group. */
-  group: string
-  resource: string
-}
 
 export function createCalls(client: Client): Calls {
   return {
@@ -95,6 +91,32 @@ export function createCalls(client: Client): Calls {
         { repeatable: true }
       )
       return review?.status?.allowed === true
+    },
+    async isNamespaced(group, kind) {
+      const found = await discovered<{ preferredVersion: { groupVersion: string } }>(
+        client,
+        path`/apis/${group}`
+      )
+      if (found === undefined) return undefined
+      const [, version = ''] = found.preferredVersion.groupVersion.split('/')
+      const list = await discovered<{ resources: { kind: string; namespaced: boolean }[] }>(
+        client,
+        path`/apis/${group}/${version}`
+      )
+      return list?.resources.find(resource => resource.kind === kind)?.namespaced
     }
+  }
+}
+
+/** What the API server says of a group (https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api). */
+async function discovered<T>(client: Client, at: string): Promise<T | undefined> {
+  const { status, text } = await client.look(at)
+  if (status === 404) return undefined
+  if (status !== 200)
+    throw new KubernetesError(codeOfStatus(status), `GET ${at}: status ${status}`, { status })
+  try {
+    return JSON.parse(text) as T
+  } catch (cause) {
+    throw new KubernetesError('Invalid', `GET ${at}: JSON was expected.`, { cause })
   }
 }
