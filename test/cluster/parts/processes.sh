@@ -29,7 +29,8 @@ running() {
 }
 
 member() {
-  tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | grep -qxF "RAYGUARD_CLUSTER_MEMBER=$state"
+  # no pipe: grep ends at the first match, and what writes into it would then fail (pipefail)
+  grep -zqxF "RAYGUARD_CLUSTER_MEMBER=$state" "/proc/$1/environ"
 } 2>/dev/null
 
 # Members and what they started: a container's processes are children of its shim, without our variable.
