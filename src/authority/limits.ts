@@ -7,6 +7,9 @@ import { AuthorityError } from './authority.ts'
 /** Ray never reloads: a pod with less than this would only fail later. */
 const shortestSeconds = 60 * 60
 
+/** A signer may take this long, or have a clock that is this far ahead, before a life goes beyond the CA's end. */
+const signedLaterMs = 5 * 60 * 1000
+
 /** The least that is signed where so much is asked for. */
 export function floorSeconds(lifetimeSeconds: number): number {
   return Math.min(shortestSeconds, lifetimeSeconds)
@@ -25,6 +28,18 @@ export function latestEnd(chain: Chain, lifetimeSeconds: number, now: number): n
     `The CA is valid from ${chain.notBefore.toISOString()} to ${chain.notAfter.toISOString()}, ` +
       `which leaves less than ${floor} s for a certificate. Renew the CA.`
   )
+}
+
+/**
+ * What to ask a signer for that takes no end but a duration, and counts it from when it signs, by its own clock. Throws as
+ * {@link latestEnd} does.
+ */
+export function secondsToAsk(chain: Chain, lifetimeSeconds: number, now: number): number {
+  const latest = Math.min(
+    latestEnd(chain, lifetimeSeconds, now),
+    chain.notAfter.getTime() - signedLaterMs
+  )
+  return Math.max(1, Math.floor((latest - now) / 1000))
 }
 
 /** Throws AuthorityError `Refused` for a name that the CA's name constraints exclude. */

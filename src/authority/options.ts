@@ -1,4 +1,5 @@
-import type { ReloadOutcome } from './authority.ts'
+import type { Client } from '../kubernetes/client.ts'
+import { AuthorityError, type ReloadOutcome } from './authority.ts'
 import type { Sources } from './local.ts'
 
 /** What every kind of authority is given. */
@@ -9,6 +10,30 @@ export interface AuthorityOptions extends Sources {
   clusterDomain?: string
   /** How often files are looked at. Default 10 000; 0 never. */
   pollMs?: number
+  /** For the kinds that are asked through the Kubernetes API. */
+  cluster?: ClusterAccess
+}
+
+export interface ClusterAccess {
+  client: Client
+  /** Rayguard's own. */
+  namespace: string
+  /** Milliseconds that never go back. */
+  steadyClock: () => number
+  /** From 0 to 1, for jitter alone. */
+  fraction: () => number
+  /** A watch has failed, or an object could not be taken away; both are tried again. */
+  onFault?: (error: unknown) => void
+  /** How long one request is waited for. Default 10 000. */
+  waitMs?: number
+  /** How often what was left over is looked for. Default 60 000. */
+  sweepEveryMs?: number
 }
 
 export const defaultPollMs = 10_000
+
+/** Throws AuthorityError `Invalid` where no Kubernetes API is given. */
+export function clusterOf({ cluster }: AuthorityOptions): ClusterAccess {
+  if (cluster !== undefined) return cluster
+  throw new AuthorityError('Invalid', 'This authority is asked through the Kubernetes API.')
+}

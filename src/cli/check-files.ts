@@ -7,7 +7,8 @@ import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { openAlsoTrusted } from '../authority/also-trusted.ts'
 import { type Authority, AuthorityError } from '../authority/authority.ts'
-import { openAuthority } from '../authority/open.ts'
+import { asksCluster, openAuthority } from '../authority/open.ts'
+import { readCertificates, usableChain } from '../authority/pem-files.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
 import type { Settings } from '../settings/load.ts'
 import { checkedClientCa } from './components/client-ca.ts'
@@ -131,6 +132,15 @@ async function checkAuthority(
   report: FileReport
 ): Promise<void> {
   if (settings.authority === undefined) return
+  if (asksCluster(settings.authority)) {
+    // No cluster is asked here; a file is all that there is to look at.
+    await checkAnchor(settings.authority, settings.kubernetes.clusterDomain, clock, report)
+    if (settings.authority.kind === 'cert-manager' && settings.authority.issuerOpenToAllNamespaces)
+      report.warnings.push(
+        'authority.issuerOpenToAllNamespaces: whoever may ask this issuer can join every Ray cluster'
+      )
+    return
+  }
   let authority: Authority
   try {
     authority = await openAuthority(settings.authority, {
@@ -174,6 +184,25 @@ async function checkAlsoTrusted(
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
     report.problems.push(`enrollment.alsoTrustedFile: ${error.message}`)
+  }
+}
+
+async function checkAnchor(
+  { certificateFile }: { certificateFile?: string | undefined },
+  clusterDomain: string,
+  clock: () => number,
+  report: FileReport
+): Promise<void> {
+  if (certificateFile === undefined) return
+  try {
+    const now = new Date(clock())
+    const { notAfter } = usableChain(await readCertificates({ certificateFile }), {
+      ...{ now, clusterDomain }
+    })
+    warnSoon('authority.certificateFile', notAfter, clock(), report)
+  } catch (error) {
+    if (!(error instanceof AuthorityError)) throw error
+    report.problems.push(`authority: ${error.message}`)
   }
 }
 

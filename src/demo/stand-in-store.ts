@@ -5,12 +5,19 @@ import type { KubernetesObject, Pod } from '../kubernetes/objects.ts'
 export const resources: { kind: string; resource: string; versions: string[] }[] = [
   { kind: 'Pod', resource: 'pods', versions: ['v1'] },
   { kind: 'Service', resource: 'services', versions: ['v1'] },
+  { kind: 'ConfigMap', resource: 'configmaps', versions: ['v1'] },
   { kind: 'Namespace', resource: 'namespaces', versions: ['v1'] },
   { kind: 'Node', resource: 'nodes', versions: ['v1'] },
   { kind: 'RayCluster', resource: 'rayclusters', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
   { kind: 'RayService', resource: 'rayservices', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
   { kind: 'RayJob', resource: 'rayjobs', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
   { kind: 'Event', resource: 'events', versions: ['events.k8s.io/v1'] },
+  {
+    kind: 'CertificateSigningRequest',
+    resource: 'certificatesigningrequests',
+    versions: ['certificates.k8s.io/v1']
+  },
+  { kind: 'CertificateRequest', resource: 'certificaterequests', versions: ['cert-manager.io/v1'] },
   ...['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration']
     .concat('ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding')
     .map(kind => ({

@@ -163,7 +163,7 @@ export function createStandIn(options: StandInOptions): StandIn {
       : { code: 404, body: status(404, `"${target.name}" not found`) }
   }
 
-  /** Create, and JSON merge patch of what exists. */
+  /** Create; JSON merge patch, replacement (of the version that was read) and removal of what exists. */
   function write({ method, path, body }: StandInRequest): Answer {
     const target = targetOf(path)
     const sent = body as KubernetesObject
@@ -176,8 +176,18 @@ export function createStandIn(options: StandInOptions): StandIn {
       const metadata = { ...sent.metadata, ...(namespace === undefined ? {} : { namespace }) }
       return { code: 201, body: store.put({ ...sent, kind, apiVersion, metadata }) }
     }
-    if (method !== 'PATCH') return { code: 405, body: status(405) }
+    if (!/^(PATCH|PUT|DELETE)$/.test(method)) return { code: 405, body: status(405) }
     if (!found) return { code: 404, body: status(404, `"${name}" not found`) }
+    if (method === 'DELETE') {
+      store.remove(found)
+      return { code: 200, body: found }
+    }
+    if (method === 'PUT') {
+      const stale = sent.metadata.resourceVersion !== found.metadata.resourceVersion
+      return stale
+        ? { code: 409, body: status(409, 'the object has been modified') }
+        : { code: 200, body: store.put({ ...sent, kind, apiVersion }) }
+    }
     return { code: 200, body: store.put(merged(found, sent) as KubernetesObject) }
   }
 

@@ -48,6 +48,14 @@ const formats = {
     expected: 'a label of 1 to 64 printable characters, like pods-ca',
     accepts: text => /^[^\p{C}]{1,64}$/u.test(text) && text.trim() === text
   },
+  'signer-name': {
+    expected: 'the name of a signer, like example.com/ray-pods, none of kubernetes.io',
+    accepts: isSignerName
+  },
+  kind: {
+    expected: 'a kind of Kubernetes objects, like Issuer',
+    accepts: text => /^[A-Z][A-Za-z0-9]{0,62}$/.test(text)
+  },
   hexadecimal: {
     expected: 'bytes in hexadecimal, like 01 or a1b2',
     accepts: text => /^([0-9a-fA-F]{2}){1,64}$/.test(text)
@@ -94,6 +102,21 @@ function isLabel(label: string): boolean {
 function isDnsName(text: string): boolean {
   const labels = text.split('.')
   return text.length <= 253 && labels.every(isLabel) && !/^\d+$/.test(labels.at(-1) ?? '')
+}
+
+/**
+ * Kubernetes' own signers sign for the API server alone: none gives a certificate that is server and client
+ * (https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers).
+ */
+function isSignerName(text: string): boolean {
+  const [domain = '', path = '', ...rest] = text.split('/')
+  return (
+    rest.length === 0 &&
+    domain.includes('.') &&
+    isDnsName(domain) &&
+    path.split('.').every(isLabel) &&
+    !/(^|\.)kubernetes\.io$/.test(domain)
+  )
 }
 
 /** https://github.com/distribution/reference: [host[:port]/]path[:tag][@digest], with sha256 as the only digest. */

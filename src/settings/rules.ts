@@ -59,8 +59,30 @@ function componentRules({ components, injection, serving, authority }: SettingsF
   return problems
 }
 
+type AuthoritySection = NonNullable<SettingsFile['authority']>
+
 function authorityRules({ authority }: SettingsFile): Problem[] {
-  if (authority?.kind !== 'pkcs11') return []
+  switch (authority?.kind) {
+    case 'pkcs11':
+      return tokenRules(authority)
+    case 'cert-manager':
+      return issuerRules(authority)
+    default:
+      return []
+  }
+}
+
+/** Attack: what signs for every namespace signs for a tenant too. Kinds with other names are looked up when it is opened. */
+function issuerRules({
+  issuer,
+  issuerOpenToAllNamespaces
+}: AuthoritySection & { kind: 'cert-manager' }): Problem[] {
+  if (issuerOpenToAllNamespaces || !issuer.kind.endsWith('ClusterIssuer')) return []
+  const message = `expected an issuer of Rayguard's own namespace, found a ${issuer.kind}, which any namespace may ask for a certificate that joins every Ray cluster; issuerOpenToAllNamespaces: true accepts that`
+  return [{ path: ['authority', 'issuer', 'kind'], message }]
+}
+
+function tokenRules(authority: AuthoritySection & { kind: 'pkcs11' }): Problem[] {
   const problem = (key: string, message: string) => [{ path: ['authority', key], message }]
   const { tokenLabel, slot, keyLabel, keyId } = authority
   return [

@@ -212,6 +212,34 @@ export const schema = section('', {
           description:
             'Signatures at one time. Each holds one of Node’s threads while the HSM works (`UV_THREADPOOL_SIZE`, four if not set), which files need too.'
         })
+      }),
+      variant('kubernetes-csr', 'a signer of the cluster, asked by CertificateSigningRequests.', {
+        certificateFile,
+        signerName: text(
+          'signer-name',
+          'The signer (`spec.signerName`). Whoever may approve for it can join every Ray cluster.'
+        ),
+        approve: Type.Boolean({
+          default: false,
+          description:
+            'Rayguard approves its own requests, which hold nothing that it has not confirmed. Without it somebody else has to, and pods wait.'
+        })
+      }),
+      variant('cert-manager', 'an issuer of cert-manager, asked by CertificateRequests.', {
+        issuer: section(
+          'The issuer, in Rayguard’s own namespace. Without `certificateFile` its CA is taken from its answers, and one certificate is asked for at each start to learn it.',
+          {
+            name: text('object-name', 'Its name.'),
+            kind: text('kind', 'Its kind.', { default: 'Issuer' }),
+            group: text('dns-name', 'Its API group.', { default: 'cert-manager.io' })
+          }
+        ),
+        issuerOpenToAllNamespaces: Type.Boolean({
+          default: false,
+          description:
+            'Needed for a ClusterIssuer: it signs for every namespace, so a tenant may ask it for a certificate that joins any Ray cluster.'
+        }),
+        certificateFile: Type.Optional(certificateFile)
       })
     ])
   ),

@@ -132,7 +132,8 @@ function inOrder(found: Certificate[]): Certificate[] | undefined {
   return ordered.length === found.length ? ordered : undefined
 }
 
-function issued(issuer: Certificate, certificate: Certificate): boolean {
+/** By name and signature. */
+export function issued(issuer: Certificate, certificate: Certificate): boolean {
   if (!equalBytes(issuer.subject, certificate.issuer)) return false
   const key = verificationKey(issuer.publicKey)
   return key !== undefined && isSignedBy(certificate, key)

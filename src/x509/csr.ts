@@ -94,6 +94,19 @@ interface RequestParts {
   signature: Uint8Array
 }
 
+/**
+ * DER of all that a request asks for, key included (certificationRequestInfo): the same for the same wishes, where the
+ * signature is another each time. `undefined` for what is no request.
+ */
+export function requestInformation(csr: Uint8Array): Uint8Array | undefined {
+  try {
+    return requestParts(csr).information
+  } catch (error) {
+    if (error instanceof DerError) return undefined
+    throw error
+  }
+}
+
 /** RFC 2986 §4. */
 function requestParts(csr: Uint8Array): RequestParts {
   const [information, algorithm, signature] = fields(

@@ -122,6 +122,25 @@ t.test('all problems of the files at once, each with its setting', async t => {
   )
 })
 
+t.test('of an authority in the cluster the file is looked at, and the risk is told', async t => {
+  const { settings, write, file } = place(t)
+  const authority = { kind: 'kubernetes-csr', signerName: 'a.test/b', certificateFile: '' }
+  const signer = (certificateFile: string) =>
+    runCommand(command, [settings({ authority: { ...authority, certificateFile } })])
+  t.match(await signer(file('pods.crt')), { code: 0, err: '' }, 'a CA')
+  write('none.crt', 'not a certificate')
+  t.match(await signer(file('none.crt')), { code: 2, err: /^authority: The CA cannot be used/ })
+  const issuer = { kind: 'cert-manager', issuer: { name: 'a' } }
+  t.match(await runCommand(command, [settings({ authority: issuer })]), { code: 0, err: '' })
+  const open = { kind: 'cert-manager', issuer: { name: 'a', kind: 'ClusterIssuer' } }
+  const accepted = { ...open, issuerOpenToAllNamespaces: true }
+  t.match(
+    await runCommand(command, [settings({ authority: accepted })]),
+    { code: 0, err: /^warning: authority\.issuerOpenToAllNamespaces: / },
+    'attack 71: a risk that was accepted is told each time'
+  )
+})
+
 t.test('problems of the settings are shown before any file is looked at', async t => {
   const { settings } = place(t)
   const { code, err } = await runCommand(command, [

@@ -265,6 +265,19 @@ t.test('what is wrong with the installation', async t => {
   standIn.deny('watch /pods')
   const rights = await status()
   t.match(rights.text, /✗ rayguard-webhook lacks: watch pods\./)
+  standIn.deny('approve certificates.k8s.io/signers')
+  t.notMatch((await status()).text, /signers/, 'what the authority of the settings does not need')
+  const authority = 'kind: kubernetes-csr, certificateFile: /a, signerName: a.test/b, approve: true'
+  standIn.put({
+    ...{ apiVersion: 'v1', kind: 'ConfigMap' },
+    metadata: { name: 'rayguard', namespace: 'rayguard-system' },
+    data: { 'config.yaml': `authority: { ${authority} }` }
+  })
+  t.match(
+    (await status()).text,
+    /✗ rayguard-enrollment lacks: .*approve signers\.certificates\.k8s\.io a\.test\/b\./,
+    'and what it does'
+  )
   faults.set(/subjectaccessreviews/, { status: 403 })
   t.strictSame((await status()).states('Rights'), ['warning'], 'who may not ask is told so')
   for (const [pattern, id] of [

@@ -140,6 +140,22 @@ authority: ${authority}
     ['authority.privateKeyFile'],
     'a key of another kind is none of this one'
   )
+  const signer = 'kind: kubernetes-csr, certificateFile: /a'
+  t.strictSame(await problems(`{ ${signer} }`), ['authority.signerName'], 'a signer has a name')
+  const ofSigner = settingsOf(
+    await load(t, file(`{ ${signer}, signerName: example.com/ray.pods }`))
+  )
+  t.match(ofSigner.authority, { approve: false }, 'Rayguard approves only where it is told to')
+  const issuer = (kind: string) => `kind: cert-manager, issuer: { name: a, kind: ${kind} }`
+  t.strictSame(await problems(`{ ${issuer('issuer')} }`), ['authority.issuer.kind'], 'no kind')
+  t.strictSame(
+    await problems(`{ ${issuer('ClusterIssuer')} }`),
+    ['authority.issuer.kind'],
+    'attack 71: an issuer that tenants may ask too'
+  )
+  const accepted = `{ ${issuer('ClusterIssuer')}, issuerOpenToAllNamespaces: true }`
+  const ofIssuer = settingsOf(await load(t, file(accepted)))
+  t.match(ofIssuer.authority, { issuer: { group: 'cert-manager.io' } }, 'accepted')
   t.strictSame(await problems('{ kind: paper }'), ['authority.kind'], 'an unknown kind')
   t.strictSame(await problems('[]'), ['authority'], 'no section')
   const { authority } = settingsOf(await load(t, file(`{ ${token}, slot: 7, keyId: '01' }`)))
@@ -480,6 +496,14 @@ t.test('each format takes what it should and nothing like it', async t => {
       yes: ['1h', '90d', '3650d'],
       no: ['4m59s', '3651d', '', '90', 'd', '1h1d', '-1h', '1.5h']
     },
+    'signer-name': {
+      yes: ['example.com/ray-pods', 'a.b/c.d', 'kubernetes.io.example/x'],
+      no: [
+        ...['', 'a/b', 'a.b', 'a.b/', 'A.b/c', 'a.b/c/d', 'a.b/c_d', 'a.b/.c'],
+        ...['kubernetes.io/kubelet-serving', 'x.kubernetes.io/y']
+      ]
+    },
+    kind: { yes: ['Issuer', 'AWSPCAIssuer'], no: ['', 'issuer', 'Is-suer', 'A'.repeat(64)] },
     drain: { yes: ['0s', '5s', '5m'], no: ['6m', 'now'] },
     deadline: { yes: ['1s', '10m'], no: ['0s', '11m'] },
     cpu: { yes: ['10m', '500m', '1', '0.5', '1.25'], no: ['', '9m', '0', 'm', '1k', '1,5', '-1'] },
@@ -525,6 +549,8 @@ const arbitraryText = {
   audience: fc.constantFrom('rayguard', 'x'),
   label: fc.constantFrom('pods-ca', 'two words'),
   hexadecimal: fc.constantFrom('01', 'a1b2'),
+  'signer-name': fc.constantFrom('example.com/ray-pods', 'a.b/c.d'),
+  kind: fc.constantFrom('Issuer', 'GoogleCASIssuer'),
   'known-image': fc.constantFrom('rayproject/ray*=1000', 'a'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
   drain: fc.integer({ min: 0, max: 20 }).map(durationText),
@@ -548,6 +574,9 @@ function arbitrary(node: SchemaNode): fc.Arbitrary<unknown> {
       'tokenLabel',
       'keyLabel',
       'pinFile',
+      'signerName',
+      'issuer',
+      'name',
       'image',
       'serverUrl',
       'serverCaFile',

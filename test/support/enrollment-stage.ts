@@ -36,8 +36,10 @@ export interface StageOptions extends Partial<Omit<EnrollmentOptions, 'identity'
   identity?: Partial<Omit<IdentityOptions, 'calls' | 'pods'>>
   /** Leaves the index of pods unstarted. */
   unsynced?: boolean
-  /** Instead of the test's own. */
-  realAuthority?: Authority
+  /** Instead of the test's own; made over the client where it is asked through the Kubernetes API. */
+  realAuthority?: Authority | ((client: Client) => Promise<Authority>)
+  /** Before anything is asked of it. */
+  prepare?: (standIn: StandIn) => void
 }
 
 export interface Stage {
@@ -113,10 +115,12 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     lifetimes = lifetimesOf(3600),
     labelClock = () => performance.now(),
     realAuthority,
+    prepare,
     ...enrollmentOptions
   } = options
   const pair = servingPair()
   const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  prepare?.(standIn)
   const server = await standIn.listen()
   const client = createClient(connectionTo(server, pair.ca), { timeoutMs: 5_000 })
   const pods = createPodIndex({
@@ -143,7 +147,9 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
   const authority = createTestAuthority(newAuthority('Stage pod CA'))
   const enrollment = createEnrollment({
     identity,
-    authority: realAuthority ?? authority,
+    authority:
+      (typeof realAuthority === 'function' ? await realAuthority(client) : realAuthority) ??
+      authority,
     checkSourceAddress: true,
     lifetimeOf: createLifetimes({ calls, lifetimes, clock: labelClock }),
     quota: { perPod: 20, perNamespace: 10_000 },

@@ -4,13 +4,14 @@
 
 import { type AlsoTrusted, withAlsoTrusted } from '../../authority/also-trusted.ts'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
-import { namesFrom, openAuthority } from '../../authority/open.ts'
+import { namesFrom, neededRights, openAuthority } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
 import { createEnrollment } from '../../enrollment/enroll.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
 import { createIdentity, type Identity } from '../../identity/identity.ts'
 import { createPodIndex } from '../../identity/pods.ts'
 import { createCalls } from '../../kubernetes/calls.ts'
+import { missingRights } from '../../kubernetes/rights.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
@@ -137,7 +138,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
 
 /** Throws {@link ConfigurationError} where the settings or the CA's files are at fault. */
 async function opened(
-  { settings, clocks, random, metrics, log, lookEveryMs }: Surroundings,
+  { settings, namespace, client, clocks, random, metrics, log, lookEveryMs }: Surroundings,
   alsoTrusted: AlsoTrusted | undefined
 ): Promise<Authority> {
   const chosen = settings.authority
@@ -148,6 +149,18 @@ async function opened(
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
       pollMs: lookEveryMs,
+      cluster: {
+        client,
+        namespace,
+        steadyClock: clocks.steady,
+        fraction: random.fraction,
+        onFault(error) {
+          log.warn(
+            { err: error },
+            'the requests to the signer cannot be looked after; it is tried again'
+          )
+        }
+      },
       onReload(outcome: ReloadOutcome) {
         metrics.reload('authority', outcome.loaded ? 'done' : 'failed')
         if (!outcome.loaded) {
@@ -202,7 +215,12 @@ interface Rights {
 }
 
 /** A right that is missing would show only in the first pod that asks, as "again later". */
-function watchRights(identity: Identity, { log }: Surroundings): Rights {
+function watchRights(
+  identity: Identity,
+  { settings, namespace, client, log }: Surroundings
+): Rights {
+  const ofAuthority = settings.authority ? neededRights(settings.authority, namespace) : []
+  const calls = createCalls(client)
   let problem: string | undefined = 'not asked yet'
   let timer: NodeJS.Timeout | undefined
   let stopped = false
@@ -218,7 +236,10 @@ function watchRights(identity: Identity, { log }: Surroundings): Rights {
 
   async function ask(): Promise<void> {
     try {
-      const missing = await identity.checkPermissions()
+      const missing = [
+        ...(await identity.checkPermissions()),
+        ...(await missingRights(calls, ofAuthority))
+      ]
       if (missing.length > 0) log.error({ missing }, 'this service account lacks rights')
       problem = missing.length === 0 ? undefined : `missing: ${missing.join(', ')}`
     } catch (error) {

@@ -1,5 +1,10 @@
 /** Whether the service accounts of Rayguard have what they need, asked of the API server (SubjectAccessReview). */
+import { neededRights } from '../../authority/open.ts'
 import type { Client } from '../../kubernetes/client.ts'
+import type { ConfigMap } from '../../kubernetes/objects.ts'
+import { path } from '../../kubernetes/path.ts'
+import { type Right, rightName } from '../../kubernetes/rights.ts'
+import { authorityIn } from '../../settings/authority-section.ts'
 
 export interface RightFound {
   component: string
@@ -7,12 +12,9 @@ export interface RightFound {
   allowed: boolean
 }
 
-interface Wanted {
-  verb: string
-  resource: string
+interface Wanted extends Omit<Right, 'group'> {
   group?: string
-  name?: string
-  /** In Rayguard's own namespace; otherwise in all. */
+  /** In Rayguard's own namespace. */
   own?: boolean
 }
 
@@ -51,17 +53,27 @@ const wanted: Record<string, Wanted[]> = {
 
 /** Throws {@link KubernetesError} where the person may not ask. */
 export async function rightsOf(client: Client, namespace: string): Promise<RightFound[]> {
-  const asked = Object.entries(wanted).flatMap(([component, rights]) =>
+  const ofAuthority = await authorityRights(client, namespace)
+  const all = { ...wanted, enrollment: [...(wanted.enrollment ?? []), ...ofAuthority] }
+  const asked = Object.entries(all).flatMap(([component, rights]) =>
     rights.map(right => ask(client, namespace, component, right))
   )
   return Promise.all(asked)
+}
+
+/** Which these are depends on the authority, which stands in the settings of the manifests. */
+async function authorityRights(client: Client, namespace: string): Promise<Right[]> {
+  const at = path`/api/v1/namespaces/${namespace}/configmaps/rayguard`
+  const map = await client.get<ConfigMap>(at)
+  const authority = authorityIn(map?.data?.['config.yaml'] ?? '')
+  return authority === undefined ? [] : neededRights(authority, namespace)
 }
 
 async function ask(
   client: Client,
   ownNamespace: string,
   component: string,
-  { verb, resource, group = '', name, own }: Wanted
+  { group = '', own, ...right }: Wanted
 ): Promise<RightFound> {
   const review = await client.create<{ status?: { allowed?: boolean } | null }>(
     '/apis/authorization.k8s.io/v1/subjectaccessreviews',
@@ -75,15 +87,14 @@ async function ask(
           `system:serviceaccounts:${ownNamespace}`,
           'system:authenticated'
         ],
-        resourceAttributes: {
-          ...{ verb, group, resource },
-          ...(name === undefined ? {} : { name }),
-          ...(own ? { namespace: ownNamespace } : {})
-        }
+        resourceAttributes: { ...right, group, ...(own ? { namespace: ownNamespace } : {}) }
       }
     },
     { repeatable: true }
   )
-  const right = `${verb} ${resource}${group === '' ? '' : `.${group}`}`
-  return { component, right, allowed: review?.status?.allowed === true }
+  return {
+    component,
+    right: rightName({ ...right, group }),
+    allowed: review?.status?.allowed === true
+  }
 }

@@ -1,0 +1,65 @@
+/**
+ * The parts of cert-manager's CertificateRequest that are used, and what its status means
+ * (https://cert-manager.io/docs/usage/certificaterequest/).
+ */
+import type { KubernetesObject } from '../../kubernetes/objects.ts'
+import { type Progress, shortText } from '../request-objects.ts'
+
+export interface IssuerReference {
+  name: string
+  kind: string
+  group: string
+}
+
+export interface CertificateRequest extends KubernetesObject {
+  spec: {
+    /** Base64 of PEM. */
+    request?: string
+    issuerRef?: Partial<IssuerReference> | null
+    /** As Go writes durations, which is not always as they were sent. */
+    duration?: string | null
+    usages?: string[] | null
+    isCA?: boolean | null
+  }
+  status?: {
+    conditions?: Condition[] | null
+    /** Base64 of PEM. */
+    certificate?: string | null
+    ca?: string | null
+    failureTime?: string | null
+  } | null
+}
+
+interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+  lastTransitionTime?: string | null
+}
+
+export function progressOf({ status }: CertificateRequest): Progress {
+  const conditions = status?.conditions ?? []
+  const found = (type: string) => conditions.find(condition => condition.type === type)
+  const isTrue = (type: string) => found(type)?.status === 'True'
+  const ready = found('Ready')
+  const no =
+    (isTrue('Denied') && found('Denied')) ||
+    (isTrue('InvalidRequest') && found('InvalidRequest')) ||
+    ((ready?.reason === 'Failed' || ready?.reason === 'Denied') && ready)
+  if (no) return { state: 'refused', reason: shortText(no.type, no.reason, no.message) }
+  if (ready?.status === 'True' && status?.certificate) {
+    return { state: 'issued', certificate: text(status.certificate), authority: text(status.ca) }
+  }
+  const why = ready === undefined ? 'cert-manager has not looked at it' : ready.message
+  return { state: 'pending', approved: isTrue('Approved'), reason: shortText(ready?.reason, why) }
+}
+
+export function changesOf({ status }: CertificateRequest): (string | null | undefined)[] {
+  const times = (status?.conditions ?? []).map(({ lastTransitionTime }) => lastTransitionTime)
+  return [...times, status?.failureTime]
+}
+
+function text(base64: string | null | undefined): string {
+  return Buffer.from(base64 ?? '', 'base64').toString()
+}

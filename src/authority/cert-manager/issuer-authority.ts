@@ -1,0 +1,156 @@
+/**
+ * The authority over an issuer of cert-manager, of any group, which is asked by CertificateRequests in Rayguard's own
+ * namespace.
+ *
+ * Decides what the object asks for. Approval is cert-manager's own, or that of its approver-policy.
+ */
+import { generateKeyPair } from 'node:crypto'
+import { promisify } from 'node:util'
+import { createCalls } from '../../kubernetes/calls.ts'
+import { path } from '../../kubernetes/path.ts'
+import type { Right } from '../../kubernetes/rights.ts'
+import type { Certificate } from '../../x509/certificate.ts'
+import type { Chain } from '../../x509/chain.ts'
+import { readSinglePem } from '../../x509/pem.ts'
+import { publicKeyAlgorithm } from '../../x509/public-key.ts'
+import { createCertificateRequest } from '../../x509/request.ts'
+import { descriptionOf, openAnchorFile } from '../anchor-file.ts'
+import { asksForSame, contentOf, encodeRequest, equalUsages, leafUsages } from '../asked-content.ts'
+import type { Authority, LeafRequest } from '../authority.ts'
+import { refuseForeignNames, secondsToAsk } from '../limits.ts'
+import { type AuthorityOptions, clusterOf } from '../options.ts'
+import { createRequestDesk, type RequestDesk, type WantedRequest } from '../request-objects.ts'
+import { issuedCertificate, readAnswer } from '../signed-answer.ts'
+import {
+  type CertificateRequest,
+  changesOf,
+  type IssuerReference,
+  progressOf
+} from './certificate-request.ts'
+import { checkIssuerKind } from './issuer-kind.ts'
+import { caOfAnswers, caOfFile, type IssuingCa } from './issuing-ca.ts'
+
+export interface CertManagerSettings {
+  kind: 'cert-manager'
+  issuer: IssuerReference
+  issuerOpenToAllNamespaces: boolean
+  certificateFile?: string | undefined
+}
+
+const kind = 'cert-manager'
+
+/** Throws AuthorityError. */
+export async function openCertManagerAuthority(
+  settings: CertManagerSettings,
+  options: AuthorityOptions
+): Promise<Authority> {
+  const { issuer, certificateFile, issuerOpenToAllNamespaces } = settings
+  const { client, namespace } = clusterOf(options)
+  const collection = path`/apis/cert-manager.io/v1/namespaces/${namespace}/certificaterequests`
+  // Before the cluster is asked: what is wrong with a file shows at once.
+  const file =
+    certificateFile === undefined
+      ? undefined
+      : await openAnchorFile(kind, { certificateFile }, options)
+  const ca = file === undefined ? caOfAnswers(kind, options) : caOfFile(file)
+  let desk: RequestDesk<CertificateRequest> | undefined
+  const close = async () => {
+    await desk?.close()
+    await file?.close()
+  }
+  try {
+    await checkIssuerKind(createCalls(client), issuer, issuerOpenToAllNamespaces)
+    desk = createRequestDesk({ collection, progress: progressOf, changes: changesOf }, options)
+    const ask = asking(desk, ca, issuer, options.clock)
+    const first = ca.chain ?? (await learnedChain(ask))
+    return {
+      namesFrom: 'request',
+      async issue(request) {
+        const { certificate, chain } = await ask(request)
+        return issuedCertificate(certificate, chain)
+      },
+      describe: () => descriptionOf(kind, ca.chain ?? first),
+      close
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** What is asked for a pod, or for none. */
+type Asked = Pick<LeafRequest, 'csr' | 'publicKey' | 'names' | 'lifetimeSeconds'> &
+  Partial<Pick<LeafRequest, 'rayCluster'>>
+
+type Ask = (asked: Asked) => Promise<{
+  certificate: Certificate
+  /** The CA that has signed it. */
+  chain: Chain
+}>
+
+function asking(
+  desk: RequestDesk<CertificateRequest>,
+  ca: IssuingCa,
+  issuer: IssuerReference,
+  clock: () => number
+): Ask {
+  return async asked => {
+    let seconds = asked.lifetimeSeconds
+    if (ca.chain !== undefined) {
+      refuseForeignNames(ca.chain, asked.names)
+      seconds = secondsToAsk(ca.chain, seconds, clock())
+    }
+    const answer = await desk.ask(wanted(asked, issuer, seconds))
+    return { certificate: readAnswer(answer.certificate)[0], chain: ca.of(answer) }
+  }
+}
+
+/**
+ * cert-manager tells the CA with each certificate and in no other place that may be read. So one is asked for, for a key
+ * that is thrown away: then it is known before the first pod comes, and that the issuer signs at all.
+ */
+async function learnedChain(ask: Ask): Promise<Chain> {
+  const { privateKey, publicKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
+  const names = { dnsNames: ['localhost'], ipAddresses: [] }
+  const pem = createCertificateRequest(privateKey, names)
+  const { chain } = await ask({
+    csr: readSinglePem(pem, 'CERTIFICATE REQUEST') ?? new Uint8Array(),
+    publicKey: publicKey.export({ type: 'spki', format: 'der' }),
+    names,
+    lifetimeSeconds: 3600
+  })
+  return chain
+}
+
+function wanted(
+  { csr, publicKey, rayCluster }: Asked,
+  issuerRef: IssuerReference,
+  seconds: number
+): WantedRequest<CertificateRequest> {
+  const { name, kind, group } = issuerRef
+  const usages = leafUsages(publicKeyAlgorithm(publicKey))
+  return {
+    identity: [group, kind, name, contentOf(csr)],
+    rayCluster,
+    object: {
+      apiVersion: 'cert-manager.io/v1',
+      kind: 'CertificateRequest',
+      spec: { request: encodeRequest(csr), issuerRef, duration: `${seconds}s`, usages, isCA: false }
+    },
+    isSame: ({ spec }) =>
+      spec.issuerRef?.name === name &&
+      spec.issuerRef.kind === kind &&
+      spec.issuerRef.group === group &&
+      !spec.isCA &&
+      asksForSame(spec.request, csr) &&
+      equalUsages(spec.usages, usages)
+  }
+}
+
+/** What Rayguard's service account needs beside its other rights. */
+export function certManagerRights(namespace: string): Right[] {
+  return ['create', 'get', 'list', 'watch', 'delete'].map(verb => ({
+    ...{ verb, group: 'cert-manager.io', resource: 'certificaterequests' },
+    namespace
+  }))
+}

@@ -1,0 +1,62 @@
+/**
+ * The CA behind an issuer, as far as it is known: from a file, or from what came with the last certificate.
+ *
+ * Decides that pods trust the CA that signed, whatever the issuer names as its CA: many name the root.
+ */
+import { type Chain, issued } from '../../x509/chain.ts'
+import { encodePem } from '../../x509/pem.ts'
+import { type AnchorFile, chainOf, descriptionOf } from '../anchor-file.ts'
+import { AuthorityError } from '../authority.ts'
+import type { AuthorityOptions } from '../options.ts'
+import { readAnswer, requireIssuer } from '../signed-answer.ts'
+
+export interface Answer {
+  /** PEM, the wanted certificate first. */
+  certificate: string
+  /** PEM of what the issuer says is its CA. */
+  authority?: string | undefined
+}
+
+export interface IssuingCa {
+  /** `undefined` until there was an answer. */
+  readonly chain: Chain | undefined
+  /** Who signed this answer. Throws AuthorityError `Invalid` where that is not to be trusted, or not there. */
+  of(answer: Answer): Chain
+}
+
+export function caOfFile(file: AnchorFile): IssuingCa {
+  return {
+    get chain() {
+      return file.chain
+    },
+    of({ certificate }) {
+      requireIssuer(readAnswer(certificate)[0], file.chain)
+      return file.chain
+    }
+  }
+}
+
+export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa {
+  let current: Chain | undefined
+  return {
+    get chain() {
+      return current
+    },
+    of({ certificate, authority }) {
+      const [first, ...above] = readAnswer(certificate)
+      if (current !== undefined && issued(current.issuing, first)) return current
+      const named = authority ? readAnswer(authority) : []
+      const signer = [...above, ...named].find(candidate => issued(candidate, first))
+      if (signer === undefined) {
+        throw new AuthorityError(
+          'Invalid',
+          'The issuer does not tell which CA has signed; put its certificate into authority.certificateFile.'
+        )
+      }
+      current = chainOf(encodePem('CERTIFICATE', signer.der), options)
+      const description = descriptionOf(kind, current)
+      options.onReload?.({ loaded: true, description, warnings: [] })
+      return current
+    }
+  }
+}

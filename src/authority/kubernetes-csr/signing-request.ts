@@ -1,0 +1,52 @@
+/**
+ * The parts of a CertificateSigningRequest that are used, and what its status means
+ * (https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/).
+ */
+import type { KubernetesObject } from '../../kubernetes/objects.ts'
+import { type Progress, shortText } from '../request-objects.ts'
+
+export interface CertificateSigningRequest extends KubernetesObject {
+  spec: {
+    /** Base64 of PEM. */
+    request?: string
+    signerName?: string
+    expirationSeconds?: number | null
+    usages?: string[] | null
+  }
+  status?: {
+    conditions?: Condition[] | null
+    /** Base64 of PEM. */
+    certificate?: string | null
+  } | null
+}
+
+interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+  lastUpdateTime?: string | null
+  lastTransitionTime?: string | null
+}
+
+export function progressOf({ status }: CertificateSigningRequest): Progress {
+  const conditions = status?.conditions ?? []
+  const found = (type: string) => conditions.find(condition => condition.type === type)
+  // Denied and Failed are final; the API server takes no certificate into a denied request.
+  const no = found('Denied') ?? found('Failed')
+  if (no !== undefined)
+    return { state: 'refused', reason: shortText(no.type, no.reason, no.message) }
+  if (status?.certificate) {
+    return { state: 'issued', certificate: Buffer.from(status.certificate, 'base64').toString() }
+  }
+  return found('Approved') === undefined
+    ? { state: 'pending', approved: false, reason: 'nobody has approved it' }
+    : { state: 'pending', approved: true, reason: 'it is approved and the signer has not signed' }
+}
+
+export function changesOf({ status }: CertificateSigningRequest): (string | null | undefined)[] {
+  return (status?.conditions ?? []).flatMap(condition => [
+    condition.lastUpdateTime,
+    condition.lastTransitionTime
+  ])
+}

@@ -1,0 +1,251 @@
+/**
+ * Asks a signer by an object in the Kubernetes API and waits for what it writes there.
+ *
+ * Decides how an object is found again, how long it is waited for and when it is taken away; never what is asked and
+ * whether the answer is good. The name comes from the content, so that a pod that comes again with the same key, perhaps to
+ * another replica, finds its own request: where a person approves, a new one each time would never be through.
+ */
+import { createHash } from 'node:crypto'
+import { createTurns } from '../flow/turns.ts'
+import { KubernetesError } from '../kubernetes/error.ts'
+import type { KubernetesObject, ObjectMeta } from '../kubernetes/objects.ts'
+import { createReflector } from '../kubernetes/reflector.ts'
+import { AuthorityError, type RayClusterReference } from './authority.ts'
+import { type AuthorityOptions, clusterOf } from './options.ts'
+
+export type Progress =
+  | { state: 'pending'; approved: boolean; reason: string }
+  /** PEM: the certificate and what the signer adds; `authority`: its CA, where it says that. */
+  | { state: 'issued'; certificate: string; authority?: string | undefined }
+  /** Never any more for this object. */
+  | { state: 'refused'; reason: string }
+
+/** What is different between the resources. */
+export interface RequestKind<O extends KubernetesObject> {
+  /** The path of all objects. */
+  collection: string
+  progress(object: O): Progress
+  /** Times at which anything happened to it, RFC 3339. */
+  changes(object: O): (string | null | undefined)[]
+  /** Approves by this program's own identity; absent where others do that. */
+  approve?: ((object: O) => Promise<void>) | undefined
+}
+
+export interface WantedRequest<O extends KubernetesObject> {
+  /** All that makes this request this one; the same again finds the same object. */
+  identity: readonly string[]
+  /** Whose it is, for people who look at the object; `undefined`: for no pod. */
+  rayCluster: RayClusterReference | undefined
+  /** The object, but for its metadata. */
+  object: Omit<O, 'metadata'>
+  /** Whether an object that is there already asks for exactly this. */
+  isSame(found: O): boolean
+}
+
+export interface RequestDesk<O extends KubernetesObject> {
+  /** Throws {@link AuthorityError}. */
+  ask(wanted: WantedRequest<O>): Promise<Progress & { state: 'issued' }>
+  close(): Promise<void>
+}
+
+const ownerLabel = 'rayguard.dev/requested-by'
+const clusterAnnotation = 'rayguard.dev/ray-cluster'
+/** The agent waits 30 s for an answer, and comes again. */
+const defaultWaitMs = 10_000
+const sweepEveryMs = 60_000
+/** Nobody comes for a request any more: the pod is gone, or the process that asked was killed. */
+const pendingKeptMs = 3_600_000
+/** A refusal stands for a while, or its pod would ask the approver again every few seconds. */
+const finishedKeptMs = 600_000
+const approvals = 3
+
+interface Seen {
+  name: string
+  changedAt: number
+  progress: Progress
+}
+
+export function createRequestDesk<O extends KubernetesObject>(
+  kind: RequestKind<O>,
+  options: AuthorityOptions
+): RequestDesk<O> {
+  const access = clusterOf(options)
+  const { client, namespace } = access
+  // More than enrollment has at work would only be more that the API server holds at one time.
+  const turns = createTurns({ atOnce: 64, waiting: 500, waitMs: 5_000 })
+  const waitMs = access.waitMs ?? defaultWaitMs
+  const inUse = new Set<string>()
+  const removals = new Set<Promise<void>>()
+  const watch = createReflector<O, Seen>({
+    client,
+    path: kind.collection,
+    query: { labelSelector: `${ownerLabel}=${namespace}` },
+    project: object => seen(kind, object),
+    random: access.fraction,
+    clock: access.steadyClock,
+    ...(access.onFault === undefined ? {} : { onFault: access.onFault })
+  })
+  const sweeper = setInterval(sweep, access.sweepEveryMs ?? sweepEveryMs)
+  sweeper.unref()
+  watch.start()
+
+  return {
+    async ask(wanted) {
+      const place = turns.place()
+      if (!(await place.enter())) {
+        throw new AuthorityError('Unavailable', 'Too many requests wait for the signer.')
+      }
+      const name = nameOf([namespace, ...wanted.identity])
+      inUse.add(name)
+      try {
+        return await answerTo(wanted, name)
+      } catch (error) {
+        throw faultOf(error)
+      } finally {
+        inUse.delete(name)
+        place.leave()
+        // Nobody comes again for what is for no pod.
+        if (wanted.rayCluster === undefined) remove(name)
+      }
+    },
+    async close() {
+      clearInterval(sweeper)
+      await watch.stop()
+      await Promise.all(removals)
+    }
+  }
+
+  async function answerTo(
+    wanted: WantedRequest<O>,
+    name: string
+  ): Promise<Progress & { state: 'issued' }> {
+    const object = await approved(await createdOrFound(wanted, name), wanted)
+    const progress = await finished(object)
+    if (progress.state === 'issued') {
+      if (wanted.rayCluster !== undefined) remove(name)
+      return progress
+    }
+    if (progress.state === 'refused') {
+      throw new AuthorityError('Denied', `The request ${name} was denied: ${progress.reason}`)
+    }
+    throw new AuthorityError(
+      'Unavailable',
+      `The request ${name} has no certificate after ${waitMs / 1000} s: ${progress.reason}`
+    )
+  }
+
+  async function createdOrFound(wanted: WantedRequest<O>, name: string): Promise<O> {
+    const { rayCluster: of } = wanted
+    const metadata: ObjectMeta = {
+      name,
+      labels: { 'app.kubernetes.io/managed-by': 'rayguard', [ownerLabel]: namespace },
+      ...(of && { annotations: { [clusterAnnotation]: `${of.namespace}/${of.name}` } })
+    }
+    try {
+      return await client.create<O>(kind.collection, { ...wanted.object, metadata })
+    } catch (error) {
+      if (!(error instanceof KubernetesError) || error.code !== 'Conflict') throw error
+    }
+    return found(wanted, name)
+  }
+
+  async function found(wanted: WantedRequest<O>, name: string): Promise<O> {
+    const object = await client.get<O>(`${kind.collection}/${name}`)
+    if (object === undefined) {
+      throw new AuthorityError('Unavailable', `The request ${name} has just been taken away.`)
+    }
+    // Attack: whoever may create such objects knows the name of his own pod's request, puts one there that asks for the
+    // names of others, and has Rayguard approve it.
+    if (object.metadata.labels?.[ownerLabel] !== namespace || !wanted.isSame(object)) {
+      throw new AuthorityError(
+        'Refused',
+        `There is an object ${name} that asks for something else, so it is not Rayguard's; look who made it, and delete it.`
+      )
+    }
+    return object
+  }
+
+  async function approved(object: O, wanted: WantedRequest<O>): Promise<O> {
+    if (kind.approve === undefined) return object
+    let current = object
+    for (let tries = 1; ; tries++) {
+      const progress = kind.progress(current)
+      if (progress.state !== 'pending' || progress.approved) return current
+      try {
+        await kind.approve(current)
+        return current
+      } catch (error) {
+        // Somebody else has changed it meanwhile, such as a controller that adds an annotation.
+        const again = error instanceof KubernetesError && error.code === 'Conflict'
+        if (!again || tries === approvals) throw error
+        current = await found(wanted, current.metadata.name ?? '')
+      }
+    }
+  }
+
+  async function finished(object: O): Promise<Progress> {
+    let progress = kind.progress(object)
+    if (progress.state !== 'pending') return progress
+    const shown = await watch.changed(object.metadata.uid ?? '', {
+      timeoutMs: waitMs,
+      // Absent: the watch has not shown it yet, or it is gone; the API itself is asked in the end.
+      until(now) {
+        if (now === undefined || now.progress.state === 'pending') return false
+        progress = now.progress
+        return true
+      }
+    })
+    if (shown) return progress
+    const last = await client.get<O>(`${kind.collection}/${object.metadata.name}`)
+    return last === undefined
+      ? { state: 'pending', approved: false, reason: 'somebody has deleted it' }
+      : kind.progress(last)
+  }
+
+  /** Behind the answer; what fails here is found by the sweep. */
+  function remove(name: string): void {
+    const removal = client
+      .remove(`${kind.collection}/${name}`)
+      .catch((error: unknown) => access.onFault?.(error))
+      .finally(() => removals.delete(removal))
+    removals.add(removal)
+  }
+
+  function sweep(): void {
+    const now = options.clock()
+    for (const { name, changedAt, progress } of watch.values()) {
+      const keptMs = progress.state === 'pending' ? pendingKeptMs : finishedKeptMs
+      if (now - changedAt > keptMs && !inUse.has(name)) remove(name)
+    }
+  }
+}
+
+function seen<O extends KubernetesObject>(kind: RequestKind<O>, object: O): Seen {
+  const times = [object.metadata.creationTimestamp, ...kind.changes(object)]
+    .map(time => Date.parse(time ?? ''))
+    .filter(time => !Number.isNaN(time))
+  return {
+    name: object.metadata.name ?? '',
+    changedAt: Math.max(0, ...times),
+    progress: kind.progress(object)
+  }
+}
+
+function nameOf(identity: readonly string[]): string {
+  const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex')
+  return `rayguard-${digest.slice(0, 40)}`
+}
+
+function faultOf(error: unknown): AuthorityError {
+  if (error instanceof AuthorityError) return error
+  if (!(error instanceof KubernetesError)) throw error
+  // 422: the API server, or a policy, takes no such object.
+  const code = error.code === 'Invalid' ? 'Refused' : 'Unavailable'
+  return new AuthorityError(code, `${error.code}: ${error.message}`, { cause: error })
+}
+
+/** Of controllers' free text: one line, no longer than a person reads. */
+export function shortText(...parts: (string | undefined)[]): string {
+  const text = parts.filter(part => part).join(': ')
+  return text.replace(/[\p{C}\s]+/gu, ' ').slice(0, 300)
+}

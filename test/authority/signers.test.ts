@@ -1,0 +1,475 @@
+/** The authorities that are asked by objects in the Kubernetes API, with a signer that may do anything wrong. */
+import { randomBytes } from 'node:crypto'
+import { renameSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import type { CertManagerSettings } from '../../src/authority/cert-manager/issuer-authority.ts'
+import type { KubernetesCsrSettings } from '../../src/authority/kubernetes-csr/csr-authority.ts'
+import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
+import { type AuthoritySettings, neededRights, openAuthority } from '../../src/authority/open.ts'
+import type { AuthorityOptions, ClusterAccess } from '../../src/authority/options.ts'
+import { createCalls } from '../../src/kubernetes/calls.ts'
+import type { Client } from '../../src/kubernetes/client.ts'
+import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import { missingRights } from '../../src/kubernetes/rights.ts'
+import type { CertificateNames } from '../../src/x509/names.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { lifetimesOf, type Stage, startStage } from '../support/enrollment-stage.ts'
+import { newKey } from '../support/hand-made-certificates.ts'
+import {
+  approve,
+  type PlayedKind,
+  type PlayedSigner,
+  playSigner
+} from '../support/played-signer.ts'
+import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
+import type { Bend } from '../support/signer.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const own = 'rayguard-system'
+const lifetimeSeconds = 2 * 86_400
+const workshop = openWorkshop(t)
+for (const name of ['ca', 'stranger']) makeCa(workshop, name)
+const certificateFile = workshop.path('ca.crt')
+const issuer = { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' }
+
+const csrSettings: KubernetesCsrSettings = {
+  kind: 'kubernetes-csr',
+  certificateFile,
+  signerName: 'example.com/ray-pods',
+  approve: true
+}
+const issuerSettings: CertManagerSettings = {
+  kind: 'cert-manager',
+  issuer,
+  issuerOpenToAllNamespaces: false,
+  certificateFile
+}
+const both: { settings: AuthoritySettings; of: PlayedKind }[] = [
+  { settings: csrSettings, of: 'CertificateSigningRequest' },
+  { settings: issuerSettings, of: 'CertificateRequest' }
+]
+
+interface Played {
+  stage: Stage
+  signer: PlayedSigner
+  pod: Pod
+  /** As the agent does: without names, then with those that the server has told, with one key. */
+  enroll(key?: ReturnType<typeof newKey>): ReturnType<Stage['enroll']>
+  /** What the log has of the last answer. */
+  reason(): string
+}
+
+interface Wishes {
+  settings: AuthoritySettings
+  of: PlayedKind
+  cluster?: Partial<ClusterAccess>
+  options?: Partial<AuthorityOptions>
+}
+
+async function play(t: Test, { settings, of, ...wishes }: Wishes): Promise<Played> {
+  let signer: PlayedSigner | undefined
+  let close = async () => {}
+  const stage = await startStage({
+    lifetimes: lifetimesOf(lifetimeSeconds),
+    quota: { perPod: 100, perNamespace: 1000 },
+    async realAuthority(client) {
+      const authority = await openAuthority(settings, optionsOver(client, wishes))
+      close = authority.close
+      return authority
+    },
+    prepare(standIn) {
+      signer = playSigner(standIn, workshop, of, lifetimeSeconds)
+      standIn.interfere(discovery)
+    }
+  })
+  t.teardown(async () => {
+    await close()
+    await stage.close()
+  })
+  const cluster = rayCluster('demo', { head: { podName: 'head-1', serviceName: 'demo-head-svc' } })
+  stage.standIn.put(cluster)
+  stage.standIn.put(serviceOf(cluster, 'demo-head-svc'))
+  const pod = await stage.run(rayPod({ name: 'head-1', cluster, node: 'head', ips: ['127.0.0.2'] }))
+  if (signer === undefined) throw new Error('there is no signer')
+  return {
+    ...{ stage, signer, pod },
+    async enroll(key = newKey()) {
+      const told = await stage.enroll(pod, { csr: createCertificateRequest(key) })
+      t.match(told, { status: 409, body: { code: 'NamesRequired' } }, 'the names are told')
+      const { dnsNames, ipAddresses } = told.body as unknown as CertificateNames
+      const csr = createCertificateRequest(key, { dnsNames, ipAddresses })
+      return stage.enroll(pod, { csr })
+    },
+    reason() {
+      const outcome = stage.observed.at(-1)?.outcome
+      return outcome?.allowed === false ? (outcome.reason ?? '') : 'it was allowed'
+    }
+  }
+}
+
+function optionsOver(client: Client, { cluster, options }: Partial<Wishes>): AuthorityOptions {
+  return {
+    ...{ clock: Date.now, random: (size: number) => randomBytes(size), pollMs: 0 },
+    clusterDomain: 'cluster.local',
+    ...options,
+    cluster: {
+      ...{ client, namespace: own, fraction: Math.random },
+      steadyClock: () => performance.now(),
+      ...cluster
+    }
+  }
+}
+
+/** What an API server says of the kinds that it knows. */
+function discovery({ path }: { path: string }): { status: number; body: string } | undefined {
+  const kinds = [
+    { kind: 'Issuer', namespaced: true },
+    { kind: 'ClusterIssuer', namespaced: false }
+  ]
+  const groups: Record<string, object> = {
+    '/apis/cert-manager.io': { preferredVersion: { groupVersion: 'cert-manager.io/v1' } },
+    '/apis/cert-manager.io/v1': { resources: kinds },
+    '/apis/ca.example.com': { preferredVersion: { groupVersion: 'ca.example.com/v1beta1' } },
+    '/apis/ca.example.com/v1beta1': { resources: [{ kind: 'Company', namespaced: false }] }
+  }
+  const found = groups[path]
+  return found && { status: 200, body: JSON.stringify(found) }
+}
+
+for (const { settings, of } of both) {
+  t.test(`${settings.kind}: a pod gets what a good signer signs`, async t => {
+    const { signer, enroll } = await play(t, { settings, of })
+    const { status, body } = await enroll()
+    t.equal(status, 201, `${body.code}`)
+    t.equal(body.trustAnchors, workshop.read('ca.crt'), 'the CA of the file is the anchor')
+    workshop.write('leaf.crt', String(body.certificate))
+    for (const check of [
+      ['-purpose', 'sslserver', '-verify_hostname', 'demo-head-svc.team-a.svc.cluster.local'],
+      ['-purpose', 'sslclient', '-verify_ip', '127.0.0.2']
+    ]) {
+      const judged = workshop.judge('verify', ...check, '-CAfile', 'ca.crt', 'leaf.crt')
+      t.ok(judged.ok, `openssl takes it: ${judged.output}`)
+    }
+    t.equal(signer.created.length, 1, 'one object was made')
+    const [asked] = signer.created
+    const usages = ['digital signature', 'server auth', 'client auth']
+    const annotations = { 'rayguard.dev/ray-cluster': 'team-a/demo' }
+    t.match(asked, { spec: { usages }, metadata: { annotations } }, 'with what it is for')
+    t.match(
+      asked?.spec,
+      of === 'CertificateRequest'
+        ? { issuerRef: issuer, isCA: false, duration: `${lifetimeSeconds}s` }
+        : { signerName: 'example.com/ray-pods', expirationSeconds: lifetimeSeconds },
+      'of the signer of the settings'
+    )
+    workshop.write('asked.csr', Buffer.from(asked?.spec.request ?? '', 'base64').toString())
+    t.ok(workshop.judge('req', '-in', 'asked.csr', '-verify', '-noout').ok, 'by the pod itself')
+    await untilTrue(() => signer.present().length === 0)
+    t.pass('and it is taken away')
+  })
+
+  t.test(
+    `${settings.kind}: attack 85: an answer that is not what was asked for is none`,
+    async t => {
+      const { signer, enroll, reason } = await play(t, { settings, of })
+      const bends: [Bend, RegExp][] = [
+        ['a name more', /Names: .*added head\.other-team\.svc\.cluster\.local/],
+        ['a name less', /Names: .*missing /],
+        ['a CA', /BasicConstraints/],
+        ['a longer life', /Lifetime/],
+        ['another key', /PublicKey/],
+        ['a server alone', /ExtendedKeyUsage/],
+        ['another CA', /stranger/]
+      ]
+      for (const [bend, why] of bends) {
+        signer.bend = bend
+        const { status, body } = await enroll()
+        t.match({ status, body }, { status: 503, body: { code: 'AuthorityUnavailable' } }, bend)
+        t.notOk('certificate' in body, `${bend}: nothing is handed out`)
+        t.match(reason(), why, `${bend}: the log says what`)
+      }
+      signer.bend = undefined
+      t.equal((await enroll()).status, 201, 'a good one passes')
+    }
+  )
+
+  t.test(`${settings.kind}: a no is told to the pod, and asked once`, async t => {
+    const { signer, enroll, reason } = await play(t, { settings, of })
+    for (const as of ['deny', 'fail'] as const) {
+      signer.behave(as)
+      const key = newKey()
+      const before = signer.created.length
+      for (const _ of [1, 2]) {
+        const { status, body } = await enroll(key)
+        t.match({ status, body }, { status: 403, body: { code: 'AuthorityDenied' } }, as)
+        t.match(reason(), /: not on Sundays$/, `${as}: the log has the reason, in one line`)
+        t.notMatch(JSON.stringify(body), /Sundays/, 'attack 47: the pod has not')
+      }
+      t.equal(signer.created.length, before + 1, `${as}: the same request is not made anew`)
+    }
+  })
+
+  t.test(`${settings.kind}: a slow signer is waited for, not asked anew`, async t => {
+    const { signer, enroll, reason } = await play(t, { settings, of, cluster: { waitMs: 50 } })
+    signer.behave('wait')
+    const key = newKey()
+    t.match(await enroll(key), { status: 503, body: { code: 'AuthorityUnavailable' } }, 'again')
+    t.match(reason(), /has no certificate after 0.05 s/, 'the log says what is waited for')
+    t.equal(signer.present().length, 1, 'the request stays')
+    signer.behave('sign')
+    await untilTrue(() => signer.present()[0]?.status?.certificate)
+    t.equal((await enroll(key)).status, 201, 'the pod comes again and finds its certificate')
+    t.equal(signer.created.length, 1, 'of the same request')
+  })
+
+  t.test(`${settings.kind}: what nobody comes for is taken away`, async t => {
+    const cluster = { waitMs: 50, sweepEveryMs: 10 }
+    const { stage, signer, enroll } = await play(t, { settings, of, cluster })
+    const names = () => signer.present().map(({ metadata }) => metadata.name)
+    signer.behave('wait')
+    const young = await pending(enroll, signer)
+    const leave = async (name?: string) => {
+      const left = await pending(enroll, signer)
+      const creationTimestamp = new Date(Date.now() - 61 * 60_000).toISOString()
+      if (name !== undefined) stage.standIn.put({ ...left, metadata: { name, creationTimestamp } })
+      stage.standIn.put({ ...left, metadata: { ...left.metadata, creationTimestamp } })
+      return left.metadata.name
+    }
+    // The second one tells that all have been looked at since the first.
+    for (const name of [await leave('of-somebody-else'), await leave()])
+      await untilTrue(() => !names().includes(name))
+    t.strictSame(
+      names().sort(),
+      ['of-somebody-else', young.metadata.name].sort(),
+      'what a killed process left is gone after an hour; the young, and what is of others, is not'
+    )
+  })
+
+  t.test(`${settings.kind}: attack 84: an object of another in the place of ours`, async t => {
+    const { stage, signer, enroll, reason } = await play(t, {
+      ...{ settings, of, cluster: { waitMs: 50 } }
+    })
+    signer.behave('wait')
+    const key = newKey()
+    await enroll(key)
+    const [ours] = signer.present()
+    if (ours === undefined) throw new Error('there is a request')
+    const forged = createCertificateRequest(newKey(), {
+      dnsNames: ['localhost', 'head.other-team.svc.cluster.local'],
+      ipAddresses: []
+    })
+    const request = Buffer.from(forged).toString('base64')
+    const ofIssuers = of === 'CertificateRequest'
+    const changes: [string, object][] = [
+      ['other names', { request }],
+      ['no request', { request: 'AAAA' }],
+      ['other usages', { usages: ['any'] }],
+      ofIssuers ? ['a CA', { isCA: true }] : ['a long life', { expirationSeconds: 999_999_999 }],
+      ofIssuers
+        ? ['another issuer', { issuerRef: { ...issuer, kind: 'ClusterIssuer' } }]
+        : ['another signer', { signerName: 'example.com/others' }]
+    ]
+    for (const [what, change] of changes) {
+      const { uid: _, ...metadata } = ours.metadata
+      const put = stage.standIn.put({
+        ...ours,
+        ...{ metadata, status: null, spec: { ...ours.spec, ...change } }
+      } as KubernetesObject)
+      t.match(await enroll(key), { status: 503, body: { code: 'AuthorityUnavailable' } }, what)
+      t.match(reason(), /asks for something else/, `${what}: the log says so`)
+      const now = signer.present().find(({ metadata }) => metadata.uid === put.metadata.uid)
+      t.strictSame(now?.status, null, `${what}: it is not approved`)
+    }
+  })
+
+  t.test(`${settings.kind}: an API that fails is come back to`, async t => {
+    const { stage, enroll, reason } = await play(t, { settings, of })
+    for (const [status, why] of [
+      [500, /Unavailable/],
+      [403, /Forbidden/],
+      [422, /Invalid/]
+    ] as const) {
+      stage.standIn.interfere(({ method, path }) =>
+        method === 'POST' && /requests$/.test(path) ? { status } : undefined
+      )
+      t.match(await enroll(), { status: 503, body: { code: 'AuthorityUnavailable' } }, `${status}`)
+      t.match(reason(), why, `${status}: the log says so`)
+    }
+    stage.standIn.interfere(undefined)
+    t.equal((await enroll()).status, 201, 'then it goes on')
+  })
+
+  t.test(`${settings.kind}: its rights are asked for`, async t => {
+    const { stage } = await play(t, { settings, of })
+    const calls = createCalls(stage.client)
+    const needed = neededRights(settings, own)
+    t.strictSame(await missingRights(calls, needed), [], 'nothing is missing')
+    const group = of === 'CertificateRequest' ? 'cert-manager.io' : 'certificates.k8s.io'
+    stage.standIn.deny(`delete ${group}/${of.toLowerCase()}s`, `approve ${group}/signers`)
+    t.strictSame(
+      await missingRights(calls, needed),
+      [
+        `delete ${of.toLowerCase()}s.${group}`,
+        ...(of === 'CertificateRequest' ? [] : [`approve signers.${group} example.com/ray-pods`])
+      ],
+      'what is missing is named'
+    )
+  })
+}
+
+t.test('a request of a tenant is never approved', async t => {
+  const { stage, signer, enroll } = await play(t, {
+    ...{ settings: csrSettings, of: 'CertificateSigningRequest' }
+  })
+  signer.behave('wait')
+  const csr = createCertificateRequest(newKey(), { dnsNames: ['a.test'], ipAddresses: [] })
+  const labels = { 'rayguard.dev/requested-by': own }
+  for (const [name, metadata] of [
+    ['attack 71: of the same signer', { name: 'tenant' }],
+    ['attack 71: which says that it is ours', { name: 'rayguard-0123', labels }]
+  ] as const) {
+    stage.standIn.put({
+      ...{ apiVersion: 'certificates.k8s.io/v1', kind: 'CertificateSigningRequest', metadata },
+      spec: {
+        signerName: 'example.com/ray-pods',
+        request: Buffer.from(csr).toString('base64'),
+        usages: ['digital signature', 'server auth', 'client auth']
+      }
+    } as KubernetesObject)
+    signer.behave('sign')
+    t.equal((await enroll()).status, 201, 'others go on')
+    const found = signer.present().find(each => each.metadata.name === metadata.name)
+    t.strictSame(found?.status, undefined, name)
+  }
+})
+
+t.test('attack 84: a request is changed between the look and the approval', async t => {
+  const { stage, signer, enroll } = await play(t, {
+    ...{ settings: csrSettings, of: 'CertificateSigningRequest' }
+  })
+  let change: ((object: KubernetesObject & { spec: object }) => object) | undefined
+  let changes = 0
+  stage.standIn.interfere(({ method, path }) => {
+    const [, name] = /requests\/([^/]+)\/approval$/.exec(path) ?? []
+    const object = signer.present().find(({ metadata }) => metadata.name === name)
+    if (method !== 'PUT' || !object || !change) return undefined
+    changes += 1
+    stage.standIn.put(change(object) as KubernetesObject)
+    return undefined
+  })
+  const annotations = () => ({ seen: String(changes) })
+  change = object => {
+    change = undefined
+    return { ...object, metadata: { ...object.metadata, annotations: annotations() } }
+  }
+  t.equal((await enroll()).status, 201, 'a note of a controller: it is looked at again')
+  t.equal(changes, 1, 'there was one')
+  const request = Buffer.from(
+    createCertificateRequest(newKey(), { dnsNames: ['evil.test'], ipAddresses: [] })
+  ).toString('base64')
+  change = object => {
+    change = undefined
+    return { ...object, spec: { ...object.spec, request } }
+  }
+  t.match(await enroll(), { status: 503, body: { code: 'AuthorityUnavailable' } }, 'other names')
+  t.strictSame(signer.present()[0]?.status, undefined, 'it is not approved')
+  change = object => ({ ...object, metadata: { ...object.metadata, annotations: annotations() } })
+  const before = changes
+  t.match(await enroll(), { status: 503 }, 'one that changes without end is left')
+  t.equal(changes - before, 3, 'after three tries')
+})
+
+t.test('where others approve, Rayguard does not', async t => {
+  const { stage, signer, enroll, reason } = await play(t, {
+    settings: { ...csrSettings, approve: false },
+    ...{ of: 'CertificateSigningRequest', cluster: { waitMs: 50 } }
+  })
+  const key = newKey()
+  t.match(await enroll(key), { status: 503 }, 'the pod waits')
+  t.match(reason(), /nobody has approved it/, 'the log says for what')
+  const [found] = signer.present() as CertificateSigningRequest[]
+  if (found === undefined) throw new Error('there is a request')
+  approve(stage.standIn, found)
+  await untilTrue(() => signer.present()[0]?.status?.certificate)
+  t.equal((await enroll(key)).status, 201, 'approved by a person, it is signed')
+  t.strictSame(
+    neededRights({ ...csrSettings, approve: false }, own).filter(({ verb }) => verb === 'approve'),
+    [],
+    'and the right to approve is not needed'
+  )
+})
+
+t.test('the anchor of a signer may be replaced while it runs', async t => {
+  const file = workshop.write('anchor.crt', workshop.read('ca.crt'))
+  const told: unknown[] = []
+  const { signer, enroll } = await play(t, {
+    settings: { ...csrSettings, certificateFile: file },
+    of: 'CertificateSigningRequest',
+    options: { pollMs: 5, onReload: outcome => told.push(outcome) }
+  })
+  t.equal((await enroll()).status, 201, 'by the first')
+  const replace = (text: string) => renameSync(workshop.write('next.crt', text), file)
+  replace('no certificate')
+  await untilTrue(() => told.length === 2)
+  t.match(told[1], { loaded: false }, 'what is none is not taken')
+  t.equal((await enroll()).status, 201, 'and the former one stays')
+  replace(workshop.read('stranger.crt'))
+  await untilTrue(() => told.length === 3)
+  t.match(told[2], { loaded: true, description: { subject: 'CN=stranger' } }, 'another CA is')
+  t.match(await enroll(), { status: 503 }, 'whose signature is wanted from then on')
+  signer.ca = 'stranger'
+  const { status, body } = await enroll()
+  t.equal(status, 201, 'and got')
+  t.equal(body.trustAnchors, workshop.read('stranger.crt'), 'it is the anchor')
+})
+
+t.test('without a file the CA of an issuer is learned from its answers', async t => {
+  const { certificateFile: _, ...settings } = issuerSettings
+  const told: unknown[] = []
+  const options = { onReload: (outcome: unknown) => void told.push(outcome) }
+  const { signer, enroll } = await play(t, { settings, of: 'CertificateRequest', options })
+  t.equal(signer.created.length, 1, 'one certificate is asked for at the start')
+  t.match(told, [{ loaded: true, description: { subject: 'CN=ca' } }], 'the CA is known')
+  t.equal((await enroll()).body.trustAnchors, workshop.read('ca.crt'), 'and is the anchor of pods')
+  signer.ca = 'stranger'
+  t.equal((await enroll()).body.trustAnchors, workshop.read('stranger.crt'), 'and so is the next')
+  t.match(told[1], { loaded: true, description: { subject: 'CN=stranger' } }, 'which is told')
+  await untilTrue(() => signer.present().length === 0)
+})
+
+t.test('an issuer that any namespace may ask is used only where that is accepted', async t => {
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  const open = async (change: object) => {
+    const authority = await openAuthority(
+      { ...issuerSettings, ...change },
+      optionsOver(stage.client, {})
+    )
+    await authority.close()
+  }
+  const cluster = { ...issuer, kind: 'ClusterIssuer' }
+  const company = { name: 'all', kind: 'Company', group: 'ca.example.com' }
+  await t.rejects(open({ issuer: cluster }), { code: 'Invalid' }, 'attack 71: a ClusterIssuer')
+  await t.rejects(open({ issuer: company }), { code: 'Invalid' }, 'attack 71: whatever its name is')
+  await t.resolves(open({ issuer: cluster, issuerOpenToAllNamespaces: true }), 'accepted')
+  const unknown = { ...issuer, group: 'nowhere.example.com' }
+  await t.rejects(open({ issuer: unknown }), { code: 'Unavailable' }, 'one that is not there yet')
+  t.equal(signer.created.length, 0, 'none of them was asked')
+  await t.rejects(
+    openAuthority(issuerSettings, { clock: Date.now, random: size => randomBytes(size) }),
+    { code: 'Invalid' },
+    'without a cluster there is none to ask'
+  )
+})
+
+/** The object of a request that nobody has signed, of another key each time. */
+async function pending(enroll: Played['enroll'], signer: PlayedSigner) {
+  await enroll()
+  const object = signer.present().at(-1)
+  if (object === undefined) throw new Error('there is a request')
+  return object
+}
+
+/** What takes a moment; the runner's own limit ends what never comes. */
+async function untilTrue(condition: () => unknown): Promise<void> {
+  while (!condition()) await new Promise(resolve => setTimeout(resolve, 5))
+}

@@ -1,0 +1,124 @@
+/**
+ * Whoever approves and signs in a cluster, played on the stand-in for the Kubernetes API: for CertificateSigningRequests,
+ * and for CertificateRequests as cert-manager does it.
+ */
+import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
+import type { StandIn } from '../../src/demo/stand-in.ts'
+import type { KubernetesObject } from '../../src/kubernetes/objects.ts'
+import type { Workshop } from '../x509/openssl.ts'
+import { type Bend, signRequest } from './signer.ts'
+
+export type PlayedKind = 'CertificateSigningRequest' | 'CertificateRequest'
+
+type RequestObject = KubernetesObject & {
+  spec: { request?: string }
+  status?: { conditions?: Condition[] | null; certificate?: string | null } | null
+}
+
+interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+}
+
+export interface PlayedSigner {
+  /** Every object that was created, as it was sent. */
+  readonly created: RequestObject[]
+  /** What is there now. */
+  present(): RequestObject[]
+  /** What it does wrong; `undefined`: nothing. */
+  bend: Bend | undefined
+  /** Signs what is there already too. */
+  behave(as: 'sign' | 'wait' | 'deny' | 'fail'): void
+  /** The name of the CA in the workshop, made by `makeCa`. */
+  ca: string
+}
+
+const versions = {
+  CertificateSigningRequest: 'certificates.k8s.io/v1',
+  CertificateRequest: 'cert-manager.io/v1'
+}
+const why = { reason: 'Policy', message: 'not on\nSundays' }
+
+export function playSigner(
+  standIn: StandIn,
+  workshop: Workshop,
+  kind: PlayedKind,
+  lifetimeSeconds: number
+): PlayedSigner {
+  const created: RequestObject[] = []
+  const present = () =>
+    (
+      standIn.store.list(
+        { kind, apiVersion: versions[kind], namespace: undefined, name: undefined },
+        new URLSearchParams()
+      ) as { items: RequestObject[] }
+    ).items
+  let behaviour: 'sign' | 'wait' | 'deny' | 'fail' = 'sign'
+  const signer: PlayedSigner = {
+    created,
+    present,
+    bend: undefined,
+    ca: 'ca',
+    behave(as) {
+      behaviour = as
+      for (const object of present()) look(object)
+    }
+  }
+  standIn.store.subscribe(({ type, object }) => {
+    if (object.kind !== kind || type === 'DELETED') return
+    if (type === 'ADDED') created.push(structuredClone(object) as RequestObject)
+    // Not within the call that has just stored it.
+    setImmediate(() => look(object as RequestObject))
+  })
+  return signer
+
+  function look(object: RequestObject): void {
+    const current = present().find(({ metadata }) => metadata.uid === object.metadata.uid)
+    const types = (current?.status?.conditions ?? []).map(({ type }) => type)
+    const done =
+      current?.status?.certificate || types.some(type => /Denied|Failed|Ready/.test(type))
+    if (current === undefined || done || behaviour === 'wait') return
+    // cert-manager approves by itself; a CertificateSigningRequest needs somebody who does.
+    if (kind === 'CertificateSigningRequest' && behaviour === 'sign' && !types.includes('Approved'))
+      return
+    standIn.put({ ...current, status: { ...current.status, ...outcome(current) } })
+  }
+
+  function outcome(object: RequestObject): RequestObject['status'] {
+    const conditions = object.status?.conditions ?? []
+    if (behaviour === 'deny') {
+      return { conditions: [...conditions, { type: 'Denied', status: 'True', ...why }] }
+    }
+    if (behaviour === 'fail') {
+      const failed =
+        kind === 'CertificateRequest'
+          ? { ...why, type: 'Ready', status: 'False', reason: 'Failed' }
+          : { ...why, type: 'Failed', status: 'True' }
+      return { conditions: [...conditions, failed] }
+    }
+    return signed(object, conditions)
+  }
+
+  function signed(object: RequestObject, conditions: Condition[]): RequestObject['status'] {
+    const csr = Buffer.from(object.spec.request ?? '', 'base64').toString()
+    const { bend, ca } = signer
+    const certificate = base64(signRequest(workshop, { csr, ca, lifetimeSeconds, bend }))
+    if (kind === 'CertificateSigningRequest') return { conditions, certificate }
+    const issued = [
+      { type: 'Approved', status: 'True' },
+      { type: 'Ready', status: 'True', reason: 'Issued' }
+    ]
+    return { conditions: issued, certificate, ...{ ca: base64(workshop.read(`${ca}.crt`)) } }
+  }
+}
+
+export function approve(standIn: StandIn, object: CertificateSigningRequest): void {
+  const conditions = [...(object.status?.conditions ?? []), { type: 'Approved', status: 'True' }]
+  standIn.put({ ...object, status: { ...object.status, conditions } } as RequestObject)
+}
+
+function base64(text: string): string {
+  return Buffer.from(text).toString('base64')
+}

@@ -1,0 +1,68 @@
+/**
+ * A small signer, by openssl: reads a certificate request as any CA would and signs what it asks for, unless a test bends
+ * it. It stands in for the signers that companies run; what it writes is judged by others.
+ */
+import { X509Certificate } from 'node:crypto'
+import type { Workshop } from '../x509/openssl.ts'
+
+/** What a signer may do wrong. */
+export type Bend =
+  | 'a name more'
+  | 'a name less'
+  | 'a CA'
+  | 'a longer life'
+  | 'another key'
+  | 'a server alone'
+  | 'another CA'
+
+export interface Signing {
+  /** PEM. */
+  csr: string
+  /** Made by `makeCa`. With `another CA` there is one of the name `stranger` too. */
+  ca: string
+  /** Whole days. */
+  lifetimeSeconds: number
+  bend?: Bend | undefined
+}
+
+let count = 0
+
+/** PEM of the certificate alone. */
+export function signRequest(workshop: Workshop, signing: Signing): string {
+  const { csr, lifetimeSeconds, bend } = signing
+  const ca = bend === 'another CA' ? 'stranger' : signing.ca
+  count += 1
+  const name = `signed-${count}`
+  workshop.write(`${name}.csr`, csr)
+  workshop.write(`${name}.cnf`, extensions(askedNames(workshop, name), bend).join('\n'))
+  const days = lifetimeSeconds / 86_400 + (bend === 'a longer life' ? 30 : 0)
+  workshop.run(
+    ...['x509', '-req', '-in', `${name}.csr`, '-CA', `${ca}.crt`, '-CAkey', `${ca}.key`],
+    ...['-days', String(days), '-extfile', `${name}.cnf`, '-out', `${name}.crt`],
+    ...(bend === 'another key' ? ['-force_pubkey', publicKeyOf(workshop, ca)] : [])
+  )
+  return workshop.read(`${name}.crt`)
+}
+
+function askedNames(workshop: Workshop, name: string): string[] {
+  const text = workshop.run('req', '-in', `${name}.csr`, '-noout', '-text')
+  const [, asked = ''] = /Subject Alternative Name:[^\n]*\n\s*([^\n]+)/.exec(text) ?? []
+  return asked.replaceAll('IP Address:', 'IP:').split(', ')
+}
+
+function extensions(asked: string[], bend: Bend | undefined): string[] {
+  const more = bend === 'a name more' ? ['DNS:head.other-team.svc.cluster.local'] : []
+  const names = [...(bend === 'a name less' ? asked.slice(0, -1) : asked), ...more]
+  return [
+    `basicConstraints=critical,CA:${bend === 'a CA' ? 'TRUE' : 'FALSE'}`,
+    'keyUsage=critical,digitalSignature',
+    `extendedKeyUsage=serverAuth${bend === 'a server alone' ? '' : ',clientAuth'}`,
+    `subjectAltName=critical,${names.join(',')}`,
+    'authorityKeyIdentifier=keyid'
+  ]
+}
+
+function publicKeyOf(workshop: Workshop, ca: string): string {
+  const { publicKey } = new X509Certificate(workshop.read(`${ca}.crt`))
+  return workshop.write(`${ca}.pub`, publicKey.export({ type: 'spki', format: 'pem' }) as string)
+}
