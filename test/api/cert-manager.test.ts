@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parse, parseAllDocuments } from 'yaml'
+import { parse } from 'yaml'
 import { command as register } from '../../src/cli/register.ts'
 import { command as unregister } from '../../src/cli/unregister.ts'
 import type {
@@ -18,16 +18,14 @@ import type {
 import { runCommand } from '../support/cli.ts'
 import { type ClusterApi, connect, eventually, makeNamespace, skip } from '../support/cluster.ts'
 import { makeCa, makePair } from '../support/cluster-certificates.ts'
+import { renderChart, skipWithoutHelm } from '../support/cluster-chart.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 import { type Component, type ServeProcess, startServe } from '../support/cluster-process.ts'
 import { direct, injected, namedService, trusts } from '../support/cluster-served.ts'
-import { foundProgram } from '../support/found-program.ts'
 
 const own = 'rayguard-system'
-const helm = foundProgram('helm')
-const without =
-  skip || (helm === undefined && 'helm is not installed: test/cluster/build helm builds one')
+const without = skip || skipWithoutHelm
 const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
 const registration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
 const certificates = `/apis/cert-manager.io/v1/namespaces/${own}/certificates`
@@ -183,7 +181,7 @@ interface Stage {
 async function stage(t: Test, tenant: string, values: string): Promise<Stage> {
   const api = await connect()
   const folder = t.testdir()
-  const objects = render(values).filter(
+  const objects = renderChart(values).filter(
     ({ kind = '' }) => !/^(Deployment|Service)$|Policy|Budget/.test(kind)
   )
   const created = objects.filter(({ kind }) => kind !== 'Namespace')
@@ -225,16 +223,6 @@ async function stage(t: Test, tenant: string, values: string): Promise<Stage> {
       return started
     }
   }
-}
-
-function render(values: string): KubernetesObject[] {
-  const flags = ['--namespace', own, '--set', values]
-  const yaml = execFileSync(helm ?? '', ['template', 'rayguard', 'manifests/chart', ...flags], {
-    encoding: 'utf8'
-  })
-  return parseAllDocuments(yaml)
-    .map(document => document.toJS())
-    .filter(object => object !== null)
 }
 
 /** As the kubelet does: a new folder, and one rename that changes all files at once. */

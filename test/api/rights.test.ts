@@ -12,6 +12,7 @@ import {
   makeToken,
   skip
 } from '../support/cluster.ts'
+import { renderChart, skipWithoutHelm } from '../support/cluster-chart.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 
@@ -30,8 +31,46 @@ const named: Record<string, string[]> = {
   ],
   configmaps: ['rayguard-enrollment-ca', 'rayguard', 'any-other'],
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
-  'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other']
+  'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
+  'signers.certificates.k8s.io': ['example.com/ray-pods', 'kubernetes.io/kubelet-serving']
 }
+
+/** Names no object of its own, or is not there without cert-manager; rights to it are asked for all the same. */
+const beside: Resource[] = [
+  { group: 'certificates.k8s.io', name: 'signers', namespaced: false },
+  ...['', '/status', '/approval'].map(part => ({
+    ...{ group: 'cert-manager.io', name: `certificaterequests${part}`, namespaced: true }
+  })),
+  ...['issuers', 'certificates'].map(name => ({
+    ...{ group: 'cert-manager.io', name, namespaced: true }
+  }))
+]
+
+/** What an authority adds to the rights of the enrollment server, by the values of the chart. */
+const ofAuthorities: { values: string[]; added: string[] }[] = [
+  {
+    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods'],
+    added: ['create', 'get', 'list', 'watch', 'delete'].map(
+      verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
+    )
+  },
+  {
+    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'],
+    added: [
+      ...['create', 'get', 'list', 'watch', 'delete'].map(
+        verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
+      ),
+      'cluster: update certificatesigningrequests/approval.certificates.k8s.io',
+      'cluster: approve signers.certificates.k8s.io example.com/ray-pods'
+    ]
+  },
+  {
+    values: ['kind=cert-manager', 'issuer.name=ray-pods'],
+    added: ['create', 'get', 'list', 'watch', 'delete'].map(
+      verb => `${own}: ${verb} certificaterequests.cert-manager.io`
+    )
+  }
+]
 
 const expected: Record<string, string[]> = {
   webhook: [
@@ -83,7 +122,12 @@ t.test('the rights of the service accounts', { skip }, async t => {
     await api.delete(`/api/v1/namespaces/${other}`)
     api.close()
   })
-  const resources = await discover(api)
+  const found = await discover(api)
+  const known = new Set(found.map(({ group, name }) => `${group}/${name}`))
+  const resources = [
+    ...found,
+    ...beside.filter(({ group, name }) => !known.has(`${group}/${name}`))
+  ]
   t.ok(resources.length > 50, `the API server knows ${resources.length} resources`)
   // what every service account has, whoever it is
   const everybody = new Set(await rightsOf(api, 'default', resources))
@@ -94,6 +138,45 @@ t.test('the rights of the service accounts', { skip }, async t => {
         found.filter(right => !everybody.has(right)).sort(),
         [...(expected[component] ?? [])].sort()
       )
+    })
+  }
+})
+
+t.test('the rights that an authority adds', { skip: skip || skipWithoutHelm }, async t => {
+  const api = await connect()
+  const kinds = /^(Namespace|ServiceAccount|(Cluster)?Role(Binding)?)$/
+  const manifest = (await readManifest()).filter(({ kind = '' }) => kinds.test(kind))
+  await kubectl(['apply', '-f', '-'], toInput(manifest))
+  t.teardown(api.close)
+  const resources = [...(await discover(api)), ...beside].filter(({ group }) =>
+    /^(certificates\.k8s\.io|cert-manager\.io)$/.test(group)
+  )
+  const everybody = new Set(await rightsOf(api, 'default', resources))
+  for (const { values, added } of ofAuthorities) {
+    const objects = toInput(
+      renderChart(...values.map(value => `settings.authority.${value}`)).filter(
+        ({ kind = '', metadata }) => kinds.test(kind) && /-requests$/.test(metadata.name ?? '')
+      )
+    )
+    await kubectl(['apply', '-f', '-'], objects)
+    const found = await eventually('the authorizer has heard of it', async () => {
+      const rights = await rightsOf(api, 'rayguard-enrollment', resources)
+      return rights.length >= added.length && rights
+    })
+    t.strictSame(
+      found.filter(right => !everybody.has(right)).sort(),
+      [...added].sort(),
+      values.join(' ')
+    )
+    t.strictSame(
+      (await rightsOf(api, 'rayguard-webhook', resources)).filter(each => !everybody.has(each)),
+      [],
+      'the webhook has none of them'
+    )
+    await kubectl(['delete', '-f', '-'], objects)
+    await eventually('they are gone', async () => {
+      const rights = await rightsOf(api, 'rayguard-enrollment', resources)
+      return rights.every(right => everybody.has(right))
     })
   }
 })

@@ -3,33 +3,21 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parse, parseAllDocuments } from 'yaml'
+import { parse } from 'yaml'
 import { meshContainers } from '../../src/injection/mesh.ts'
 import type { KubernetesObject, Pod, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
 import { evaluate } from '../../src/pod-security/evaluate.ts'
 import { errorLine, loadSettings } from '../../src/settings/load.ts'
+import { renderChart, skipWithoutHelm as skip } from '../support/cluster-chart.ts'
 import { readManifest } from '../support/cluster-manifest.ts'
 import { foundProgram } from '../support/found-program.ts'
 
 const helm = foundProgram('helm')
-const skip = helm === undefined && 'helm is not installed: test/cluster/build helm builds one'
 const chart = 'manifests/chart'
 
 interface Deployment extends KubernetesObject {
   spec: { replicas: number; template: Pod }
 }
-
-const render = (...values: string[]): KubernetesObject[] =>
-  parseAllDocuments(
-    execFileSync(
-      helm ?? '',
-      ['template', 'rayguard', chart, '--namespace', 'rayguard-system', ...flags(values)],
-      { encoding: 'utf8' }
-    )
-  )
-    .map(document => document.toJS())
-    .filter(object => object !== null)
-const flags = (values: string[]) => values.flatMap(value => ['--set', value])
 
 const find = <T extends KubernetesObject>(
   objects: KubernetesObject[],
@@ -76,6 +64,8 @@ t.test('helm finds no fault in the chart', { skip }, async t => {
     'the policies let the same containers of meshes go first as the webhook does'
   )
 })
+
+const pinned = { certificateFile: '/etc/rayguard/authority/ca.crt' }
 
 const valueSets: {
   title: string
@@ -200,6 +190,66 @@ const valueSets: {
     }
   },
   {
+    title: 'with a signer of the cluster',
+    values: [
+      ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'].map(
+        each => `settings.authority.${each}`
+      ),
+      'authority.configMap=ray-pods-ca'
+    ],
+    check(t, objects) {
+      const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-signing-requests')
+      t.match(
+        rules.filter(({ resources }) => resources.includes('signers')),
+        [{ verbs: ['approve'], resourceNames: ['example.com/ray-pods'] }],
+        'approval for this signer alone'
+      )
+      t.strictSame(authorityVolume(objects)?.configMap, { name: 'ray-pods-ca' }, 'its certificate')
+      t.match(settingsOf(objects), { authority: pinned })
+    }
+  },
+  {
+    title: 'with a signer of the cluster that others approve for',
+    values: [
+      ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods'].map(
+        each => `settings.authority.${each}`
+      ),
+      'policies.enabled=false'
+    ],
+    check(t, objects) {
+      const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-signing-requests')
+      t.strictSame(
+        rules.flatMap(({ resources }) => resources),
+        ['certificatesigningrequests'],
+        'no right to approve'
+      )
+      t.equal(authorityVolume(objects)?.secret?.secretName, 'rayguard-ca', 'its certificate')
+      t.notOk(find(objects, 'ValidatingAdmissionPolicy', 'rayguard-signing-requests'))
+    }
+  },
+  {
+    title: 'with an issuer of cert-manager for pods',
+    values: ['settings.authority.kind=cert-manager', 'settings.authority.issuer.name=ray-pods'],
+    check(t, objects) {
+      const { rules, metadata } = find<Role>(objects, 'Role', 'rayguard-certificate-requests')
+      t.equal(metadata.namespace, 'rayguard-system', 'requests in the own namespace alone')
+      t.match(rules, [{ resources: ['certificaterequests'] }], 'and nothing else')
+      t.equal(authorityVolume(objects), undefined, 'no Secret with a CA')
+      t.notOk(find(objects, 'ClusterRole', 'rayguard-signing-requests'))
+    }
+  },
+  {
+    title: 'with an issuer of cert-manager whose CA is pinned',
+    values: [
+      ...['settings.authority.kind=cert-manager', 'settings.authority.issuer.name=ray-pods'],
+      'authority.configMap=ray-pods-ca'
+    ],
+    check(t, objects) {
+      t.strictSame(authorityVolume(objects)?.configMap, { name: 'ray-pods-ca' })
+      t.match(settingsOf(objects), { authority: pinned })
+    }
+  },
+  {
     title: 'with certificates of cert-manager',
     values: ['serving.kind=certManager'],
     check(t, objects) {
@@ -265,10 +315,19 @@ const valueSets: {
 
 for (const { title, values, check } of valueSets) {
   t.test(`the chart ${title}`, { skip }, async t => {
-    const objects = render(...values)
+    const objects = renderChart(...values)
     await judge(t, objects)
     check?.(t, objects)
   })
+}
+
+interface Role extends KubernetesObject {
+  rules: { resources: string[]; resourceNames?: string[]; verbs: string[] }[]
+}
+
+function authorityVolume(objects: KubernetesObject[]) {
+  const { spec } = find<Deployment>(objects, 'Deployment', 'rayguard-enrollment').spec.template
+  return spec.volumes?.find(({ name }) => name === 'authority')
 }
 
 /** Whatever the values: our own pods keep to the standard, and each component understands its settings. */

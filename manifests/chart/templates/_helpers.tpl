@@ -27,7 +27,11 @@ app.kubernetes.io/part-of: rayguard
 {{- end -}}
 {{- $authority := dict "kind" "pem" "certificateFile" "/etc/rayguard/authority/tls.crt" "privateKeyFile" "/etc/rayguard/authority/tls.key" -}}
 {{- /* another kind has other keys, and none of these may be left over */ -}}
-{{- if ne (dig "authority" "kind" "pem" .Values.settings) "pem" }}{{ $authority = dict }}{{ end -}}
+{{- $kind := dig "authority" "kind" "pem" .Values.settings -}}
+{{- if ne $kind "pem" }}{{ $authority = dict }}{{ end -}}
+{{- if or (eq $kind "kubernetes-csr") (and (eq $kind "cert-manager") .Values.authority.configMap) -}}
+{{- $authority = dict "certificateFile" "/etc/rayguard/authority/ca.crt" -}}
+{{- end -}}
 {{- /* a key of the authority's Secret that is only there while the CA is replaced (docs/ca-rotation.md) */ -}}
 {{- $enrollment := dict "alsoTrustedFile" "/etc/rayguard/authority/also-trusted.crt" -}}
 {{- $settings := dict "injection" $injection "authority" $authority "enrollment" $enrollment "trust" .Values.trust -}}
