@@ -37,12 +37,13 @@ export function serveCommand({ lookEveryMs }: { lookEveryMs: number }): Command 
     summary: 'run the admission webhook, the enrollment server, the preview',
     help: `Usage: rayguard serve [--config FILE] [--components LIST]
 
-Runs the admission webhook and the enrollment server, or what else is listed, until SIGTERM, then ends without a failed request. A second signal
-ends it at once. The log goes to standard output, one JSON object a line.
+Runs the admission webhook and the enrollment server, or what else is listed, until SIGTERM, then ends without a failed
+request. A second signal ends it at once. The log goes to standard output, one JSON object a line.
 
 Options:
   --config FILE       settings file; default $RAYGUARD_CONFIG, else /etc/rayguard/config.yaml if there is one
-  --components LIST   what to serve: webhook, enrollment (these two are the default), preview; separated by commas
+  --components LIST   what to serve, separated by commas: webhook, enrollment (these two are the default), preview,
+                      replacement
   -h, --help          show this text
 
 Every setting can also be an environment variable; docs/settings.md lists them. \`rayguard check-config\` looks at the
@@ -94,7 +95,7 @@ async function serve(settings: Settings, io: CommandIo, lookEveryMs: number): Pr
     random: { bytes: randomBytes, fraction: Math.random }
   }
   const components = await createComponents(surroundings)
-  const listeners = components.map(({ listener }) => listener)
+  const listeners = components.flatMap(({ listener }) => listener ?? [])
   const ops = await createListener({
     ...settings.listen.ops,
     requestId: randomUUID,
@@ -159,6 +160,11 @@ async function createComponents(surroundings: Surroundings): Promise<Component[]
         components.push(await previewIn(surroundings))
         break
       }
+      case 'replacement': {
+        const { createPodReplacement } = await import('./components/replacement.ts')
+        components.push(createPodReplacement(surroundings))
+        break
+      }
       default: {
         const unknown: never = name
         throw new Error(`there is no component ${String(unknown)}`)
@@ -183,7 +189,7 @@ async function previewIn(surroundings: Surroundings): Promise<Component> {
 }
 
 function servingProblem(components: readonly Component[]): string | undefined {
-  return components.map(({ serving }) => serving.problem()).find(problem => problem !== undefined)
+  return components.map(({ serving }) => serving?.problem()).find(problem => problem !== undefined)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

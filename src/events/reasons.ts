@@ -18,7 +18,8 @@ export const eventReasons = [
   'CertificateDelayed',
   'LifetimeLabel',
   'LeftWithoutTLS',
-  'CertificateNearItsEnd'
+  'CertificateNearItsEnd',
+  'PodReplaced'
 ] as const
 export type EventReason = (typeof eventReasons)[number]
 
@@ -28,7 +29,7 @@ export interface Occurrence {
   reason: EventReason
   type: 'Normal' | 'Warning'
   /** What was attempted. */
-  action: 'Enroll' | 'Inject' | 'Watch'
+  action: 'Enroll' | 'Inject' | 'Watch' | 'Evict'
   note: string
   /** What tells two occurrences of one reason at one object apart. */
   key?: string
@@ -107,4 +108,15 @@ export function certificateNearItsEnd(
 /** A pod may be gone when somebody looks; its RayCluster is what people know. */
 function shownAt({ pod, cluster }: PodOf): { regarding: Regarding; related?: Regarding } {
   return cluster === undefined ? { regarding: pod } : { regarding: cluster, related: pod }
+}
+
+/** At the cluster, for the pod itself will be gone. */
+export function podReplaced(
+  { pod, cluster }: { pod: Regarding; cluster: Regarding },
+  notAfter: string
+): Occurrence {
+  return {
+    ...{ regarding: cluster, related: pod, reason: 'PodReplaced', type: 'Normal', action: 'Evict' },
+    note: `Pod ${pod.name} was evicted, for its certificate ends at ${notAfter}. KubeRay makes it anew with a new one.`
+  }
 }

@@ -23,6 +23,8 @@ export interface LivePod {
   tls: PodTls
   /** Not finished and not being deleted. */
   live: boolean
+  /** As its probes say. */
+  ready: boolean
   /** Milliseconds since the epoch. */
   createdAt: number
   /** Absent until the agent has written its last words. */
@@ -44,6 +46,7 @@ export function livePod(pod: Pod): LivePod | undefined {
   const agent = agentWords(pod)
   return {
     ...{ uid, namespace, name, node: kind, cluster, tls: podTls(pod), live: isLive(pod) },
+    ready: isReady(pod),
     createdAt: Date.parse(creationTimestamp ?? '') || 0,
     ...(agent === undefined ? {} : { agent })
   }
@@ -61,6 +64,10 @@ export function podTls(pod: Pod): PodTls {
  */
 function isLive({ metadata, status }: Pod): boolean {
   return !metadata.deletionTimestamp && status?.phase !== 'Succeeded' && status?.phase !== 'Failed'
+}
+
+function isReady({ status }: Pod): boolean {
+  return status?.conditions?.some(each => each.type === 'Ready' && each.status === 'True') ?? false
 }
 
 /** The agent's last words, of its last run: of this sandbox, else of the one before. */

@@ -61,6 +61,7 @@ const formats = {
     accepts: text => /^([0-9a-fA-F]{2}){1,64}$/.test(text)
   },
   lifetime: durationFormat('5m', '3650d'),
+  interval: durationFormat('5s', '1d'),
   drain: durationFormat('0s', '5m'),
   deadline: durationFormat('1s', '10m'),
   cpu: {

@@ -13,12 +13,13 @@ import { type Path, pathText, type SchemaNode } from './node.ts'
 import { ruleProblems } from './rules.ts'
 import { type SettingsFile, schema, servingFiles } from './schema.ts'
 
-export type Settings = Omit<SettingsFile, 'serving' | 'enrollment' | 'shutdown'> & {
+export type Settings = Omit<SettingsFile, 'serving' | 'enrollment' | 'replacement' | 'shutdown'> & {
   serving: Serving
   enrollment: Omit<SettingsFile['enrollment'], 'lifetime' | 'namespaceLifetime'> & {
     lifetimeSeconds: number
     namespaceLifetime: LifetimeBounds
   }
+  replacement: { aheadSeconds: number; heads: boolean; intervalSeconds: number }
   shutdown: { drainSeconds: number; deadlineSeconds: number }
 }
 
@@ -116,7 +117,7 @@ function startsWith(path: Path, start: Path): boolean {
 }
 
 /** Texts with units become numbers in those units. */
-function resolve({ serving, enrollment, shutdown, ...rest }: SettingsFile): Settings {
+function resolve({ serving, enrollment, replacement, shutdown, ...rest }: SettingsFile): Settings {
   const { lifetime, namespaceLifetime, ...others } = enrollment
   return {
     ...rest,
@@ -128,6 +129,11 @@ function resolve({ serving, enrollment, shutdown, ...rest }: SettingsFile): Sett
       ...others,
       lifetimeSeconds: seconds(lifetime),
       namespaceLifetime: lifetimeBounds(enrollment)
+    },
+    replacement: {
+      aheadSeconds: seconds(replacement.ahead),
+      heads: replacement.heads,
+      intervalSeconds: seconds(replacement.interval)
     },
     shutdown: { drainSeconds: seconds(shutdown.drain), deadlineSeconds: seconds(shutdown.deadline) }
   }

@@ -96,7 +96,8 @@ function tokenRules(authority: AuthoritySection & { kind: 'pkcs11' }): Problem[]
 }
 
 function portRules({ components, listen }: SettingsFile): Problem[] {
-  const used = [...components, 'ops' as const].filter(name => listen[name].port !== 0)
+  const listening = components.filter(name => name !== 'replacement')
+  const used = [...listening, 'ops' as const].filter(name => listen[name].port !== 0)
   return used.flatMap((name, index) => {
     const earlier = used.slice(0, index).find(other => listen[other].port === listen[name].port)
     return earlier === undefined

@@ -6,7 +6,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import type { FormatName } from './formats.ts'
 
-export const componentNames = ['webhook', 'enrollment', 'preview'] as const
+export const componentNames = ['webhook', 'enrollment', 'preview', 'replacement'] as const
 export type Component = (typeof componentNames)[number]
 
 /** Where `serving.kind: files` looks when it is not told. */
@@ -25,7 +25,7 @@ export const schema = section('', {
     minItems: 1,
     uniqueItems: true,
     description:
-      'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer. `preview` answers dry runs; it needs no right in the cluster and no authority.'
+      'What this process serves. In a cluster each is a Deployment of its own, so that what parses the objects of the API server holds no signer. `preview` answers dry runs; it needs no right in the cluster and no authority. `replacement` evicts pods before their certificates end; see docs/expiry.md.'
   }),
   listen: section('Where the listeners are.', {
     webhook: listener('the API server sends admission reviews (HTTPS)', 8443, {
@@ -177,6 +177,28 @@ export const schema = section('', {
       })
     })
   }),
+  replacement: section(
+    'What the component `replacement` does: evict pods before their certificates end, so that KubeRay makes them anew.',
+    {
+      ahead: text(
+        'lifetime',
+        'How long before the end of its certificate a pod is replaced, at most half of the certificate’s life.',
+        { default: '15d' }
+      ),
+      heads: Type.Boolean({
+        default: false,
+        description:
+          'Also replace heads, each after the workers of its cluster. Without fault tolerance of the GCS a cluster loses its state with its head.'
+      }),
+      interval: text(
+        'interval',
+        'The shortest time between two evictions, in all namespaces together.',
+        {
+          default: '1m'
+        }
+      )
+    }
+  ),
   authority: Type.Optional(
     variants('Who signs. The enrollment component needs it; the webhook never opens it.', [
       variant('pem', 'certificate and private key are files.', {

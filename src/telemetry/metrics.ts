@@ -54,6 +54,8 @@ export interface Metrics {
   gauge(name: string, help: string, read: () => number): void
   /** The same for each value of one label; few and known values alone. */
   gauges(name: string, help: string, label: string, read: () => Record<string, number>): void
+  /** Counts one; for each value of one label, few and known ones alone. */
+  counter<V extends string>(name: string, help: string, label: string): (value: V) => void
   /** `passes` is asked whenever metrics are read. */
   check(name: string, passes: () => boolean): void
   contentType: string
@@ -206,6 +208,10 @@ export function createMetrics(options: { version: string }): Metrics {
           for (const [value, number] of Object.entries(read())) this.set({ [label]: value }, number)
         }
       })
+    },
+    counter(name, help, label) {
+      const counted = new Counter({ name, help, labelNames: [label], registers })
+      return value => counted.inc({ [label]: value })
     },
     check(name, passes) {
       checks.set(name, passes)

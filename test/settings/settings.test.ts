@@ -119,7 +119,11 @@ foo:
   const lines = errorsOf(loaded).map(errorLine).join('\n')
   t.match(lines, /listen\.webhook\.prot: there is no such key; did you mean port\?/, 'a near key')
   t.match(lines, /foo: there is no such key; the known ones are components, listen/, 'a far key')
-  t.match(lines, /expected webhook, enrollment or preview, found "dashboard"/, 'expected and found')
+  t.match(
+    lines,
+    /expected webhook, enrollment, preview or replacement, found "dashboard"/,
+    'expected and found'
+  )
 })
 
 t.test('the kind of the authority decides which keys there are', async t => {
@@ -504,6 +508,7 @@ t.test('each format takes what it should and nothing like it', async t => {
       ]
     },
     kind: { yes: ['Issuer', 'AWSPCAIssuer'], no: ['', 'issuer', 'Is-suer', 'A'.repeat(64)] },
+    interval: { yes: ['5s', '1m', '1d'], no: ['4s', '25h', '1'] },
     drain: { yes: ['0s', '5s', '5m'], no: ['6m', 'now'] },
     deadline: { yes: ['1s', '10m'], no: ['0s', '11m'] },
     cpu: { yes: ['10m', '500m', '1', '0.5', '1.25'], no: ['', '9m', '0', 'm', '1k', '1,5', '-1'] },
@@ -553,6 +558,7 @@ const arbitraryText = {
   kind: fc.constantFrom('Issuer', 'GoogleCASIssuer'),
   'known-image': fc.constantFrom('rayproject/ray*=1000', 'a'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
+  interval: fc.integer({ min: 5, max: 86_400 }).map(durationText),
   drain: fc.integer({ min: 0, max: 20 }).map(durationText),
   deadline: fc.integer({ min: 21, max: 600 }).map(durationText),
   cpu: fc.constantFrom('10m', '1'),
@@ -646,7 +652,7 @@ function withKind(settings: { serving?: object; registration?: object }): object
 }
 
 /** Settings as a file would say them. */
-function asWritten({ enrollment, shutdown, ...rest }: Settings): SettingsFile {
+function asWritten({ enrollment, replacement, shutdown, ...rest }: Settings): SettingsFile {
   const { lifetimeSeconds, namespaceLifetime, ...others } = enrollment
   const { shortestSeconds, longestSeconds } = namespaceLifetime
   return {
@@ -658,6 +664,11 @@ function asWritten({ enrollment, shutdown, ...rest }: Settings): SettingsFile {
         shortest: durationText(shortestSeconds),
         longest: durationText(longestSeconds)
       }
+    },
+    replacement: {
+      ahead: durationText(replacement.aheadSeconds),
+      heads: replacement.heads,
+      interval: durationText(replacement.intervalSeconds)
     },
     shutdown: {
       drain: durationText(shutdown.drainSeconds),

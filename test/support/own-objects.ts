@@ -17,6 +17,8 @@ export interface OwnObjects {
   remove(path: string): void
   /** Calls whose `METHOD path` begins so are answered 403. */
   deny(...starts: string[]): void
+  /** Calls to paths that end so are answered by this status; without one as ever. */
+  answer(end: string, status?: number): void
   /** All calls so far, `METHOD path`. */
   readonly calls: string[]
   close(): Promise<void>
@@ -26,6 +28,7 @@ export async function ownObjects(): Promise<OwnObjects> {
   const objects = new Map<string, Stored>()
   const calls: string[] = []
   let denied: string[] = []
+  const fixed = new Map<string, number>()
   let version = 0
   const store = (path: string, object: object) => {
     const { metadata, ...rest } = structuredClone(object) as Stored
@@ -44,8 +47,10 @@ export async function ownObjects(): Promise<OwnObjects> {
       const path = (request.url ?? '').split('?')[0] ?? ''
       const call = `${request.method} ${path}`
       calls.push(call)
-      const [status, answer] = denied.some(start => call.startsWith(start))
-        ? [403, { message: 'forbidden' }]
+      const [, forced] = [...fixed].find(([end]) => call.endsWith(end)) ?? []
+      const refusal = denied.some(start => call.startsWith(start)) ? 403 : forced
+      const [status, answer] = refusal
+        ? [refusal, { message: 'refused' }]
         : answerTo(request.method ?? '', path, Buffer.concat(chunks).toString())
       response.writeHead(status, { 'content-type': 'application/json' })
       response.end(JSON.stringify(answer))
@@ -64,6 +69,10 @@ export async function ownObjects(): Promise<OwnObjects> {
     remove: path => void objects.delete(path),
     deny(...starts) {
       denied = starts
+    },
+    answer(end, status) {
+      if (status === undefined) fixed.delete(end)
+      else fixed.set(end, status)
     },
     calls,
     async close() {

@@ -10,7 +10,7 @@ export function aboutUs(
   metrics: Metrics
 ): Omit<ReplicaStatus, 'ready' | 'checks'> {
   const certificates = components.flatMap(({ name, listener }) => {
-    const certificate = listener.certificate()
+    const certificate = listener?.certificate()
     return certificate === undefined ? [] : [[name, certificate] as const]
   })
   return {

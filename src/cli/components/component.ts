@@ -11,8 +11,9 @@ import type { Serving } from './serving.ts'
 /** One of the things that this process serves. */
 export interface Component {
   name: ComponentName
-  listener: Listener
-  serving: Serving
+  /** Absent where nobody has anything to ask of it. */
+  listener?: Listener
+  serving?: Serving
   /** What it adds to what this process says of itself. */
   about?(): Pick<ReplicaStatus, 'authority'>
   /** Starts the watches, and listens as soon as an answer would be right. */

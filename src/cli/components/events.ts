@@ -109,6 +109,9 @@ export function liveEvents({ tell }: EventRecorder, clock: () => number): LiveEv
   }
 }
 
-function clusterOf({ apiVersion, name, uid }: ClusterReference, namespace: string): Regarding {
+export function clusterOf(
+  { apiVersion, name, uid }: ClusterReference,
+  namespace: string
+): Regarding {
   return { apiVersion, kind: 'RayCluster', namespace, name, uid }
 }

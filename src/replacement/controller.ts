@@ -1,0 +1,98 @@
+/**
+ * Replaces pods before their certificates end, one after the other: what the plan says, carried out with care.
+ *
+ * An eviction is written into the Lease before it is asked for, so that no other replica can do the same, and the pod and
+ * its namespace are read from the API first: a copy from a watch is good for a plan, not for taking somebody's pod away.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Calls } from '../kubernetes/calls.ts'
+import type { Client } from '../kubernetes/client.ts'
+import { type LivePod, livePod } from '../live/pod.ts'
+import { type EvictionResult, evict } from './evict.ts'
+import type { Lease } from './lease.ts'
+import { noteText, readNote } from './note.ts'
+import { type Eviction, isDue, nextStep, type ReplacementRules, type Step } from './plan.ts'
+
+export interface ReplacementOptions {
+  client: Client
+  calls: Pick<Calls, 'pod'>
+  lease: Lease
+  /** All Ray pods, from a watch. */
+  pods(): Iterable<LivePod>
+  rules: ReplacementRules
+  /** Why a pod of a namespace would not get a certificate again if it were made anew now. Reads the API. */
+  objection(namespace: string): Promise<string | undefined>
+  /** Milliseconds since the epoch, as the API server counts them. */
+  clock: () => number
+  onResult(pod: LivePod, result: EvictionResult | 'objection', reason?: string): void
+}
+
+export interface Replacement {
+  /** One look, and at most one eviction. */
+  tick(): Promise<Step['step'] | 'standby'>
+  /** Since when the cluster of the last eviction has not recovered; undefined where it has, or another replica acts. */
+  recoveringSince(): number | undefined
+}
+
+/** A budget may allow it soon; a missing right, or a paused namespace, is for people and takes longer. */
+const putOffMs: Record<Exclude<EvictionResult, 'evicted'> | 'objection', number> = {
+  blocked: 20_000,
+  changed: 10_000,
+  forbidden: 600_000,
+  objection: 60_000
+}
+
+export function createReplacement(options: ReplacementOptions): Replacement {
+  const { client, calls, lease, rules, clock, onResult } = options
+  const putOff = new LRUCache<string, number>({ max: 50_000 })
+  const turns = new LRUCache<string, number>({ max: 10_000 })
+  let gone: { pod: string; since: number } | undefined
+  let recoveringSince: number | undefined
+
+  return { tick, recoveringSince: () => recoveringSince }
+
+  async function tick(): Promise<Step['step'] | 'standby'> {
+    recoveringSince = undefined
+    if (!(await lease.keep())) return 'standby'
+    const now = clock()
+    const last = readNote(lease.note())
+    const pods = [...options.pods()]
+    const goneSince = last && whenGone(last, pods, now)
+    const waiting = new Set([...putOff].filter(([, until]) => until > now).map(([uid]) => uid))
+    const step = nextStep({ pods, now, last, goneSince, putOff: waiting, turns }, rules)
+    if (step.step === 'wait' && step.until === 'recovery') recoveringSince = last?.at
+    if (step.step === 'evict') await carryOut(step.pod, step.eviction, lease.note())
+    return step.step
+  }
+
+  /** A replica that has just taken over counts from its own first look. */
+  function whenGone(last: Eviction, pods: readonly LivePod[], now: number): number | undefined {
+    if (pods.some(({ uid }) => uid === last.pod)) gone = undefined
+    else if (gone?.pod !== last.pod) gone = { pod: last.pod, since: now }
+    return gone?.since
+  }
+
+  async function carryOut(
+    pod: LivePod,
+    eviction: Eviction,
+    formerNote: string | undefined
+  ): Promise<void> {
+    const objection = await options.objection(pod.namespace)
+    if (objection !== undefined) return settled(pod, 'objection', objection)
+    const fresh = await calls.pod(pod.namespace, pod.name)
+    const found = fresh && livePod(fresh)
+    if (!fresh || found?.uid !== pod.uid || !isDue(found, clock(), rules))
+      return settled(pod, 'changed')
+    // Whoever has lost the Lease fails here, before anything has happened.
+    if (!(await lease.write(noteText(eviction)))) return
+    const result = await evict(client, fresh)
+    if (result === 'evicted') turns.set(pod.namespace, eviction.at)
+    else await lease.write(formerNote)
+    settled(pod, result)
+  }
+
+  function settled(pod: LivePod, result: EvictionResult | 'objection', reason?: string): void {
+    if (result !== 'evicted') putOff.set(pod.uid, clock() + putOffMs[result])
+    onResult(pod, result, reason)
+  }
+}

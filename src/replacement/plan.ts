@@ -1,0 +1,145 @@
+/**
+ * Which pod is to be replaced next, before its certificate ends, or why none is.
+ *
+ * Decides the order, the pace and the caution; never evicts anything and never looks at a clock. One pod at a time in the
+ * whole of Kubernetes: the next one waits until the cluster of the last one has recovered. PURE.
+ */
+import { certificateEnd } from '../live/ends.ts'
+import type { LivePod } from '../live/pod.ts'
+
+export interface ReplacementRules {
+  /** How long before the end of its certificate a pod is due; at most half of the certificate's life. */
+  aheadMs: number
+  /** Heads, too, after the workers of their cluster. */
+  heads: boolean
+  /** The shortest time between two evictions. */
+  intervalMs: number
+}
+
+/** What was evicted last, by whichever replica. Times in milliseconds since the epoch. */
+export interface Eviction {
+  namespace: string
+  /** UID of the RayCluster. */
+  cluster: string
+  /** UID. */
+  pod: string
+  at: number
+  /** Since when pods of this cluster are replaced one after the other. */
+  since: number
+}
+
+export interface Situation {
+  pods: readonly LivePod[]
+  now: number
+  last?: Eviction | undefined
+  /** Since when the pod that was evicted last is seen no more. */
+  goneSince?: number | undefined
+  /** UIDs of pods that could not be evicted a moment ago. */
+  putOff: ReadonlySet<string>
+  /** When a pod of a namespace was evicted, as far as that is remembered. */
+  turns: Pick<ReadonlyMap<string, number>, 'get'>
+}
+
+export type Step =
+  | { step: 'evict'; pod: LivePod; eviction: Eviction }
+  /** `interval`: the last eviction is too fresh. `recovery`: its cluster is not whole again. */
+  | { step: 'wait'; until: 'interval' | 'recovery' }
+  | { step: 'rest' }
+
+/** For a replacement to become ready; then the others go on, or one cluster that cannot recover would hold up all. */
+export const patienceMs = 15 * 60_000
+/** KubeRay makes the new pod when it has seen the end of the former one. */
+const settleMs = 10_000
+/** A watch lags by less. A pod that lives on after that was not evicted: who meant to did not come to it. */
+const lagMs = 30_000
+/** Then other namespaces have their turn, or one of them could keep all others waiting until their certificates end. */
+const turnMs = 60 * 60_000
+
+export function nextStep(situation: Situation, rules: ReplacementRules): Step {
+  const { last, now } = situation
+  if (last && now - last.at < rules.intervalMs) return { step: 'wait', until: 'interval' }
+  if (last && isRecovering(last, situation)) return { step: 'wait', until: 'recovery' }
+  const [pod] = candidates(situation, rules).sort(inOrder(situation))
+  if (pod === undefined) return { step: 'rest' }
+  const goesOn = last !== undefined && isOf(last, pod) && now - last.since < turnMs
+  const { namespace, cluster, uid } = pod
+  const eviction = { namespace, cluster: cluster.uid, pod: uid, at: now }
+  return { step: 'evict', pod, eviction: { ...eviction, since: goesOn ? last.since : now } }
+}
+
+/** Whether its time has come, whoever else is to be considered. */
+export function isDue(pod: LivePod, now: number, { aheadMs }: ReplacementRules): boolean {
+  const span = dueSpan(pod, aheadMs)
+  return span !== undefined && now >= span.end - span.lead
+}
+
+function isRecovering(last: Eviction, { pods, now, goneSince }: Situation): boolean {
+  if (now - last.at > patienceMs) return false
+  const evicted = pods.find(({ uid }) => uid === last.pod)
+  if (evicted) return !evicted.live || now - last.at < lagMs
+  if (goneSince === undefined || now - goneSince < settleMs) return true
+  return pods.some(
+    pod => isOf(last, pod) && pod.live && !pod.ready && pod.createdAt >= wholeSecond(last.at)
+  )
+}
+
+/** All that may be evicted now: workers before the head of their cluster, and none where that would do harm. */
+function candidates(situation: Situation, rules: ReplacementRules): LivePod[] {
+  const { pods, now, putOff } = situation
+  const due = pods.filter(pod => isDue(pod, now, rules))
+  const busy = new Set(due.filter(({ node }) => node === 'worker').map(keyOf))
+  const headed = new Set(pods.filter(pod => pod.node === 'head' && isWell(pod)).map(keyOf))
+  const shaken = new Set(pods.filter(pod => !isWell(pod)).map(keyOf))
+  return due.filter(pod => {
+    const key = keyOf(pod)
+    if (putOff.has(pod.uid) || !headed.has(key)) return false
+    if (pod.node === 'head' && (!rules.heads || busy.has(key))) return false
+    return !shaken.has(key) || isUrgent(pod, now, rules)
+  })
+}
+
+/**
+ * A cluster that is not whole is left alone while there is time: whatever ails it, another pod less makes it worse. In the
+ * second half of that time a pod that keeps its certificate to the end would be worse still.
+ */
+function isUrgent(pod: LivePod, now: number, { aheadMs }: ReplacementRules): boolean {
+  const span = dueSpan(pod, aheadMs)
+  return span !== undefined && now >= span.end - span.lead / 2
+}
+
+/** Undefined where a pod does not live, has no certificate of ours, or says of it what cannot be. */
+function dueSpan(pod: LivePod, aheadMs: number): { end: number; lead: number } | undefined {
+  const end = pod.tls === 'rayguard' ? certificateEnd(pod) : undefined
+  return end === undefined ? undefined : { end, lead: Math.min(aheadMs, (end - pod.createdAt) / 2) }
+}
+
+/** The cluster of the last one first, for its turn; then whose namespace has waited longest; then what ends first. */
+function inOrder({ last, now, turns }: Situation): (one: LivePod, other: LivePod) => number {
+  const goesOn = (pod: LivePod) =>
+    last !== undefined && isOf(last, pod) && now - last.since < turnMs ? 0 : 1
+  const turn = ({ namespace }: LivePod) => turns.get(namespace) ?? 0
+  const end = (pod: LivePod) => certificateEnd(pod) ?? 0
+  return (one, other) =>
+    goesOn(one) - goesOn(other) ||
+    turn(one) - turn(other) ||
+    end(one) - end(other) ||
+    (one.uid < other.uid ? -1 : 1)
+}
+
+function isWell({ live, ready }: LivePod): boolean {
+  return live && ready
+}
+
+/** Attack: a pod that names the UID of another namespace's RayCluster must not speak for it. */
+function keyOf({ namespace, cluster }: LivePod): string {
+  return `${namespace}/${cluster.uid}`
+}
+
+function isOf({ namespace, cluster }: Eviction, pod: LivePod): boolean {
+  return keyOf(pod) === `${namespace}/${cluster}`
+}
+
+/** As the API server writes the time of a creation. */
+function wholeSecond(time: number): number {
+  return Math.floor(time / 1000) * 1000
+}

@@ -1,0 +1,271 @@
+import t, { type Test } from 'tap'
+import { objection } from '../../src/cli/components/replacement.ts'
+import { createCalls } from '../../src/kubernetes/calls.ts'
+import type { Pod } from '../../src/kubernetes/objects.ts'
+import { type LivePod, livePod } from '../../src/live/pod.ts'
+import { createReplacement } from '../../src/replacement/controller.ts'
+import { createLease } from '../../src/replacement/lease.ts'
+import { readNote } from '../../src/replacement/note.ts'
+import { headPod, workerPod } from '../support/builders.ts'
+import { type OwnObjects, ownObjects } from '../support/own-objects.ts'
+
+const dayMs = 86_400_000
+const start = Date.parse('2026-05-01T12:00:00Z')
+const podsPath = '/api/v1/namespaces/team-a/pods'
+const leasePath =
+  '/apis/coordination.k8s.io/v1/namespaces/rayguard-system/leases/rayguard-replacement'
+const rules = { aheadMs: 15 * dayMs, heads: false, intervalMs: 60_000 }
+
+/** A running Ray pod that is due. */
+function running(shape: Pod, name: string): Pod {
+  const notAfter = new Date(start + 10 * dayMs).toISOString()
+  const message = JSON.stringify({ serialNumber: '1', notAfter, anchorSha256: '' })
+  const enroll = { name: 'rayguard-enroll', image: 'rayguard' }
+  return {
+    ...shape,
+    metadata: {
+      ...shape.metadata,
+      ...{ name, namespace: 'team-a', uid: `${name}-uid` },
+      creationTimestamp: new Date(start - 80 * dayMs).toISOString()
+    },
+    spec: { ...shape.spec, initContainers: [enroll] },
+    status: {
+      phase: 'Running',
+      conditions: [{ type: 'Ready', status: 'True' }],
+      initContainerStatuses: [
+        { name: 'rayguard-enroll', state: { terminated: { exitCode: 0, message } } }
+      ]
+    }
+  }
+}
+
+async function stage(t: Test, names: string[]) {
+  const objects = await ownObjects()
+  t.teardown(objects.close)
+  const shown = new Map<string, LivePod>()
+  const show = (pod: Pod) => {
+    objects.put(`${podsPath}/${pod.metadata.name}`, pod)
+    const live = livePod(pod)
+    if (live) shown.set(live.uid, live)
+  }
+  show(running(headPod(), 'head'))
+  for (const name of names) show(running(workerPod(), name))
+  const replica = (identity: string) => {
+    let time = start
+    const results: string[] = []
+    let objection = async (): Promise<string | undefined> => undefined
+    const lease = createLease({
+      client: objects.client,
+      ...{ namespace: 'rayguard-system', name: 'rayguard-replacement', identity },
+      ...{ wall: () => time, steady: () => time - start }
+    })
+    const { tick, recoveringSince } = createReplacement({
+      ...{ client: objects.client, calls: createCalls(objects.client), lease, rules },
+      pods: () => shown.values(),
+      objection: () => objection(),
+      clock: () => time,
+      onResult: (pod, result) => results.push(`${pod.name} ${result}`)
+    })
+    return {
+      ...{ lease, tick, recoveringSince, results },
+      forward(seconds: number) {
+        time += seconds * 1000
+      },
+      object(next: () => Promise<string | undefined>) {
+        objection = next
+      }
+    }
+  }
+  /** As the watch shows it a while after an eviction. */
+  const vanish = (name: string) => {
+    objects.remove(`${podsPath}/${name}`)
+    shown.delete(`${name}-uid`)
+  }
+  return { objects, shown, show, replica, vanish }
+}
+
+const evictions = ({ calls }: OwnObjects) =>
+  calls.filter(call => call.startsWith('POST') && call.endsWith('/eviction'))
+const noted = ({ get }: OwnObjects) =>
+  readNote(get(leasePath)?.metadata.annotations?.['rayguard.dev/last-eviction'])
+
+t.test('a pod is evicted as it was judged, and this stands in the Lease first', async t => {
+  const { objects, replica, vanish } = await stage(t, ['w1', 'w2'])
+  const one = replica('one')
+  t.equal(await one.tick(), 'evict')
+  t.strictSame(one.results, ['w1 evicted'])
+  const order = objects.calls.filter(call => /^(PUT|POST)/.test(call))
+  t.match(order.at(-2), /^PUT .*leases/, 'first the Lease')
+  t.match(order.at(-1), /^POST .*w1\/eviction/)
+  const { resourceVersion } = objects.get(`${podsPath}/w1`)?.metadata ?? {}
+  t.match(objects.get(`${podsPath}/w1/eviction/w1`), {
+    apiVersion: 'policy/v1',
+    kind: 'Eviction',
+    deleteOptions: { preconditions: { uid: 'w1-uid', resourceVersion } }
+  })
+  t.match(noted(objects), { pod: 'w1-uid', namespace: 'team-a', at: start })
+  t.equal(await one.tick(), 'wait', 'the next one waits')
+  vanish('w1')
+  one.forward(61)
+  t.equal(await one.tick(), 'wait')
+  t.equal(one.recoveringSince(), start, 'for the cluster to recover')
+  one.forward(11)
+  t.equal(await one.tick(), 'evict')
+  t.strictSame(one.results, ['w1 evicted', 'w2 evicted'])
+})
+
+t.test('what cannot be evicted now is put off, and the others go on', async t => {
+  const { objects, replica, vanish, shown, show } = await stage(t, ['w1', 'w2', 'w3'])
+  const one = replica('one')
+  objects.answer('/w1/eviction', 429)
+  objects.answer('/w2/eviction', 403)
+  await one.tick()
+  t.equal(noted(objects), undefined, 'nothing has happened that one would have to wait for')
+  await one.tick()
+  await one.tick()
+  t.strictSame(one.results, ['w1 blocked', 'w2 forbidden', 'w3 evicted'])
+  vanish('w3')
+  objects.answer('/w1/eviction')
+  one.forward(61)
+  await one.tick()
+  one.forward(11)
+  await one.tick()
+  t.equal(one.results.at(-1), 'w1 evicted', 'a budget may allow it later')
+
+  vanish('w1')
+  show(running(workerPod(), 'w4'))
+  const leaving = running(workerPod(), 'w4')
+  leaving.metadata.deletionTimestamp = new Date(start).toISOString()
+  objects.put(`${podsPath}/w4`, leaving)
+  for (const seconds of [61, 11]) {
+    one.forward(seconds)
+    await one.tick()
+  }
+  t.equal(one.results.at(-1), 'w4 changed', 'the API knows better than the watch')
+  objects.put(`${podsPath}/w4`, { ...leaving, metadata: { ...leaving.metadata, uid: 'other' } })
+  one.forward(11)
+  await one.tick()
+  t.equal(one.results.at(-1), 'w4 changed', 'attack: another pod of the same name')
+  t.equal(shown.size, 3)
+  t.equal(evictions(objects).filter(call => call.includes('w4')).length, 0)
+
+  one.object(async () => 'the namespace is paused')
+  show(running(workerPod(), 'w5'))
+  await one.tick()
+  t.equal(one.results.at(-1), 'w5 objection', 'a pod that would get no certificate')
+  t.equal(evictions(objects).filter(call => call.includes('w5')).length, 0)
+})
+
+t.test('an eviction of which nothing is known is waited for', async t => {
+  const { objects, replica } = await stage(t, ['w1', 'w2'])
+  const one = replica('one')
+  objects.answer('/w1/eviction', 500)
+  await t.rejects(one.tick(), { code: 'Unavailable' })
+  t.match(noted(objects), { pod: 'w1-uid' })
+  t.equal(await one.tick(), 'wait')
+  objects.answer('/w1/eviction')
+  one.forward(61)
+  t.equal(await one.tick(), 'evict', 'it lives: nothing came of it')
+  t.strictSame(one.results, ['w1 evicted'])
+})
+
+t.test('one replica acts; another takes over when it is gone, and evicts none twice', async t => {
+  const { objects, replica, vanish } = await stage(t, ['w1', 'w2'])
+  const [one, two] = [replica('one'), replica('two')]
+  t.equal(await one.tick(), 'evict')
+  t.equal(await two.tick(), 'standby')
+  two.forward(14)
+  t.equal(await two.tick(), 'standby', 'a Lease that may still hold is left')
+  one.forward(14)
+  t.equal(await one.tick(), 'wait', 'its holder renews it')
+  two.forward(14)
+  t.equal(await two.tick(), 'standby', 'and the time counts anew')
+  two.forward(16)
+  t.equal(await two.tick(), 'wait', 'the first is gone: the second knows what it did')
+  one.forward(30)
+  t.equal(await one.tick(), 'standby', 'and should it wake up, it is not the one any more')
+  vanish('w1')
+  two.forward(61)
+  await two.tick()
+  two.forward(11)
+  t.equal(await two.tick(), 'evict')
+  t.strictSame([...one.results, ...two.results], ['w1 evicted', 'w2 evicted'])
+  t.equal(evictions(objects).length, 2)
+  const spec = (objects.get(leasePath) as { spec?: object }).spec
+  t.match(spec, { holderIdentity: 'two', leaseTransitions: 2, leaseDurationSeconds: 15 })
+})
+
+t.test('attack: a replica that slept through its Lease does not evict', async t => {
+  const { objects, replica } = await stage(t, ['w1', 'w2'])
+  const [one, two] = [replica('one'), replica('two')]
+  await one.lease.keep()
+  await two.tick()
+  one.object(async () => {
+    // between its look at the Lease and its eviction
+    two.forward(16)
+    await two.tick()
+    return undefined
+  })
+  t.equal(await one.tick(), 'evict', 'it wants to')
+  t.strictSame(one.results, [], 'and does not come to it')
+  t.strictSame(two.results, ['w1 evicted'])
+  t.equal(evictions(objects).length, 1)
+  one.forward(10)
+  t.equal(await one.lease.write('x'), false, 'nor when it knows that its time is over')
+})
+
+t.test('a Lease that is given up or deleted is free at once', async t => {
+  const { objects, replica } = await stage(t, [])
+  const [one, two] = [replica('one'), replica('two')]
+  t.equal(await one.tick(), 'rest')
+  t.equal(await two.tick(), 'standby')
+  await one.lease.release()
+  t.equal(one.lease.held(), false)
+  t.equal(await two.tick(), 'rest')
+  await one.lease.release()
+  t.match(objects.get(leasePath), { spec: { holderIdentity: 'two' } }, 'by its holder alone')
+  objects.remove(leasePath)
+  two.forward(6)
+  t.equal(await two.tick(), 'standby')
+  t.equal(await two.tick(), 'rest', 'made anew')
+  objects.answer('/rayguard-replacement', 500)
+  two.forward(6)
+  await t.rejects(two.tick(), { code: 'Unavailable' })
+  t.equal(two.lease.held(), true, 'a call that failed does not take it away')
+  two.forward(4)
+  await t.rejects(two.tick(), { code: 'Unavailable' })
+  t.equal(two.lease.held(), false)
+  objects.answer('/rayguard-replacement')
+  t.equal(await two.tick(), 'rest', 'and is taken up again by whose it is')
+})
+
+t.test('no pod is evicted where it would come back without a certificate', async t => {
+  const objects = await ownObjects()
+  t.teardown(objects.close)
+  const { client } = objects
+  const why = () => objection(client, createCalls(client), 'team-a')
+  const put = (labels: Record<string, string>) =>
+    objects.put('/api/v1/namespaces/team-a', { metadata: { name: 'team-a', labels } })
+  const register = (namespaceSelector: object) =>
+    objects.put('/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard', {
+      metadata: { name: 'rayguard' },
+      webhooks: [{ name: 'pods', namespaceSelector }]
+    })
+  put({})
+  t.match(await why(), /not registered/)
+  register({})
+  t.equal(await why(), undefined)
+  put({ 'rayguard.dev/tls': 'required' })
+  t.equal(await why(), undefined)
+  put({ 'rayguard.dev/tls': 'disabled' })
+  t.match(await why(), /disabled/)
+  put({ 'rayguard.dev/tls': 'requird' })
+  t.match(await why(), /requird/)
+  put({ 'rayguard.dev/paused': '2026' })
+  t.match(await why(), /paused/)
+  put({})
+  register({ matchLabels: { ours: 'yes' } })
+  t.match(await why(), /not registered for the namespace/)
+  objects.remove('/api/v1/namespaces/team-a')
+  t.match(await why(), /no such namespace/)
+})

@@ -1,0 +1,288 @@
+import fc from 'fast-check'
+import t from 'tap'
+import type { LivePod } from '../../src/live/pod.ts'
+import { noteText, readNote } from '../../src/replacement/note.ts'
+import {
+  type Eviction,
+  isDue,
+  nextStep,
+  patienceMs,
+  type ReplacementRules,
+  type Situation
+} from '../../src/replacement/plan.ts'
+
+const minuteMs = 60_000
+const dayMs = 86_400_000
+const start = Date.parse('2026-05-01T12:00:00Z')
+const rules: ReplacementRules = { aheadMs: 15 * dayMs, heads: false, intervalMs: minuteMs }
+
+interface PodOptions {
+  uid: string
+  cluster?: string
+  namespace?: string
+  node?: LivePod['node']
+  /** Days from now. */
+  ends?: number
+  /** Days before now. */
+  age?: number
+  live?: boolean
+  ready?: boolean
+  tls?: LivePod['tls']
+}
+
+function pod(options: PodOptions): LivePod {
+  const { uid, cluster = 'demo', namespace = 'team-a', node = 'worker', ends = 80 } = options
+  const { age = 10, live = true, ready = true, tls = 'rayguard' } = options
+  const notAfter = new Date(start + ends * dayMs).toISOString()
+  return {
+    ...{ uid, namespace, name: uid, node, tls, live, ready },
+    cluster: { apiVersion: 'ray.io/v1', name: cluster, uid: cluster },
+    createdAt: start - age * dayMs,
+    agent: { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' }
+  }
+}
+
+const head = (options: Partial<PodOptions> = {}) => pod({ uid: 'head', node: 'head', ...options })
+const due = { ends: 10, age: 80 }
+
+function step(pods: LivePod[], changes: Partial<Situation> = {}, changedRules = {}) {
+  const situation = { pods, now: start, putOff: new Set<string>(), turns: new Map(), ...changes }
+  const found = nextStep(situation, { ...rules, ...changedRules })
+  if (found.step === 'evict') return found.pod.uid
+  return found.step === 'wait' ? found.until : found.step
+}
+
+const evicted = (changes: Partial<Eviction> = {}): Eviction => ({
+  ...{ namespace: 'team-a', cluster: 'demo', pod: 'former', at: start - 5 * minuteMs },
+  ...{ since: start - 5 * minuteMs, ...changes }
+})
+const gone = { goneSince: start - minuteMs }
+
+t.test('a worker is due so long before its end, at most half of its life', t => {
+  t.equal(step([head(), pod({ uid: 'w', ends: 15.1, age: 75 })]), 'rest')
+  t.equal(step([head(), pod({ uid: 'w', ends: 15, age: 75 })]), 'w')
+  t.equal(step([head(), pod({ uid: 'w', ends: 6, age: 4 })]), 'rest', 'of a short life')
+  t.equal(step([head(), pod({ uid: 'w', ends: 5, age: 5 })]), 'w')
+  t.equal(step([head(), pod({ uid: 'w', ends: -1, age: 91 })]), 'w', 'too late is not never')
+  t.equal(
+    step([head(), pod({ uid: 'late', ...due }), pod({ uid: 'soon', ends: 9, age: 81 })]),
+    'soon'
+  )
+  t.end()
+})
+
+t.test('who is left alone', t => {
+  const w = { uid: 'w', ...due }
+  t.equal(step([head(), pod({ ...w, tls: 'none' })]), 'rest', 'a pod without our certificate')
+  t.equal(step([head(), pod({ ...w, live: false })]), 'rest', 'one that is on its way out')
+  t.equal(
+    step([head(), pod({ ...w, ends: -100, age: 3 })]),
+    'rest',
+    'attack: an end before its begin'
+  )
+  t.equal(step([pod(w)]), 'rest', 'one without a head, for it could not join again')
+  t.equal(step([head({ ready: false, ...due }), pod(w)]), 'rest')
+  t.equal(
+    step([head({ namespace: 'other' }), pod(w)]),
+    'rest',
+    'attack: a head of another namespace'
+  )
+  t.equal(
+    step([head(), pod(w)], { putOff: new Set(['w']) }),
+    'rest',
+    'one that was blocked just now'
+  )
+  t.end()
+})
+
+t.test('a cluster that is not whole is left alone while there is time', t => {
+  const broken = pod({ uid: 'broken', ready: false })
+  t.equal(step([head(), broken, pod({ uid: 'w', ...due })]), 'rest')
+  t.equal(step([head(), broken, pod({ uid: 'w', ends: 7.5, age: 80 })]), 'w', 'and then no longer')
+  t.end()
+})
+
+t.test('heads only by setting, and after the workers', t => {
+  const old = head(due)
+  const worker = pod({ uid: 'w', ...due })
+  t.equal(step([old]), 'rest')
+  t.equal(step([old], {}, { heads: true }), 'head')
+  t.equal(step([old, worker], {}, { heads: true }), 'w')
+  t.equal(
+    step([old, worker], { putOff: new Set(['w']) }, { heads: true }),
+    'rest',
+    'blocked ones too'
+  )
+  t.equal(step([old, pod({ uid: 'fresh' })], {}, { heads: true }), 'head')
+  t.end()
+})
+
+t.test('the next one waits for the interval, and for the cluster of the last', t => {
+  const pods = [head(), pod({ uid: 'w', ...due })]
+  const now = start
+  t.equal(step(pods, { last: evicted({ at: now - 59_000 }), ...gone }), 'interval')
+  t.equal(step(pods, { last: evicted(), ...gone }), 'w')
+  const leaving = pod({ uid: 'former', live: false })
+  const elsewhere = [head({ cluster: 'b' }), pod({ uid: 'b', cluster: 'b', ...due })]
+  t.equal(step([...elsewhere, leaving], { last: evicted() }), 'recovery', 'it still ends')
+  t.equal(step(elsewhere, { last: evicted() }), 'recovery', 'its end was not seen')
+  t.equal(step(elsewhere, { last: evicted(), goneSince: now - 9_000 }), 'recovery', 'or just now')
+  const young = pod({ uid: 'young', age: 1 / 1440, ready: false })
+  t.equal(
+    step([...elsewhere, young], { last: evicted(), ...gone }),
+    'recovery',
+    'its successor starts'
+  )
+  t.equal(step([...elsewhere, { ...young, ready: true }], { last: evicted(), ...gone }), 'b')
+  const elder = pod({ uid: 'elder', ready: false })
+  t.equal(
+    step([...elsewhere, elder], { last: evicted(), ...gone }),
+    'b',
+    'what ailed it before is no reason'
+  )
+  const long = evicted({ at: now - patienceMs - 1 })
+  t.equal(step([...elsewhere, young], { last: long, ...gone }), 'b', 'not for ever')
+  const alive = pod({ uid: 'former', ...due })
+  t.equal(
+    step([head(), alive], { last: evicted({ at: now - 29_000 }) }, { intervalMs: 0 }),
+    'recovery'
+  )
+  t.equal(step([head(), alive], { last: evicted() }), 'former', 'who meant to evict it never did')
+  t.end()
+})
+
+t.test('one cluster after the other, and namespaces take turns', t => {
+  const pods = [
+    ...[head(), pod({ uid: 'a', ...due })],
+    ...[head({ cluster: 'b' }), pod({ uid: 'b', cluster: 'b', ends: 1, age: 89 })],
+    head({ cluster: 'c', namespace: 'team-c' }),
+    pod({ uid: 'c', cluster: 'c', namespace: 'team-c', ends: 14, age: 76 })
+  ]
+  const turns = new Map([['team-a', start - 5 * minuteMs]])
+  t.equal(step(pods), 'b', 'what ends first')
+  t.equal(
+    step(pods, { last: evicted(), ...gone, turns }),
+    'a',
+    'but the cluster of the last goes on'
+  )
+  const hour = evicted({ since: start - 61 * minuteMs })
+  t.equal(
+    step(pods, { last: hour, ...gone, turns }),
+    'c',
+    'attack: not so that others wait for ever'
+  )
+  t.end()
+})
+
+t.test('what the Lease keeps is read as it was written, and anything else is nothing', t => {
+  t.strictSame(readNote(noteText(evicted())), evicted())
+  for (const text of [
+    undefined,
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"pod":1}',
+    noteText(evicted()).replace('2026', 'x')
+  ])
+    t.equal(readNote(text), undefined, `${text}`)
+  t.end()
+})
+
+/** Pods that come and go as KubeRay and kubelets would have it, so many seconds at a time. */
+function world(clusters: readonly { namespace: string; workers: { age: number }[] }[]) {
+  let now = start
+  let made = 0
+  const leaving = new Map<string, number>()
+  const starting = new Map<string, number>()
+  const make = (cluster: string, namespace: string, node: LivePod['node'], age: number) => {
+    made += 1
+    const createdAt = now - age * dayMs
+    const notAfter = new Date(createdAt + 90 * dayMs).toISOString()
+    const uid = `${cluster}-${made}`
+    const agent = { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' } as const
+    return { ...pod({ uid, cluster, namespace, node }), createdAt, agent }
+  }
+  let pods = clusters.flatMap(({ namespace, workers }, index) => [
+    make(`c${index}`, namespace, 'head', 80),
+    ...workers.map(({ age }) => make(`c${index}`, namespace, 'worker', age))
+  ])
+  return {
+    now: () => now,
+    pods: () => pods,
+    evict(uid: string) {
+      pods = pods.map(each => (each.uid === uid ? { ...each, live: false } : each))
+      leaving.set(uid, now + 20_000)
+    },
+    pass(seconds: number) {
+      now += seconds * 1000
+      pods = pods.flatMap(each => {
+        if ((leaving.get(each.uid) ?? now + 1) <= now) {
+          leaving.delete(each.uid)
+          const next = { ...make(each.cluster.uid, each.namespace, each.node, 0), ready: false }
+          starting.set(next.uid, now + 40_000)
+          return [next]
+        }
+        const ready = each.ready || (starting.get(each.uid) ?? 0) <= now
+        return [{ ...each, ready }]
+      })
+    }
+  }
+}
+
+t.test(
+  'property: all workers are replaced in time, once each, and one cluster at a time is disturbed',
+  t => {
+    const age = fc.integer({ min: 0, max: 89 })
+    const cluster = fc.record({
+      namespace: fc.constantFrom('team-a', 'team-b', 'team-c'),
+      workers: fc.array(fc.record({ age }), { maxLength: 4 })
+    })
+    fc.assert(
+      fc.property(fc.array(cluster, { maxLength: 5 }), fc.nat(3), (clusters, blocks) => {
+        const { pods, pass, evict, now } = world(clusters)
+        const evictedOnes = new Set<string>()
+        const expected = pods().filter(
+          each => each.node === 'worker' && isDue(each, now(), rules)
+        ).length
+        const turns = new Map<string, number>()
+        let last: Eviction | undefined
+        let goneSince: number | undefined
+        let blocked = blocks
+        for (let looks = 0; looks < 600; looks += 1) {
+          const seen = last && pods().some(({ uid }) => uid === last?.pod)
+          goneSince = last && !seen ? (goneSince ?? now()) : undefined
+          const situation = {
+            pods: pods(),
+            now: now(),
+            last,
+            goneSince,
+            putOff: new Set<string>(),
+            turns
+          }
+          const found = nextStep(situation, rules)
+          if (found.step === 'evict') {
+            const shaken = pods().filter(each => !each.live || !each.ready)
+            if (shaken.length > 0) throw new Error(`${shaken[0]?.uid} is not ready yet`)
+            if (found.pod.node === 'head') throw new Error('a head')
+            if (!isDue(found.pod, now(), rules)) throw new Error('not due')
+            if (evictedOnes.has(found.pod.uid)) throw new Error('twice')
+            if (last && now() - last.at < rules.intervalMs) throw new Error('too fast')
+            if (blocked > 0) blocked -= 1
+            else {
+              evict(found.pod.uid)
+              evictedOnes.add(found.pod.uid)
+              turns.set(found.pod.namespace, now())
+              last = found.eviction
+            }
+          }
+          pass(5)
+        }
+        return evictedOnes.size === expected
+      }),
+      { numRuns: 150 }
+    )
+    t.pass('150 worlds')
+    t.end()
+  }
+)
