@@ -13,7 +13,7 @@ import {
   skip
 } from '../support/cluster.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
-import { playKubelet } from '../support/cluster-kubelet.ts'
+import { playKubelet, sayEnd } from '../support/cluster-kubelet.ts'
 import { startServe } from '../support/cluster-process.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
 import { sample } from '../support/cluster-samples.ts'
@@ -159,18 +159,6 @@ t.test('the lifetime of certificates', { skip }, async t => {
     t.match(status.stdout, new RegExp(`${pod?.metadata.name}: its certificate has ended`))
   })
 })
-
-/** As the agent's last words in the status of the pod. */
-async function sayEnd(api: ClusterApi, { metadata, status }: Pod, end: Date): Promise<void> {
-  const words = { serialNumber: 'ab', notAfter: end.toISOString(), anchorSha256: 'cd' }
-  const terminated = { exitCode: 0, message: JSON.stringify(words) }
-  const statuses = (status?.initContainerStatuses ?? []).map(each =>
-    each.name === 'rayguard-enroll' ? { ...each, state: { terminated } } : each
-  )
-  await api.patch(`/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}/status`, {
-    status: { initContainerStatuses: statuses }
-  })
-}
 
 /** So many of one reason, once they are there. */
 function eventsOf(api: ClusterApi, namespace: string, reason: string, count: number) {

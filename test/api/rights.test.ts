@@ -30,6 +30,7 @@ const named: Record<string, string[]> = {
     ...['rayguard-webhook-serving', 'rayguard-enrollment-serving', 'rayguard-ca', 'any-other']
   ],
   configmaps: ['rayguard-enrollment-ca', 'rayguard', 'any-other'],
+  'leases.coordination.k8s.io': ['rayguard-replacement', 'any-other'],
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
   'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
   'signers.certificates.k8s.io': ['example.com/ray-pods', 'kubernetes.io/kubelet-serving']
@@ -109,13 +110,34 @@ const expected: Record<string, string[]> = {
       `${own}: ${verb} secrets rayguard-enrollment-serving`,
       `${own}: ${verb} configmaps rayguard-enrollment-ca`
     ])
+  ],
+  replacement: [
+    'cluster: get namespaces',
+    'cluster: get mutatingwebhookconfigurations.admissionregistration.k8s.io rayguard',
+    ...[own, other].flatMap(namespace => [
+      ...['get', 'list', 'watch'].map(verb => `${namespace}: ${verb} pods`),
+      `${namespace}: create pods/eviction`,
+      `${namespace}: create events.events.k8s.io`
+    ]),
+    `${own}: create leases.coordination.k8s.io`,
+    ...['get', 'update'].map(
+      verb => `${own}: ${verb} leases.coordination.k8s.io rayguard-replacement`
+    )
   ]
 }
+
+/** What the chart adds by a value; without Helm it is left out. */
+const optional = skipWithoutHelm
+  ? []
+  : renderChart('replacement.enabled=true').filter(
+      ({ metadata }) => metadata.name === 'rayguard-replacement'
+    )
 
 t.test('the rights of the service accounts', { skip }, async t => {
   const api = await connect()
   const kinds = /^(Namespace|ServiceAccount|(Cluster)?Role(Binding)?)$/
-  const objects = (await readManifest()).filter(({ kind = '' }) => kinds.test(kind))
+  const all = [...(await readManifest()), ...optional]
+  const objects = all.filter(({ kind = '' }) => kinds.test(kind))
   await kubectl(['apply', '-f', '-'], toInput(objects))
   await makeNamespace(api, other)
   t.teardown(async () => {
@@ -132,6 +154,7 @@ t.test('the rights of the service accounts', { skip }, async t => {
   // what every service account has, whoever it is
   const everybody = new Set(await rightsOf(api, 'default', resources))
   for (const component of Object.keys(expected)) {
+    if (component === 'replacement' && optional.length === 0) continue
     await t.test(`the ${component} has these and no others`, async t => {
       const found = await rightsOf(api, `rayguard-${component}`, resources)
       t.strictSame(

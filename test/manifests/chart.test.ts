@@ -83,6 +83,7 @@ const valueSets: {
       t.notOk(find(objects, 'Deployment', 'rayguard-preview'), 'no preview unless it is asked for')
       const mounts = JSON.stringify(find(objects, 'Deployment', 'rayguard-webhook'))
       t.notMatch(mounts, 'rayguard-ca', 'the webhook cannot see the CA of the pods')
+      t.notMatch(JSON.stringify(objects), 'pods/eviction', 'nobody may evict a pod')
     }
   },
   {
@@ -292,6 +293,27 @@ const valueSets: {
       'serving.secrets.webhook=mine',
       'webhook.clientCaConfigMap=api-server'
     ]
+  },
+  {
+    title: 'with the component that replaces pods',
+    values: ['replacement.enabled=true', 'registration.namespaces={team-a}'],
+    check(t, objects) {
+      const own = objects.filter(({ metadata }) => metadata.name === 'rayguard-replacement')
+      t.same(
+        new Set(own.map(({ kind }) => kind)),
+        new Set([
+          ...['ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'Role', 'RoleBinding'],
+          ...['Deployment', 'Service', 'PodDisruptionBudget', 'NetworkPolicy'],
+          ...['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding']
+        ])
+      )
+      const { spec } = find<Deployment>(objects, 'Deployment', 'rayguard-replacement').spec.template
+      const { volumes = [], containers } = spec
+      t.equal(volumes?.length, 1, 'it sees the settings and no key')
+      t.equal(containers[0]?.ports?.length, 1, 'it listens for probes alone')
+      const [policy] = own.filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
+      t.match(JSON.stringify(policy), "request.namespace in ['team-a']")
+    }
   },
   {
     title: 'with monitoring and nothing else',

@@ -14,6 +14,9 @@ export interface WebhookCall {
 
 interface AuditEvent {
   verb: string
+  stage?: string
+  user?: { username?: string }
+  responseStatus?: { code?: number }
   objectRef?: { namespace?: string; name?: string; subresource?: string }
   requestObject?: { metadata?: { name?: string } }
   annotations?: Record<string, string>
@@ -35,6 +38,21 @@ export async function auditedOnCreation(
     Object.entries(annotations).flatMap(([key, value]) =>
       key.startsWith(prefix) ? [[key.slice(prefix.length), value]] : []
     )
+  )
+}
+
+/** Names of the pods of a namespace that the API server was asked to evict by a user, and what it answered. */
+export async function evictionsBy(
+  user: string,
+  namespace: string
+): Promise<{ pod: string; status: number }[]> {
+  return (await events()).flatMap(({ stage, user: by, objectRef, responseStatus }) =>
+    stage === 'ResponseComplete' &&
+    by?.username === user &&
+    objectRef?.namespace === namespace &&
+    objectRef.subresource === 'eviction'
+      ? [{ pod: objectRef.name ?? '', status: responseStatus?.code ?? 0 }]
+      : []
   )
 }
 

@@ -12,7 +12,7 @@ import type { KubernetesObject } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually, makeToken } from './cluster.ts'
 import { readManifest } from './cluster-manifest.ts'
 
-export type Component = 'webhook' | 'enrollment'
+export type Component = 'webhook' | 'enrollment' | 'replacement'
 
 export interface ServeProcess {
   port: number
@@ -43,13 +43,13 @@ export interface ServeOptions {
 
 const namespace = 'rayguard-system'
 
-/** The namespace, the service accounts and their rights, as the manifest has them. */
-export async function createRights(api: ClusterApi): Promise<void> {
+/** The namespace, the service accounts and their rights, as the manifest or these objects have them. */
+export async function createRights(api: ClusterApi, from?: KubernetesObject[]): Promise<void> {
   const wanted = [
     ...['Namespace', 'ServiceAccount', 'ClusterRole', 'ClusterRoleBinding'],
     ...['Role', 'RoleBinding']
   ]
-  const objects = await readManifest()
+  const objects = from ?? (await readManifest())
   for (const object of objects.filter(({ kind = '' }) => wanted.includes(kind)))
     await createOnce(api, object)
 }
@@ -62,7 +62,7 @@ export async function startServe(api: ClusterApi, options: ServeOptions): Promis
   const text = stringify({
     components: [component],
     listen: {
-      [component]: { address: '127.0.0.1', port },
+      ...(component === 'replacement' ? {} : { [component]: { address: '127.0.0.1', port } }),
       ops: { address: '127.0.0.1', port: ops }
     },
     kubernetes: { kubeconfigFile: await kubeconfigOf(api, folder, component) },

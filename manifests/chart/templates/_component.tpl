@@ -1,6 +1,6 @@
 {{/*
-Service, Deployment and PodDisruptionBudget of one component. Takes a dict: root, name, port, volumes (a list) beside the
-settings file, env (a list), and apart: true for one that has no business with the Kubernetes API.
+Service, Deployment and PodDisruptionBudget of one component. Takes a dict: root, name, port (if it listens), volumes (a
+list) beside the settings file, env (a list), and apart: true for one that has no business with the Kubernetes API.
 */}}
 {{- define "rayguard.component" -}}
 {{- $root := .root -}}
@@ -17,7 +17,9 @@ metadata:
 spec:
   selector: {{- include "rayguard.selector" .name | nindent 4 }}
   ports:
+    {{- if .port }}
     - { name: https, port: 443, targetPort: {{ .name }} }
+    {{- end }}
     - { name: ops, port: 8080, targetPort: ops }
 ---
 apiVersion: policy/v1
@@ -114,7 +116,9 @@ spec:
             - { name: RAYGUARD_INJECTION_IMAGE, value: {{ include "rayguard.injectionImage" $root | quote }} }
             {{- with .env }}{{ toYaml . | nindent 12 }}{{ end }}
           ports:
+            {{- if .port }}
             - { name: {{ .name }}, containerPort: {{ .port }} }
+            {{- end }}
             - { name: ops, containerPort: 8080 }
           startupProbe: { httpGet: { path: /livez, port: ops }, periodSeconds: 1, failureThreshold: 60 }
           livenessProbe: { httpGet: { path: /livez, port: ops }, timeoutSeconds: 5 }
@@ -134,7 +138,7 @@ spec:
         {{- with .volumes }}{{ toYaml . | nindent 8 }}{{ end }}
 {{- end }}
 
-{{/* ServiceAccount, and the bindings of its ClusterRole and Role. Takes a dict: root, name. */}}
+{{/* ServiceAccount, and the bindings of its ClusterRole and Role. Takes a dict: root, name, role (whether it always has one). */}}
 {{- define "rayguard.account" -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- $name := printf "rayguard-%s" .name -}}
@@ -154,7 +158,7 @@ metadata:
   labels: {{- $labels | nindent 4 }}
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $name }} }
 subjects: [{ kind: ServiceAccount, name: {{ $name }}, namespace: {{ $namespace }} }]
-{{- if eq .root.Values.serving.kind "selfManaged" }}
+{{- if or .role (eq .root.Values.serving.kind "selfManaged") }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -14,7 +14,7 @@ omitStages: [RequestReceived]
 rules:
   - level: Request
     verbs: [create, update, patch]
-    resources: [{ group: '', resources: [pods, pods/ephemeralcontainers] }]
+    resources: [{ group: '', resources: [pods, pods/ephemeralcontainers, pods/eviction] }]
   - level: None
 YAML
   # the client certificate that it shows to a webhook that asks for one, whichever it is
