@@ -34,13 +34,16 @@ export interface VisitOptions extends BrowserContextOptions {
 }
 
 export async function openStage(): Promise<Stage> {
-  const preview = await startPreview()
-  const { origin } = preview
   const browser = await chromium.launch({
-    ...(browserProgram === undefined ? {} : { executablePath: browserProgram }),
+    executablePath: browserProgram ?? 'chromium',
     // Root, as in a container, has no sandbox.
     args: process.getuid?.() === 0 ? ['--no-sandbox'] : []
   })
+  const preview = await startPreview().catch(async error => {
+    await browser.close()
+    throw error
+  })
+  const { origin } = preview
   return {
     origin,
     visit: (t, options, use) => visit(t, { browser, origin, options }, use),
