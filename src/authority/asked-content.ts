@@ -31,6 +31,9 @@ export function leafUsages(algorithm: PublicKeyAlgorithm | undefined): string[] 
   return [...keyUsages, 'server auth', 'client auth']
 }
 
+/** Exactly those of the request: cert-manager refuses an object that says something else than its request. */
+export const authorityUsages = ['cert sign', 'crl sign']
+
 export function equalUsages(
   found: readonly string[] | null | undefined,
   wanted: readonly string[]

@@ -3,11 +3,16 @@
  * CertificateSigningRequests, the real cert-manager for CertificateRequests. Pods are KubeRay's, with the real agent.
  */
 import { execFileSync } from 'node:child_process'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { CertificateRequest } from '../../src/authority/cert-manager/certificate-request.ts'
 import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
+import { openAuthority } from '../../src/authority/open.ts'
+import { createClient } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
+import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import {
   type ApiFailure,
@@ -202,6 +207,45 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
       async () => (await api.list(requestsOf(own))).length === 0
     )
     t.match(await stage.rayguard.log(), /"subject":"CN=ca"/, 'the CA was learned')
+  })
+
+  await t.test('it signs the CA of a Ray cluster', async t => {
+    const token = await makeToken(api, own, 'rayguard-enrollment')
+    const credentials = async () => ({ headers: { authorization: `Bearer ${token}` } })
+    const client = createClient(
+      { server: api.server, ca: api.ca, credentials },
+      { timeoutMs: 5_000 }
+    )
+    const authority = await openAuthority(
+      {
+        ...{ kind: 'cert-manager', issuerOpenToAllNamespaces: false },
+        issuer: { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' }
+      },
+      {
+        ...{ clock: Date.now, random: randomBytes, pollMs: 0 },
+        cluster: {
+          ...{ client, namespace: own, fraction: Math.random },
+          steadyClock: () => performance.now()
+        }
+      }
+    )
+    t.teardown(async () => {
+      await authority.close()
+      await client.close()
+    })
+    const key = newKey()
+    const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
+    const [commonName, lifetimeSeconds] = ['team-a/demo', 30 * 86_400]
+    const pem = await authority.intermediates?.issue({
+      ...{ csr: createIntermediateRequest(key, commonName), publicKey, commonName },
+      lifetimeSeconds,
+      rayCluster: { namespace: 'team-a', name: 'demo', uid: 'some-uid' }
+    })
+    const problems = checkIntermediate(pem ?? '', {
+      ...{ publicKey, commonName, now: new Date(), maximumLifetimeSeconds: lifetimeSeconds },
+      ...{ issuers: workshop.read('ca.crt'), mayLackPathLength: true }
+    })
+    t.strictSame(problems, [], 'as it was asked for')
   })
 
   await t.test('attack 71: a tenant asks the same issuer', async t => {

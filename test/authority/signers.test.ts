@@ -1,5 +1,5 @@
 /** The authorities that are asked by objects in the Kubernetes API, with a signer that may do anything wrong. */
-import { randomBytes } from 'node:crypto'
+import { createPublicKey, randomBytes } from 'node:crypto'
 import { renameSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { CertManagerSettings } from '../../src/authority/cert-manager/issuer-authority.ts'
@@ -11,6 +11,8 @@ import { createCalls } from '../../src/kubernetes/calls.ts'
 import type { Client } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { missingRights } from '../../src/kubernetes/rights.ts'
+import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
+import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import type { CertificateNames } from '../../src/x509/names.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { lifetimesOf, type Stage, startStage } from '../support/enrollment-stage.ts'
@@ -23,7 +25,7 @@ import {
 } from '../support/played-signer.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import type { Bend } from '../support/signer.ts'
-import { makeCa, openWorkshop } from '../x509/openssl.ts'
+import { caExtensions, makeCa, openWorkshop } from '../x509/openssl.ts'
 
 const own = 'rayguard-system'
 const lifetimeSeconds = 2 * 86_400
@@ -435,6 +437,46 @@ t.test('without a file the CA of an issuer is learned from its answers', async t
   t.equal((await enroll()).body.trustAnchors, workshop.read('stranger.crt'), 'and so is the next')
   t.match(told[1], { loaded: true, description: { subject: 'CN=stranger' } }, 'which is told')
   await untilTrue(() => signer.present().length === 0)
+})
+
+t.test('an issuer of cert-manager signs the CA of a Ray cluster', async t => {
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  const key = newKey()
+  const request = {
+    publicKey: createPublicKey(key).export({ type: 'spki', format: 'der' }),
+    csr: createIntermediateRequest(key, 'team-a/demo'),
+    commonName: 'team-a/demo',
+    lifetimeSeconds,
+    rayCluster: { namespace: 'team-a', name: 'demo', uid: 'demo-cluster-uid' }
+  }
+  const issued = async (settings: AuthoritySettings) => {
+    const authority = await openAuthority(settings, optionsOver(stage.client, {}))
+    t.teardown(authority.close)
+    if (authority.intermediates === undefined) throw new Error('it signs CAs')
+    return authority.intermediates
+  }
+  const intermediates = await issued(issuerSettings)
+  const pem = await intermediates.issue(request)
+  const expected = {
+    ...{ publicKey: request.publicKey, commonName: request.commonName, now: new Date() },
+    ...{ maximumLifetimeSeconds: lifetimeSeconds, issuers: workshop.read('ca.crt') }
+  }
+  const mayLackPathLength = intermediates.leavesOutPathLength === true
+  t.strictSame(checkIntermediate(pem, { ...expected, mayLackPathLength }), [], 'as it should be')
+  t.match(checkIntermediate(pem, expected), [{ code: 'PathLength' }], 'but for the path length')
+  const usages = ['cert sign', 'crl sign']
+  t.match(signer.created.at(-1)?.spec, { isCA: true, usages }, 'as its request says')
+  signer.bend = 'another CA'
+  await t.rejects(intermediates.issue(request), { code: 'Invalid' }, 'attack 85: of another CA')
+  signer.bend = undefined
+  signer.behave('deny')
+  await t.rejects(intermediates.issue(request), { code: 'Denied' }, 'a no is a no')
+  makeCa(workshop, 'short', {
+    extensions: caExtensions.map(each => each.replace('CA:TRUE', 'CA:TRUE,pathlen:0'))
+  })
+  const short = await issued({ ...issuerSettings, certificateFile: workshop.path('short.crt') })
+  t.match(short.problem(), /path length/, 'a CA without room for one says so beforehand')
+  await t.rejects(short.issue(request), { code: 'Invalid' }, 'and is not asked')
 })
 
 t.test('an issuer that any namespace may ask is used only where that is accepted', async t => {

@@ -11,7 +11,7 @@ import { type Bend, signRequest } from './signer.ts'
 export type PlayedKind = 'CertificateSigningRequest' | 'CertificateRequest'
 
 type RequestObject = KubernetesObject & {
-  spec: { request?: string }
+  spec: { request?: string; isCA?: boolean | null }
   status?: { conditions?: Condition[] | null; certificate?: string | null } | null
 }
 
@@ -104,7 +104,9 @@ export function playSigner(
   function signed(object: RequestObject, conditions: Condition[]): RequestObject['status'] {
     const csr = Buffer.from(object.spec.request ?? '', 'base64').toString()
     const { bend, ca } = signer
-    const certificate = base64(signRequest(workshop, { csr, ca, lifetimeSeconds, bend }))
+    const certificate = base64(
+      signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA: object.spec.isCA ?? false })
+    )
     if (kind === 'CertificateSigningRequest') return { conditions, certificate }
     const issued = [
       { type: 'Approved', status: 'True' },

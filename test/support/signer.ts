@@ -23,18 +23,21 @@ export interface Signing {
   /** Whole days. */
   lifetimeSeconds: number
   bend?: Bend | undefined
+  /** A CA without a path length, as cert-manager signs it. */
+  isCA?: boolean | undefined
 }
 
 let count = 0
 
 /** PEM of the certificate alone. */
 export function signRequest(workshop: Workshop, signing: Signing): string {
-  const { csr, lifetimeSeconds, bend } = signing
+  const { csr, lifetimeSeconds, bend, isCA } = signing
   const ca = bend === 'another CA' ? 'stranger' : signing.ca
   count += 1
   const name = `signed-${count}`
   workshop.write(`${name}.csr`, csr)
-  workshop.write(`${name}.cnf`, extensions(askedNames(workshop, name), bend).join('\n'))
+  const form = isCA ? authorityExtensions : extensions(askedNames(workshop, name), bend)
+  workshop.write(`${name}.cnf`, form.join('\n'))
   const days = lifetimeSeconds / 86_400 + (bend === 'a longer life' ? 30 : 0)
   workshop.run(
     ...['x509', '-req', '-in', `${name}.csr`, '-CA', `${ca}.crt`, '-CAkey', `${ca}.key`],
@@ -61,6 +64,13 @@ function extensions(asked: string[], bend: Bend | undefined): string[] {
     'authorityKeyIdentifier=keyid'
   ]
 }
+
+const authorityExtensions = [
+  'basicConstraints=critical,CA:TRUE',
+  'keyUsage=critical,keyCertSign,cRLSign',
+  'subjectKeyIdentifier=hash',
+  'authorityKeyIdentifier=keyid'
+]
 
 function publicKeyOf(workshop: Workshop, ca: string): string {
   const { publicKey } = new X509Certificate(workshop.read(`${ca}.crt`))

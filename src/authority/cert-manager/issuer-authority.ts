@@ -11,13 +11,25 @@ import { path } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
 import type { Certificate } from '../../x509/certificate.ts'
 import type { Chain } from '../../x509/chain.ts'
-import { readSinglePem } from '../../x509/pem.ts'
+import { encodePem, readSinglePem } from '../../x509/pem.ts'
 import { publicKeyAlgorithm } from '../../x509/public-key.ts'
 import { createCertificateRequest } from '../../x509/request.ts'
 import { descriptionOf, openAnchorFile } from '../anchor-file.ts'
-import { asksForSame, contentOf, encodeRequest, equalUsages, leafUsages } from '../asked-content.ts'
-import type { Authority, LeafRequest } from '../authority.ts'
-import { refuseForeignNames, secondsToAsk } from '../limits.ts'
+import {
+  asksForSame,
+  authorityUsages,
+  contentOf,
+  encodeRequest,
+  equalUsages,
+  leafUsages
+} from '../asked-content.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type IntermediateAuthority,
+  type LeafRequest
+} from '../authority.ts'
+import { intermediateProblem, refuseForeignNames, secondsToAsk } from '../limits.ts'
 import { type AuthorityOptions, clusterOf } from '../options.ts'
 import { createRequestDesk, type RequestDesk, type WantedRequest } from '../request-objects.ts'
 import { issuedCertificate, readAnswer } from '../signed-answer.ts'
@@ -70,6 +82,7 @@ export async function openCertManagerAuthority(
         return issuedCertificate(certificate, chain)
       },
       describe: () => descriptionOf(kind, ca.chain ?? first),
+      intermediates: intermediatesOf(ask, () => ca.chain ?? first),
       close
     }
   } catch (error) {
@@ -78,9 +91,9 @@ export async function openCertManagerAuthority(
   }
 }
 
-/** What is asked for a pod, or for none. */
-type Asked = Pick<LeafRequest, 'csr' | 'publicKey' | 'names' | 'lifetimeSeconds'> &
-  Partial<Pick<LeafRequest, 'rayCluster'>>
+/** What is asked for: a pod, nobody's pod, or without names the CA of a Ray cluster. */
+type Asked = Pick<LeafRequest, 'csr' | 'publicKey' | 'lifetimeSeconds'> &
+  Partial<Pick<LeafRequest, 'names' | 'rayCluster'>>
 
 type Ask = (asked: Asked) => Promise<{
   certificate: Certificate
@@ -97,11 +110,25 @@ function asking(
   return async asked => {
     let seconds = asked.lifetimeSeconds
     if (ca.chain !== undefined) {
-      refuseForeignNames(ca.chain, asked.names)
+      if (asked.names !== undefined) refuseForeignNames(ca.chain, asked.names)
       seconds = secondsToAsk(ca.chain, seconds, clock())
     }
     const answer = await desk.ask(wanted(asked, issuer, seconds))
     return { certificate: readAnswer(answer.certificate)[0], chain: ca.of(answer) }
+  }
+}
+
+/** `isCA` says all: cert-manager takes subject and key from the request, and knows no path length. */
+function intermediatesOf(ask: Ask, chain: () => Chain): IntermediateAuthority {
+  return {
+    leavesOutPathLength: true,
+    problem: () => intermediateProblem(chain()),
+    async issue({ csr, publicKey, lifetimeSeconds, rayCluster }) {
+      const problem = intermediateProblem(chain())
+      if (problem !== undefined) throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+      const { certificate } = await ask({ csr, publicKey, lifetimeSeconds, rayCluster })
+      return encodePem('CERTIFICATE', certificate.der)
+    }
   }
 }
 
@@ -123,25 +150,26 @@ async function learnedChain(ask: Ask): Promise<Chain> {
 }
 
 function wanted(
-  { csr, publicKey, rayCluster }: Asked,
+  { csr, publicKey, names, rayCluster }: Asked,
   issuerRef: IssuerReference,
   seconds: number
 ): WantedRequest<CertificateRequest> {
   const { name, kind, group } = issuerRef
-  const usages = leafUsages(publicKeyAlgorithm(publicKey))
+  const isCA = names === undefined
+  const usages = isCA ? authorityUsages : leafUsages(publicKeyAlgorithm(publicKey))
   return {
-    identity: [group, kind, name, contentOf(csr)],
+    identity: [group, kind, name, String(isCA), contentOf(csr)],
     rayCluster,
     object: {
       apiVersion: 'cert-manager.io/v1',
       kind: 'CertificateRequest',
-      spec: { request: encodeRequest(csr), issuerRef, duration: `${seconds}s`, usages, isCA: false }
+      spec: { request: encodeRequest(csr), issuerRef, duration: `${seconds}s`, usages, isCA }
     },
     isSame: ({ spec }) =>
       spec.issuerRef?.name === name &&
       spec.issuerRef.kind === kind &&
       spec.issuerRef.group === group &&
-      !spec.isCA &&
+      (spec.isCA ?? false) === isCA &&
       asksForSame(spec.request, csr) &&
       equalUsages(spec.usages, usages)
   }
