@@ -32,12 +32,12 @@ export function adviceOn({ foreseen, leftOut }: Foresight, podSecurity: PodSecur
   return fitting(texts)
 }
 
-function leftOutText(leftOut: number): string {
-  return `${leftOut} of its pods were not looked at: all together they have more than ${maximumContainers} containers`
-}
-
 export function noteOn({ foreseen }: Foresight): string | undefined {
   return joined(textsOf(foreseen.filter(({ weight }) => weight === 'violates')))
+}
+
+function leftOutText(leftOut: number): string {
+  return `${leftOut} of its pods were not looked at: all together they have more than ${maximumContainers} containers`
 }
 
 function textsOf(foreseen: readonly Foreseen[]): string[] {
