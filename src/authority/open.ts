@@ -17,15 +17,18 @@ import type { AuthorityOptions } from './options.ts'
 import { openPemAuthority } from './pem-authority.ts'
 import type { PemFiles } from './pem-files.ts'
 import type { TokenAuthoritySettings } from './pkcs11/token-authority.ts'
+import type { VaultAuthoritySettings } from './vault/vault-authority.ts'
 
 export type AuthoritySettings =
   | ({ kind: 'pem' } & PemFiles)
   | TokenAuthoritySettings
   | KubernetesCsrSettings
   | CertManagerSettings
+  | VaultAuthoritySettings
 
 /** Known before the authority can be asked: pods learn it with their first request. */
 export function namesFrom(settings: AuthoritySettings): Authority['namesFrom'] {
+  if (settings.kind === 'vault') return settings.mode === 'sign-verbatim' ? 'request' : 'server'
   return asksCluster(settings) ? 'request' : 'server'
 }
 
@@ -64,6 +67,10 @@ export async function openAuthority(
       return await openKubernetesCsrAuthority(settings, options)
     case 'cert-manager':
       return await openCertManagerAuthority(settings, options)
+    case 'vault': {
+      const { openVaultAuthority } = await import('./vault/vault-authority.ts')
+      return await openVaultAuthority(settings, options)
+    }
     default: {
       const unknown: never = settings
       throw new AuthorityError('Invalid', `There is no authority of kind ${kindOf(unknown)}.`)

@@ -10,6 +10,8 @@ export interface AuthorityOptions extends Sources {
   clusterDomain?: string
   /** How often files are looked at. Default 10 000; 0 never. */
   pollMs?: number
+  /** What certificates will be asked for, where a role has to be tried. Default 90 days. */
+  lifetimeSeconds?: number
   /** For the kinds that are asked through the Kubernetes API. */
   cluster?: ClusterAccess
 }
@@ -31,6 +33,7 @@ export interface ClusterAccess {
 }
 
 export const defaultPollMs = 10_000
+export const defaultLifetimeSeconds = 90 * 24 * 3600
 
 /** Throws AuthorityError `Invalid` where no Kubernetes API is given. */
 export function clusterOf({ cluster }: AuthorityOptions): ClusterAccess {

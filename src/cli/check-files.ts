@@ -148,6 +148,7 @@ async function checkAuthority(
       random,
       clusterDomain: settings.kubernetes.clusterDomain,
       pollMs: 0,
+      lifetimeSeconds: settings.enrollment.lifetimeSeconds,
       onReload(outcome) {
         if (!outcome.loaded) return
         for (const warning of outcome.warnings) report.warnings.push(`authority: ${warning}`)
@@ -158,7 +159,8 @@ async function checkAuthority(
     report.problems.push(`authority: ${error.message}`)
     return
   }
-  warnSoon('authority.certificateFile', authority.describe().notAfter, clock(), report)
+  const place = 'certificateFile' in settings.authority ? 'authority.certificateFile' : 'authority'
+  warnSoon(place, authority.describe().notAfter, clock(), report)
   await authority.close()
 }
 

@@ -98,10 +98,7 @@ function podsOfJob(place: Place, name: string, spec: Members, at: string): Foret
   const pods = cluster === undefined ? [] : podsOfCluster(cluster)
   if (mode !== 'K8sJobMode') return pods
   const image = cluster === undefined ? undefined : rayImage(cluster)
-  const pod = submitterPod(place, name, spec, { at, image })
-  const own = isSet(spec.submitterPodTemplate)
-  const template = own ? { template: `${at}.submitterPodTemplate.spec` } : {}
-  return [...pods, { role: 'submitter', pod, place: template }]
+  return [...pods, { role: 'submitter', pod: submitterPod(place, name, spec, { at, image }) }]
 }
 
 /** The pod of the Job that KubeRay makes in K8sJobMode, with the labels that the Job controller adds. */
@@ -111,7 +108,7 @@ function submitterPod(
   { submitterPodTemplate }: Members,
   { at, image }: { at: string; image: string | undefined }
 ): Pod {
-  const own = isSet(submitterPodTemplate)
+  const own = submitterPodTemplate !== undefined && submitterPodTemplate !== null
   const { metadata, spec } = own
     ? templateOf({ template: submitterPodTemplate }, `${at}.submitterPodTemplate`)
     : { metadata: {}, spec: { containers: [submitter(image)], restartPolicy: 'Never' } as PodSpec }
@@ -157,10 +154,6 @@ function submitter(image: string | undefined): Container {
       requests: { cpu: '500m', memory: '200Mi' }
     }
   }
-}
-
-function isSet(value: unknown): boolean {
-  return value !== undefined && value !== null
 }
 
 function nameOf({ name, generateName }: Members): string {

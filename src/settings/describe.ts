@@ -1,6 +1,6 @@
 /** docs/settings.md, made from the schema, so that it cannot say anything else than what is checked. */
 import { expected } from './check.ts'
-import { variablesOf } from './environment.ts'
+import { type Variable, variablesOf } from './environment.ts'
 import type { SchemaNode } from './node.ts'
 import { schema } from './schema.ts'
 
@@ -36,16 +36,28 @@ ${sections(node)}
 
 function rows(node: SchemaNode): string {
   return variablesOf(node)
-    .map(({ name, path, node: leaf, kinds }) =>
+    .map(({ name, path, node: leaf, kinds, defaults }) =>
       [
         `\`${path.join('.')}\`<br>\`${name}\``,
         `${kinds === undefined ? '' : `With \`${kinds.of}\` ${kinds.names.map(kind => `\`${kind}\``).join(' or ')}: `}${leaf.description ?? ''}`,
         expected(leaf),
-        leaf.default === undefined ? '' : `\`${JSON.stringify(leaf.default)}\``
+        defaultOf(leaf, defaults)
       ].join(' | ')
     )
     .map(row => `| ${row} |`)
     .join('\n')
+}
+
+/** Of each kind, where they differ. */
+function defaultOf(leaf: SchemaNode, defaults: Variable['defaults'] = []): string {
+  const written = (value: unknown) => `\`${JSON.stringify(value)}\``
+  if (defaults.every(({ value }) => value === leaf.default)) {
+    return leaf.default === undefined ? '' : written(leaf.default)
+  }
+  return defaults
+    .filter(({ value }) => value !== undefined)
+    .map(({ kind, value }) => `\`${kind}\`: ${written(value)}`)
+    .join('; ')
 }
 
 function sections(node: SchemaNode, path: string[] = []): string {

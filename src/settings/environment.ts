@@ -21,6 +21,8 @@ export interface Variable {
   node: SchemaNode
   /** For keys of some kinds of a section only, which: `authority.kind` `pem`, `pkcs11`. */
   kinds?: { of: string; names: string[] }
+  /** What each of those kinds takes where nothing is said. */
+  defaults?: { kind: string; value: unknown }[]
 }
 
 /** One for each key that holds a value: `listen.webhook.port` is RAYGUARD_LISTEN_WEBHOOK_PORT. */
@@ -50,10 +52,13 @@ function variantVariables(
   for (const [index, variant] of variants.entries()) {
     for (const variable of variablesOf(variant, path)) {
       const { name } = variable
-      const names = [...(found.get(name)?.kinds?.names ?? []), kinds[index] ?? '']
+      const former = found.get(name)
+      const kind = kinds[index] ?? ''
+      const names = [...(former?.kinds?.names ?? []), kind]
+      const defaults = [...(former?.defaults ?? []), { kind, value: variable.node.default }]
       // The choice between kinds of something further down says more.
       const outer = { of: pathText(kindPath), names }
-      found.set(name, { ...variable, kinds: variable.kinds ?? outer })
+      found.set(name, { defaults, ...variable, kinds: variable.kinds ?? outer })
     }
   }
   found.set(variableName(kindPath), { name: variableName(kindPath), path: kindPath, node: kind })

@@ -62,6 +62,11 @@ const formats = {
   },
   lifetime: durationFormat('5m', '3650d'),
   interval: durationFormat('5s', '1d'),
+  'vault-path': {
+    expected: 'a path of Vault without slashes at its ends, like pki or team/pki',
+    accepts: text => text.length <= 256 && text.split('/').every(isVaultName)
+  },
+  'vault-name': { expected: 'a name in Vault, like ray-pods', accepts: isVaultName },
   drain: durationFormat('0s', '5m'),
   deadline: durationFormat('1s', '10m'),
   cpu: {
@@ -97,6 +102,11 @@ function durationFormat(shortest: string, longest: string): Format {
 /** RFC 1123 §2.1, as Kubernetes writes it. */
 function isLabel(label: string): boolean {
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label)
+}
+
+/** No segment of dots alone, which a URL would climb with. */
+function isVaultName(name: string): boolean {
+  return /^\w([\w.-]{0,126}\w)?$/.test(name)
 }
 
 /** A last label of digits alone makes an address of it to whoever reads names (RFC 1123 §2.1), so that none is signed. */

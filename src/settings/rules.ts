@@ -67,6 +67,8 @@ function authorityRules({ authority }: SettingsFile): Problem[] {
       return tokenRules(authority)
     case 'cert-manager':
       return issuerRules(authority)
+    case 'vault':
+      return vaultRules(authority)
     default:
       return []
   }
@@ -82,6 +84,13 @@ function issuerRules({
   return [{ path: ['authority', 'issuer', 'kind'], message }]
 }
 
+function vaultRules({ address }: AuthoritySection & { kind: 'vault' }): Problem[] {
+  if (!isLinkLocal(new URL(address).hostname)) return []
+  const message =
+    'expected the address of Vault, found one that is link-local, where clouds have their metadata'
+  return [{ path: ['authority', 'address'], message }]
+}
+
 function tokenRules(authority: AuthoritySection & { kind: 'pkcs11' }): Problem[] {
   const problem = (key: string, message: string) => [{ path: ['authority', key], message }]
   const { tokenLabel, slot, keyLabel, keyId } = authority
@@ -93,6 +102,11 @@ function tokenRules(authority: AuthoritySection & { kind: 'pkcs11' }): Problem[]
       ? problem('keyLabel', 'is missing: expected it or keyId, to find the key')
       : [])
   ]
+}
+
+/** RFC 3927 §2.1, RFC 4291 §2.5.6, as URLs spell them. */
+function isLinkLocal(host: string): boolean {
+  return /^169\.254\./.test(host) || /^\[fe[89ab][0-9a-f]:/.test(host)
 }
 
 function portRules({ components, listen }: SettingsFile): Problem[] {

@@ -19,6 +19,9 @@ const certificateFile = path(
   'PEM: the CA that signs pods, first; then the CAs above it. Only the first is trusted by pods.'
 )
 
+const loginToken =
+  'The file with the token: with `kubernetes` one of our own pod for an audience of Vault’s own, with `tokenFile` one of Vault.'
+
 export const schema = section('', {
   components: Type.Array(Type.Enum([...componentNames]), {
     default: ['webhook', 'enrollment'],
@@ -262,6 +265,46 @@ export const schema = section('', {
             'Needed for a ClusterIssuer: it signs for every namespace, so a tenant may ask it for a certificate that joins any Ray cluster.'
         }),
         certificateFile: Type.Optional(certificateFile)
+      }),
+      variant('vault', 'a role of the PKI secrets engine of HashiCorp Vault or OpenBao signs.', {
+        address: text('https-url', 'Where Vault is, or the load balancer before it.'),
+        caFile: path('PEM: the CA of Vault’s server certificate; nothing else is trusted.'),
+        namespace: Type.Optional(
+          text('vault-path', 'The namespace in Vault of all that is named here.')
+        ),
+        mount: text('vault-path', 'Where the PKI secrets engine is.', { default: 'pki' }),
+        role: text('vault-name', 'The role that signs.'),
+        issuerRef: Type.Optional(
+          text('vault-name', 'Name or id of the issuer. Without it the default one of the mount.')
+        ),
+        mode: Type.Enum(['sign', 'sign-verbatim'], {
+          default: 'sign',
+          description:
+            '`sign`: Rayguard gives the names, and the policy of its token leads to that role alone. `sign-verbatim`: the pod’s own request has them; a token that may do this gets any certificate signed.'
+        }),
+        login: variants('How Rayguard logs in.', [
+          variant('kubernetes', 'with a token of its own pod.', {
+            mount: text('vault-path', 'Where the auth method is.', { default: 'kubernetes' }),
+            role: text('vault-name', 'The role of the auth method.', { default: 'rayguard' }),
+            tokenFile: path(loginToken, { default: '/etc/rayguard/vault/token' })
+          }),
+          variant('appRole', 'with a role id and a secret id.', {
+            mount: text('vault-path', 'Where the auth method is.', { default: 'approle' }),
+            roleIdFile: path('A file with the role id.'),
+            secretIdFile: path('A file with the secret id.')
+          }),
+          variant('tokenFile', 'with a token that is kept by others, such as Vault Agent.', {
+            tokenFile: path(loginToken)
+          })
+        ]),
+        transit: Type.Optional(
+          choice('A key of the transit secrets engine that encrypts what is kept in Secrets.', {
+            mount: text('vault-path', 'Where the transit secrets engine is.', {
+              default: 'transit'
+            }),
+            key: text('vault-name', 'The name of the key.')
+          })
+        )
       })
     ])
   ),
@@ -295,6 +338,11 @@ export type SettingsFile = Static<typeof schema>
 
 function section<P extends Record<string, TSchema>>(description: string, properties: P) {
   return Type.Object(properties, { additionalProperties: false, default: {}, description })
+}
+
+/** A section that may be left out as a whole; with keys of its own that may not. */
+function choice<P extends Record<string, TSchema>>(description: string, properties: P) {
+  return Type.Object(properties, { additionalProperties: false, description })
 }
 
 /** A section in several forms, of which its key `kind` chooses one; the first where it is left out. */

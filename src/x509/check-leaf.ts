@@ -104,7 +104,7 @@ export function createLeafCheck(): LeafCheck {
       return [
         ...leafProblems(leaf, expected),
         ...sizeProblems([leaf, ...intermediates]),
-        ...pathProblems(leaf, intermediates, anchors)
+        ...pathProblems(leaf, intermediates, anchors, expected.now)
       ]
     } catch (error) {
       if (error instanceof DerError) return [problem('Malformed', error.message)]
@@ -223,7 +223,8 @@ function* sizeProblems(chain: Certificate[]): Generator<LeafProblem> {
 function* pathProblems(
   leaf: Certificate,
   intermediates: Certificate[],
-  anchors: Issuer[]
+  anchors: Issuer[],
+  now: Date
 ): Generator<LeafProblem> {
   const last = intermediates.at(-1)
   const sent =
@@ -232,7 +233,7 @@ function* pathProblems(
       : intermediates
   let certificate = leaf
   for (const [depth, issuer] of sent.entries()) {
-    yield* linkProblems(leaf, certificate, issuerOf(issuer), depth)
+    yield* linkProblems(leaf, certificate, issuerOf(issuer), depth, now)
     certificate = issuer
   }
   const named = anchors.filter(anchor => equalBytes(anchor.certificate.subject, certificate.issuer))
@@ -240,7 +241,9 @@ function* pathProblems(
     yield problem('Anchor', 'No trust anchor is the issuer of the last certificate.')
     return
   }
-  const attempts = named.map(anchor => [...linkProblems(leaf, certificate, anchor, sent.length)])
+  const attempts = named.map(anchor => [
+    ...linkProblems(leaf, certificate, anchor, sent.length, now)
+  ])
   if (attempts.every(problems => problems.length > 0)) yield* attempts[0] ?? []
 }
 
@@ -248,7 +251,8 @@ function* linkProblems(
   leaf: Certificate,
   certificate: Certificate,
   { certificate: issuer, key }: Issuer,
-  depth: number
+  depth: number,
+  now: Date
 ): Generator<LeafProblem> {
   if (!equalBytes(certificate.issuer, issuer.subject)) {
     yield problem('Order', 'A certificate is not followed by that of its issuer.')
@@ -269,8 +273,9 @@ function* linkProblems(
   if (nameConstraintsOf(issuer)?.hasAddresses) {
     yield problem('AddressConstraints', 'An issuer has name constraints on IP addresses.')
   }
-  if (leaf.notBefore < issuer.notBefore || leaf.notAfter > issuer.notAfter) {
-    yield problem('Dates', 'The certificate is valid outside the dates of an issuer.')
+  // It may begin before an issuer that is some minutes old: all have to be valid now and at its end (RFC 5280 §6.1.3).
+  if (issuer.notBefore > now || leaf.notAfter > issuer.notAfter) {
+    yield problem('Dates', 'An issuer is not valid yet, or ends before the certificate.')
   }
 }
 

@@ -74,7 +74,6 @@ part('live', async (t, { api, namespace: makeNamespace }) => {
     await remove()
     for (const kind of [
       'mutatingwebhookconfiguration',
-      'validatingwebhookconfiguration',
       'validatingadmissionpolicy',
       'clusterrole'
     ]) {

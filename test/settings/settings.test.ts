@@ -170,6 +170,48 @@ authority: ${authority}
   t.match(settingsOf(fromEnvironment).authority, { slot: 5 }, 'a variable of this kind')
 })
 
+t.test('a Vault is reached as the settings say, and in no other way', async t => {
+  const file = (changes: object = {}) => `components: [enrollment]
+injection: { image: 'a/b:1' }
+authority: ${JSON.stringify({
+    kind: 'vault',
+    address: 'https://vault.test:8200',
+    caFile: '/ca',
+    role: 'ray-pods',
+    login: {},
+    ...changes
+  })}
+`
+  const { authority } = settingsOf(await load(t, file()))
+  t.match(authority, { mount: 'pki', mode: 'sign', transit: undefined }, 'defaults')
+  const login = { kind: 'kubernetes', role: 'rayguard', tokenFile: '/etc/rayguard/vault/token' }
+  t.match(authority, { login }, 'logs in as its own pod where nothing else is said')
+  const byRole = await load(t, file({ login: { kind: 'appRole', secretIdFile: '/s' } }), {
+    RAYGUARD_AUTHORITY_LOGIN_ROLE_ID_FILE: '/r'
+  })
+  t.match(
+    settingsOf(byRole).authority,
+    { login: { mount: 'approle', roleIdFile: '/r' } },
+    'a variable of a kind of login'
+  )
+  const wrong: [string, object, string][] = [
+    ['attack 54: not encrypted', { address: 'http://vault.test' }, 'address'],
+    ['attack 54: the metadata of a cloud', { address: 'https://169.254.169.254' }, 'address'],
+    ['attack 54: the same by IPv6', { address: 'https://[fe80::1]' }, 'address'],
+    ['attack 54: a path that climbs', { mount: 'pki/../sys' }, 'mount'],
+    ['attack 54: a role that is a path', { role: 'a/b' }, 'role'],
+    ['attack 54: an encoded path', { role: '..%2fsys' }, 'role'],
+    ['no login', { login: undefined }, 'login'],
+    ['a login that there is not', { login: { kind: 'github' } }, 'login.kind'],
+    ['a key of another login', { login: { secretIdFile: '/s' } }, 'login.secretIdFile'],
+    ['a transit without a key', { transit: {} }, 'transit.key']
+  ]
+  for (const [what, changes, key] of wrong) {
+    const found = errorsOf(await load(t, file(changes))).map(({ path }) => path)
+    t.strictSame(found, [`authority.${key}`], what)
+  }
+})
+
 t.test('a value of the wrong kind is named by its kind', async t => {
   const text = `${complete}components: []\nlisten: [1]\nlog: { level: { a: 1 } }\ntrust: null\nshutdown: { drain: [] }\n`
   const messages = errorsOf(await load(t, text)).map(({ path, message }) => `${path}: ${message}`)

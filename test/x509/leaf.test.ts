@@ -273,6 +273,10 @@ t.test('what we and openssl make well passes the check', async t => {
   t.strictSame(codes(opensslLeaf({}) + anchor, anchor), [], 'with the anchor at the end')
   const other = makeCa(workshop, 'other')
   t.strictSame(codes(opensslLeaf({}), other + anchor), [], 'with two anchors')
+  const now = Math.floor(Date.now() / 1000) * 1000
+  const dates = { notBefore: new Date(now - 86_400_000), notAfter: new Date(now + 86_400_000) }
+  const early = encodePem('CERTIFICATE', issuerOf('ca')(leafOf('p256', dates)))
+  t.strictSame(codes(early, anchor), [], 'from before its CA, which is some seconds old')
   makeCa(workshop, 'twin', { subject: '/CN=ca' })
   const twins = workshop.read('twin.crt') + anchor
   t.strictSame(codes(opensslLeaf({}), twins), [], 'with a twin of the same name, by its signature')
@@ -357,7 +361,11 @@ t.test('every difference from what was asked for is found', async t => {
   )
   const good = opensslLeaf({})
   const early = { now: new Date(now.getTime() - hourMs) }
-  t.strictSame(codes(good, anchor, early), ['Dates', 'Lifetime'], 'attack 50: from the future')
+  t.strictSame(
+    codes(good, anchor, early),
+    ['Dates', 'Lifetime', 'Dates'],
+    'attack 50: from the future, as is its issuer'
+  )
   const late = { now: new Date(now.getTime() + 49 * hourMs) }
   t.strictSame(codes(good, anchor, late), ['Dates'], 'expired')
 })

@@ -149,6 +149,7 @@ async function opened(
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
       pollMs: lookEveryMs,
+      lifetimeSeconds: settings.enrollment.lifetimeSeconds,
       cluster: {
         client,
         namespace,

@@ -1,0 +1,121 @@
+/**
+ * One certificate of a pod from a role of the PKI secrets engine
+ * (https://developer.hashicorp.com/vault/api-docs/secret/pki, "Sign certificate", "Sign verbatim").
+ *
+ * Decides what is asked, and reads what comes. Whether that is what was asked is judged by the caller, not here.
+ */
+import { readCertificate } from '../../x509/certificate.ts'
+import type { Chain } from '../../x509/chain.ts'
+import { DerError } from '../../x509/der.ts'
+import { serialNumberText } from '../../x509/leaf.ts'
+import { encodePem, readSinglePem } from '../../x509/pem.ts'
+import { equalBytes } from '../../x509/public-key.ts'
+import { AuthorityError, type IssuedCertificate, type LeafContent } from '../authority.ts'
+import { floorSeconds, latestEnd, refuseForeignNames } from '../limits.ts'
+import type { Session } from './session.ts'
+
+export interface PkiSettings {
+  /** Of the PKI secrets engine. */
+  mount: string
+  role: string
+  /** Without it the mount's default. */
+  issuerRef?: string | undefined
+  /** `sign`: the names are parameters. `sign-verbatim`: they stand in the pod's own request. */
+  mode: 'sign' | 'sign-verbatim'
+}
+
+export interface SignedLeaf {
+  issued: IssuedCertificate
+  /** Whether it comes from the CA that was expected. */
+  expectedIssuer: boolean
+}
+
+/** Where the CA's own end is what shortens a life: Vault refuses a certificate that is a moment longer by its clock. */
+const clockSkewMs = 5 * 60 * 1000
+
+export function signingPath({ mount, role, issuerRef, mode }: PkiSettings): string {
+  const below = issuerRef === undefined ? mount : `${mount}/issuer/${issuerRef}`
+  return `${below}/${mode}/${role}`
+}
+
+/** Throws AuthorityError. */
+export async function signLeaf(
+  session: Session,
+  settings: PkiSettings,
+  chain: Chain,
+  request: LeafContent,
+  now: number
+): Promise<SignedLeaf> {
+  refuseForeignNames(chain, request.names)
+  const end = latestEnd(chain, request.lifetimeSeconds, now)
+  const csr = encodePem('CERTIFICATE REQUEST', request.csr)
+  const path = signingPath(settings)
+  const body = {
+    csr,
+    format: 'pem',
+    ttl: `${ttlSeconds(chain, end, now)}s`,
+    ...(settings.mode === 'sign' ? namesAsParameters(request) : usages)
+  }
+  const answer = await session.post(path, body, [csr])
+  const issued = read(answer, chain)
+  const floor = floorSeconds(request.lifetimeSeconds)
+  if (issued.notAfter.getTime() - now < floor * 1000 - clockSkewMs) {
+    throw new AuthorityError(
+      'Invalid',
+      `Vault gives a certificate for less than ${floor} s. Raise max_ttl of the role, or of the mount (vault secrets tune -max-lease-ttl).`
+    )
+  }
+  return { issued, expectedIssuer: isIssuer(answer, chain) }
+}
+
+/** Shared with intermediates: never beyond the chain, by whoever's clock. */
+export function ttlSeconds(chain: Chain, end: number, now: number): number {
+  const latest = Math.min(end, chain.notAfter.getTime() - clockSkewMs)
+  return Math.max(1, Math.floor((latest - now) / 1000))
+}
+
+function namesAsParameters({ names }: LeafContent) {
+  return {
+    common_name: '',
+    exclude_cn_from_sans: true,
+    alt_names: names.dnsNames.join(','),
+    ip_sans: names.ipAddresses.join(',')
+  }
+}
+
+/** What no request can carry here, and a role says otherwise. */
+const usages = { key_usage: ['DigitalSignature'], ext_key_usage: ['ServerAuth', 'ClientAuth'] }
+
+function read(answer: Record<string, unknown>, chain: Chain): IssuedCertificate {
+  const der = certificateIn(answer, 'certificate')
+  if (der === undefined) {
+    throw new AuthorityError('Invalid', 'What Vault answers is not one certificate in PEM.')
+  }
+  try {
+    const { serialNumber, notBefore, notAfter } = readCertificate(der)
+    return {
+      certificate: encodePem('CERTIFICATE', der),
+      trustAnchors: chain.trustAnchor,
+      serialNumber: serialNumberText(serialNumber),
+      notBefore,
+      notAfter
+    }
+  } catch (cause) {
+    if (!(cause instanceof DerError)) throw cause
+    throw new AuthorityError('Invalid', 'What Vault answers is a malformed certificate.', { cause })
+  }
+}
+
+function isIssuer(answer: Record<string, unknown>, { issuing }: Chain): boolean {
+  const der = certificateIn(answer, 'issuing_ca')
+  return der !== undefined && equalBytes(der, issuing.der)
+}
+
+/** DER of a field that is one certificate in PEM and nothing else. */
+export function certificateIn(
+  answer: Record<string, unknown>,
+  field: 'certificate' | 'issuing_ca'
+): Uint8Array | undefined {
+  const found = ((answer.data ?? {}) as Record<string, unknown>)[field]
+  return typeof found === 'string' ? readSinglePem(found, 'CERTIFICATE') : undefined
+}

@@ -1,0 +1,485 @@
+/** A role of the PKI secrets engine of a real Vault, over TLS. */
+import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import {
+  type Authority,
+  AuthorityError,
+  type IssuedCertificate
+} from '../../src/authority/authority.ts'
+import { openAuthority } from '../../src/authority/open.ts'
+import type { LoginSettings } from '../../src/authority/vault/login.ts'
+import {
+  openVaultAuthority,
+  type VaultAuthoritySettings
+} from '../../src/authority/vault/vault-authority.ts'
+import { createStandIn } from '../../src/demo/stand-in.ts'
+import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
+import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
+import { readSinglePem } from '../../src/x509/pem.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { lifetimesOf, servingPair, startStage } from '../support/enrollment-stage.ts'
+import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
+import { startVault, type VaultServer } from '../support/vault-server.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const skip = process.env.RAYGUARD_TEST_SKIP
+if (skip) {
+  t.plan(0, skip)
+  process.exit(0)
+}
+
+const workshop = openWorkshop(t)
+const options = { clock: Date.now, random: randomBytes, pollMs: 0, lifetimeSeconds: 86_400 }
+const names = {
+  dnsNames: ['localhost', 'demo-head-svc.team.svc.cluster.local'],
+  ipAddresses: ['127.0.0.1', '::1', '10.0.0.7']
+}
+const podKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const csrOf = (asked?: typeof names) =>
+  readSinglePem(createCertificateRequest(podKey, asked), 'CERTIFICATE REQUEST') ?? new Uint8Array()
+const request = {
+  publicKey: createPublicKey(podKey).export({ type: 'spki', format: 'der' }),
+  csr: csrOf(),
+  names,
+  lifetimeSeconds: 86_400,
+  rayCluster: { namespace: 'team', name: 'demo', uid: 'a3f1' }
+}
+
+/** As docs/authorities/vault.md sets it up. */
+const goodRole = {
+  allow_any_name: true,
+  allow_ip_sans: true,
+  require_cn: false,
+  use_csr_common_name: false,
+  use_csr_sans: false,
+  key_type: 'any',
+  key_usage: ['DigitalSignature'],
+  server_flag: true,
+  client_flag: true,
+  not_before_duration: '5m',
+  max_ttl: '2160h',
+  no_store: true
+}
+const policy = `
+path "pki/sign/ray-pods" { capabilities = ["update"] }
+path "pki/root/sign-intermediate" { capabilities = ["update"] }
+path "transit/encrypt/rayguard" { capabilities = ["update"] }
+path "transit/decrypt/rayguard" { capabilities = ["update"] }
+path "sys/capabilities-self" { capabilities = ["update"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }
+`
+
+let vault: VaultServer
+let root = ''
+t.before(async () => {
+  vault = await startVault(workshop)
+  await vault.write('sys/mounts/pki', { type: 'pki', config: { max_lease_ttl: '87600h' } })
+  const made = await vault.write('pki/root/generate/internal', {
+    common_name: 'Ray pods',
+    key_type: 'ec',
+    key_bits: 256,
+    ttl: '43800h'
+  })
+  root = made.data.certificate
+  workshop.write('root.crt', root)
+  await vault.write('pki/roles/ray-pods', goodRole)
+  await vault.write('sys/policies/acl/rayguard', { policy })
+  await vault.write('sys/auth/approle', { type: 'approle' })
+  await vault.write('auth/approle/role/rayguard', { token_policies: 'rayguard', token_ttl: '1h' })
+  const id = await vault.read('auth/approle/role/rayguard/role-id')
+  const secret = await vault.write('auth/approle/role/rayguard/secret-id', {})
+  workshop.write('role-id', `${id.data.role_id}\n`)
+  workshop.write('secret-id', secret.data.secret_id)
+})
+t.teardown(() => vault.close())
+
+const appRole = (): LoginSettings => ({
+  kind: 'appRole',
+  mount: 'approle',
+  roleIdFile: workshop.path('role-id'),
+  secretIdFile: workshop.path('secret-id')
+})
+
+function settings(changes: Partial<VaultAuthoritySettings> = {}): VaultAuthoritySettings {
+  return {
+    kind: 'vault',
+    address: vault.address,
+    caFile: vault.caFile,
+    mount: 'pki',
+    role: 'ray-pods',
+    mode: 'sign',
+    login: appRole(),
+    ...changes
+  }
+}
+
+/** What enrollment would find; none of it may be wrong. */
+const problems = (issued: IssuedCertificate) =>
+  checkLeaf(issued, {
+    publicKey: request.publicKey,
+    names,
+    now: new Date(),
+    maximumLifetimeSeconds: request.lifetimeSeconds
+  })
+
+const failure = (opening: Promise<Authority>): Promise<Error> =>
+  opening.then(
+    async authority => {
+      await authority.close()
+      return new Error('opened')
+    },
+    (error: Error) => error
+  )
+
+/** Once it works again. */
+async function eventually(authority: Authority): Promise<IssuedCertificate> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await authority.issue(request)
+    } catch (error) {
+      if (!(error instanceof AuthorityError) || tries > 100) throw error
+      await sleep(200)
+    }
+  }
+}
+
+t.test('a role signs exactly the names that it is given', async t => {
+  const authority = await openAuthority(settings(), options)
+  t.equal(authority.namesFrom, 'server', 'the pod’s request asks for none')
+  t.match(authority.describe(), { kind: 'vault', subject: 'CN=Ray pods' })
+  const issued = await authority.issue(request)
+  t.strictSame(problems(issued), [], 'our own check')
+  t.equal(issued.trustAnchors.trim(), root.trim(), 'the CA is the anchor')
+  workshop.write('leaf.crt', issued.certificate)
+  const judged = workshop.judge(
+    'verify',
+    '-x509_strict',
+    '-purpose',
+    'sslserver',
+    '-CAfile',
+    'root.crt',
+    'leaf.crt'
+  )
+  t.ok(judged.ok, `openssl ${judged.output}`)
+  const shown = workshop.run('x509', '-in', 'leaf.crt', '-noout', '-ext', 'subjectAltName')
+  t.strictSame(
+    shown.split('\n')[1]?.trim().split(', ').sort(),
+    [
+      'DNS:demo-head-svc.team.svc.cluster.local',
+      'DNS:localhost',
+      'IP Address:0:0:0:0:0:0:0:1',
+      'IP Address:10.0.0.7',
+      'IP Address:127.0.0.1'
+    ],
+    'and no other name'
+  )
+  const many = await Promise.all(Array.from({ length: 100 }, () => authority.issue(request)))
+  t.equal(new Set(many.map(({ serialNumber }) => serialNumber)).size, 100, 'a hundred at once')
+  t.strictSame(many.flatMap(problems), [])
+  await authority.close()
+  await t.rejects(authority.issue(request), 'closed is closed')
+})
+
+t.test('names in the request itself are of no use where the role is as documented', async t => {
+  const authority = await openAuthority(settings(), options)
+  const csr = csrOf({
+    dnsNames: ['other-head-svc.victims.svc.cluster.local'],
+    ipAddresses: ['10.9.9.9']
+  })
+  t.strictSame(
+    problems(await authority.issue({ ...request, csr })),
+    [],
+    'attack: they are left out'
+  )
+  await authority.close()
+})
+
+t.test('a role that makes something else is found at the start, with what to set', async t => {
+  const rows: [string, object, RegExp][] = [
+    ['wants no addresses', { allow_ip_sans: false }, /IP|ip_sans/i],
+    ['for clients alone', { server_flag: false }, /server_flag=true/],
+    [
+      'signs code, too',
+      { code_signing_flag: true },
+      /server_flag=true client_flag=true, no other flag/
+    ],
+    ['other usages', { key_usage: ['KeyAgreement'] }, /key_usage=DigitalSignature/],
+    ['organizations', { organization: ['Acme'] }, /no organization/],
+    ['minutes', { max_ttl: '10m' }, /max_ttl/]
+  ]
+  for (const [what, changes, words] of rows) {
+    await vault.write('pki/roles/wrong', { ...goodRole, ...changes })
+    await vault.write('sys/policies/acl/wrong', { policy: policy.replaceAll('ray-pods', 'wrong') })
+    const token =
+      (await vault.write('auth/token/create', { policies: ['wrong'] })).auth?.client_token ?? ''
+    const login = { kind: 'tokenFile' as const, tokenFile: workshop.write('wrong-token', token) }
+    const error = await failure(openVaultAuthority(settings({ role: 'wrong', login }), options))
+    t.match(error, { name: 'AuthorityError', message: words }, `${what}: ${error.message}`)
+  }
+})
+
+t.test('what is wrong is said in words, and never with a token or a secret id', async t => {
+  const secret = workshop.read('secret-id')
+  makeCa(workshop, 'stranger')
+  const wrongSecret = workshop.write('wrong-secret', '11111111-2222-3333-4444-555555555555')
+  const rows: [string, Partial<VaultAuthoritySettings>, string, RegExp][] = [
+    ['another CA', { caFile: workshop.path('stranger.crt') }, 'Invalid', /caFile/],
+    ['no caFile', { caFile: '/nowhere/ca.crt' }, 'Unavailable', /nowhere/],
+    ['nobody there', { address: 'https://127.0.0.1:1' }, 'Unavailable', /ECONNREFUSED/],
+    [
+      'a wrong secret id',
+      { login: { ...appRole(), secretIdFile: wrongSecret } as LoginSettings },
+      'Refused',
+      /login/
+    ],
+    [
+      'a wrong token',
+      { login: { kind: 'tokenFile', tokenFile: workshop.write('t', 'hvs.nonsense') } },
+      'Refused',
+      /expired, was revoked, or is none/
+    ],
+    [
+      'an empty token',
+      { login: { kind: 'tokenFile', tokenFile: workshop.write('e', '\n') } },
+      'Invalid',
+      /is empty/
+    ],
+    ['no such mount', { mount: 'pkj' }, 'Refused', /authority\.mount/],
+    ['a role that the policy does not name', { role: 'other' }, 'Refused', /policy/],
+    ['no such issuer', { issuerRef: 'nobody' }, 'Unavailable', /issuer/]
+  ]
+  for (const [what, changes, code, words] of rows) {
+    const error = await failure(openVaultAuthority(settings(changes), options))
+    t.match(error, { message: words }, `${what}: ${error.message}`)
+    t.match(error, { name: 'AuthorityError' }, what)
+    if (what !== 'no such issuer' && what !== 'no caFile') t.match(error, { code }, what)
+    const shown = `${error.message} ${error.stack} ${(error.cause as Error)?.stack}`
+    for (const hidden of [secret, '11111111-2222', 'hvs.nonsense'])
+      t.notOk(shown.includes(hidden), `attack 46: ${what}: no secret`)
+  }
+})
+
+t.test('sealed, unsealed, restarted: pods come again, nothing is lost', async t => {
+  const authority = await openAuthority(settings(), options)
+  await vault.seal()
+  await t.rejects(authority.issue(request), { code: 'Unavailable', message: /sealed/ })
+  const waiting = Array.from({ length: 20 }, () => eventually(authority))
+  await sleep(300)
+  await vault.unseal()
+  t.strictSame((await Promise.all(waiting)).flatMap(problems), [], 'all twenty have theirs')
+  await vault.stop()
+  await t.rejects(authority.issue(request), { code: 'Unavailable' }, 'gone')
+  const more = Array.from({ length: 20 }, () => eventually(authority))
+  await vault.start()
+  await sleep(300)
+  await vault.unseal()
+  t.strictSame((await Promise.all(more)).flatMap(problems), [], 'all twenty have theirs')
+  t.equal(authority.problem?.(), undefined, 'and it is ready')
+  await authority.close()
+})
+
+t.test('a token that has ended in the middle is had anew', async t => {
+  await vault.write('auth/approle/role/rayguard', {
+    token_policies: 'rayguard',
+    token_ttl: '3s',
+    token_max_ttl: '4s'
+  })
+  const authority = await openAuthority(settings(), options)
+  const end = Date.now() + 9_000
+  let count = 0
+  while (Date.now() < end) {
+    t.strictSame(problems(await authority.issue(request)), [])
+    count += 1
+    await sleep(200)
+  }
+  t.ok(count > 5, `${count} certificates over two lives of a token`)
+  await authority.close()
+  await vault.write('auth/approle/role/rayguard', {
+    token_policies: 'rayguard',
+    token_ttl: '1h',
+    token_max_ttl: '0'
+  })
+
+  const token =
+    (await vault.write('auth/token/create', { policies: ['rayguard'], ttl: '1h' })).auth
+      ?.client_token ?? ''
+  const tokenFile = workshop.write('token', token)
+  const byFile = await openAuthority(settings({ login: { kind: 'tokenFile', tokenFile } }), options)
+  t.strictSame(problems(await byFile.issue(request)), [], 'a token from a file')
+  await vault.write('auth/token/revoke', { token })
+  await t.rejects(byFile.issue(request), { name: 'AuthorityError' }, 'revoked')
+  const next =
+    (await vault.write('auth/token/create', { policies: ['rayguard'], ttl: '1h' })).auth
+      ?.client_token ?? ''
+  workshop.write('token', next)
+  t.strictSame(problems(await eventually(byFile)), [], 'the next one in the file is taken')
+  await byFile.close()
+})
+
+t.test('the pod’s own token opens the door, to a role of Kubernetes', async t => {
+  // Stands for the API server's TokenReview, over TLS; Vault itself is real.
+  const pair = servingPair()
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const clientToken = `${part({ alg: 'RS256' })}.${part({ sub: 'vault' })}.c2ln`
+  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  t.teardown(() => standIn.close())
+  const kubernetes = await standIn.listen()
+  standIn.put({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name: 'default', namespace: 'team-a', uid: 'sa-uid' }
+  })
+  const pod = standIn.put(rayPod({ name: 'server-1', ips: ['127.0.0.9'] }))
+  await vault.write('sys/auth/kubernetes', { type: 'kubernetes' })
+  await vault.write('auth/kubernetes/config', {
+    kubernetes_host: kubernetes,
+    kubernetes_ca_cert: pair.ca,
+    token_reviewer_jwt: clientToken
+  })
+  const role = (account: string) =>
+    vault.write('auth/kubernetes/role/rayguard', {
+      bound_service_account_names: account,
+      bound_service_account_namespaces: pod.metadata.namespace,
+      audience: 'vault',
+      token_policies: 'rayguard'
+    })
+  const token = standIn.issueToken(pod, { audience: 'vault' })
+  const login: LoginSettings = {
+    kind: 'kubernetes',
+    mount: 'kubernetes',
+    role: 'rayguard',
+    tokenFile: workshop.write('pod-token', token)
+  }
+  await role(pod.spec.serviceAccountName ?? 'default')
+  const authority = await openVaultAuthority(settings({ login }), options)
+  t.strictSame(problems(await authority.issue(request)), [])
+  await authority.close()
+  await role('another')
+  const error = await failure(openVaultAuthority(settings({ login }), options))
+  t.match(error, { code: 'Refused', message: /login/ }, 'attack: another account')
+  t.notOk(`${error.message} ${error.stack}`.includes(token), 'attack 46: no token')
+})
+
+t.test('sign-verbatim signs what the pod’s own request asks, and the usages of ours', async t => {
+  await vault.write('sys/policies/acl/verbatim', {
+    policy: policy.replace('pki/sign/ray-pods', 'pki/sign-verbatim/ray-pods')
+  })
+  const token =
+    (await vault.write('auth/token/create', { policies: ['verbatim'] })).auth?.client_token ?? ''
+  const login = { kind: 'tokenFile' as const, tokenFile: workshop.write('verbatim', token) }
+  const authority = await openAuthority(settings({ mode: 'sign-verbatim', login }), options)
+  t.equal(authority.namesFrom, 'request', 'pods are told to ask for their names')
+  t.strictSame(problems(await authority.issue({ ...request, csr: csrOf(names) })), [])
+  const more = {
+    ...names,
+    dnsNames: [...names.dnsNames, 'other-head-svc.victims.svc.cluster.local']
+  }
+  const codes = problems(await authority.issue({ ...request, csr: csrOf(more) })).map(
+    ({ code }) => code
+  )
+  t.strictSame(
+    codes,
+    ['Names'],
+    'attack: one more name, were it to come so far, is seen by the check of every answer'
+  )
+  await authority.close()
+})
+
+t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async t => {
+  await vault.write('sys/mounts/transit', { type: 'transit' })
+  await vault.write('transit/keys/rayguard', { type: 'aes256-gcm96' })
+  const authority = await openVaultAuthority(
+    settings({ transit: { mount: 'transit', key: 'rayguard' } }),
+    options
+  )
+  t.equal(authority.intermediates?.problem(), undefined)
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const commonName = 'RayCluster a3f1'
+  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
+  const pem =
+    (await authority.intermediates?.issue({
+      ...{ publicKey, commonName, lifetimeSeconds: 86_400, rayCluster: request.rayCluster },
+      csr: createIntermediateRequest(key, commonName)
+    })) ?? ''
+  const found = checkIntermediate(pem, {
+    ...{ publicKey, commonName, maximumLifetimeSeconds: 86_400, now: new Date(), issuers: root }
+  })
+  t.strictSame(found, [], 'it is as it was asked for')
+  workshop.write('cluster.crt', pem)
+  const judged = workshop.judge('verify', '-x509_strict', '-CAfile', 'root.crt', 'cluster.crt')
+  t.ok(judged.ok, `openssl ${judged.output}`)
+
+  const plain = Buffer.from('a key')
+  const sealed = (await authority.protection?.seal(plain, 'team/demo')) ?? new Uint8Array()
+  t.notOk(Buffer.from(sealed).includes(plain), 'sealed')
+  t.strictSame(Buffer.from((await authority.protection?.open(sealed, 'team/demo')) ?? []), plain)
+  await t.rejects(
+    async () => void (await authority.protection?.open(sealed, 'team/other')),
+    { code: 'Refused' },
+    'attack: under the name of another cluster it does not open'
+  )
+  await authority.close()
+})
+
+t.test('a CA that is replaced in Vault is taken, and its certificates name it', async t => {
+  const authority = await openVaultAuthority(settings(), options)
+  const made = await vault.write('pki/root/rotate/internal', {
+    common_name: 'Ray pods 2',
+    key_type: 'ec',
+    key_bits: 256,
+    issuer_name: 'second',
+    ttl: '43800h'
+  })
+  await vault.write('pki/root/replace', { default: 'second' })
+  t.match(await authority.reload(), { loaded: true, description: { subject: 'CN=Ray pods 2' } })
+  const issued = await authority.issue(request)
+  t.strictSame(problems(issued), [])
+  t.ok(
+    new X509Certificate(issued.certificate).verify(
+      new X509Certificate(made.data.certificate).publicKey
+    ),
+    'the second signs'
+  )
+  t.equal(await authority.reload(), undefined, 'nothing has changed since')
+  await authority.close()
+})
+
+t.test(
+  'a pod is told to come again while Vault is sealed, and then gets its certificate',
+  async t => {
+    const realAuthority = await openVaultAuthority(settings(), options)
+    const stage = await startStage({ realAuthority, lifetimes: lifetimesOf(86_400) })
+    t.teardown(async () => {
+      await stage.close()
+      await realAuthority.close()
+    })
+    const cluster = rayCluster('demo', {
+      head: { podName: 'head-1', serviceName: 'demo-head-svc' }
+    })
+    stage.standIn.put(cluster)
+    stage.standIn.put(serviceOf(cluster, 'demo-head-svc'))
+    const pod = await stage.run(
+      rayPod({ name: 'worker-1', cluster, node: 'worker', ips: ['127.0.0.3'] })
+    )
+    await vault.seal()
+    const away = await stage.enroll(pod)
+    t.match(away, { status: 503, body: { code: 'AuthorityUnavailable' } })
+    t.ok(away.headers['retry-after'], 'with a time')
+    t.notMatch(
+      JSON.stringify(away.body),
+      /vault|sealed|token/i,
+      'attack 47: and no word about Vault'
+    )
+    await vault.unseal()
+    let reply = away
+    for (let tries = 0; reply.status === 503 && tries < 50; tries++) {
+      await sleep(200)
+      reply = await stage.enroll(pod)
+    }
+    t.equal(reply.status, 201, 'there it is')
+  }
+)
