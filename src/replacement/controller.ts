@@ -78,21 +78,26 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     formerNote: string | undefined
   ): Promise<void> {
     const objection = await options.objection(pod.namespace)
-    if (objection !== undefined) return settled(pod, 'objection', objection)
+    if (objection !== undefined) return settled(pod, 'objection', clock(), objection)
     const fresh = await calls.pod(pod.namespace, pod.name)
     const found = fresh && livePod(fresh)
     if (!fresh || found?.uid !== pod.uid || !isDue(found, clock(), rules))
-      return settled(pod, 'changed')
+      return settled(pod, 'changed', clock())
     // Whoever has lost the Lease fails here, before anything has happened.
     if (!(await lease.write(noteText(eviction)))) return
     const result = await evict(client, fresh)
-    if (result === 'evicted') turns.set(pod.namespace, eviction.at)
-    else await lease.write(formerNote)
-    settled(pod, result)
+    if (result !== 'evicted') await lease.write(formerNote)
+    settled(pod, result, result === 'evicted' ? eviction.at : clock())
   }
 
-  function settled(pod: LivePod, result: EvictionResult | 'objection', reason?: string): void {
-    if (result !== 'evicted') putOff.set(pod.uid, clock() + putOffMs[result])
+  function settled(
+    pod: LivePod,
+    result: EvictionResult | 'objection',
+    at: number,
+    reason?: string
+  ): void {
+    turns.set(pod.namespace, at)
+    if (result !== 'evicted') putOff.set(pod.uid, at + putOffMs[result])
     onResult(pod, result, reason)
   }
 }

@@ -36,7 +36,7 @@ export interface Situation {
   goneSince?: number | undefined
   /** UIDs of pods that could not be evicted a moment ago. */
   putOff: ReadonlySet<string>
-  /** When a pod of a namespace was evicted, as far as that is remembered. */
+  /** When a pod of a namespace was evicted or could not be, as far as that is remembered. */
   turns: Pick<ReadonlyMap<string, number>, 'get'>
 }
 
@@ -61,7 +61,7 @@ export function nextStep(situation: Situation, rules: ReplacementRules): Step {
   if (last && isRecovering(last, situation)) return { step: 'wait', until: 'recovery' }
   const [pod] = candidates(situation, rules).sort(inOrder(situation))
   if (pod === undefined) return { step: 'rest' }
-  const goesOn = last !== undefined && isOf(last, pod) && now - last.since < turnMs
+  const goesOn = last !== undefined && isInTurn(last, pod, situation)
   const { namespace, cluster, uid } = pod
   const eviction = { namespace, cluster: cluster.uid, pod: uid, at: now }
   return { step: 'evict', pod, eviction: { ...eviction, since: goesOn ? last.since : now } }
@@ -113,10 +113,19 @@ function dueSpan(pod: LivePod, aheadMs: number): { end: number; lead: number } |
   return end === undefined ? undefined : { end, lead: Math.min(aheadMs, (end - pod.createdAt) / 2) }
 }
 
+/**
+ * The turn of a cluster ends with its time, or when one of its namespace could not be evicted. Attack: many pods that a
+ * budget holds would otherwise be asked for one after the other, and nobody else's.
+ */
+function isInTurn(last: Eviction, pod: LivePod, { now, turns }: Situation): boolean {
+  const unhindered = (turns.get(pod.namespace) ?? 0) <= last.at
+  return isOf(last, pod) && now - last.since < turnMs && unhindered
+}
+
 /** The cluster of the last one first, for its turn; then whose namespace has waited longest; then what ends first. */
-function inOrder({ last, now, turns }: Situation): (one: LivePod, other: LivePod) => number {
-  const goesOn = (pod: LivePod) =>
-    last !== undefined && isOf(last, pod) && now - last.since < turnMs ? 0 : 1
+function inOrder(situation: Situation): (one: LivePod, other: LivePod) => number {
+  const { last, turns } = situation
+  const goesOn = (pod: LivePod) => (last && isInTurn(last, pod, situation) ? 0 : 1)
   const turn = ({ namespace }: LivePod) => turns.get(namespace) ?? 0
   const end = (pod: LivePod) => certificateEnd(pod) ?? 0
   return (one, other) =>

@@ -17,7 +17,7 @@ const leasePath =
 const rules = { aheadMs: 15 * dayMs, heads: false, intervalMs: 60_000 }
 
 /** A running Ray pod that is due. */
-function running(shape: Pod, name: string): Pod {
+function running(shape: Pod, name: string, namespace = 'team-a'): Pod {
   const notAfter = new Date(start + 10 * dayMs).toISOString()
   const message = JSON.stringify({ serialNumber: '1', notAfter, anchorSha256: '' })
   const enroll = { name: 'rayguard-enroll', image: 'rayguard' }
@@ -25,7 +25,7 @@ function running(shape: Pod, name: string): Pod {
     ...shape,
     metadata: {
       ...shape.metadata,
-      ...{ name, namespace: 'team-a', uid: `${name}-uid` },
+      ...{ name, namespace, uid: `${name}-uid` },
       creationTimestamp: new Date(start - 80 * dayMs).toISOString()
     },
     spec: { ...shape.spec, initContainers: [enroll] },
@@ -44,7 +44,7 @@ async function stage(t: Test, names: string[]) {
   t.teardown(objects.close)
   const shown = new Map<string, LivePod>()
   const show = (pod: Pod) => {
-    objects.put(`${podsPath}/${pod.metadata.name}`, pod)
+    objects.put(`/api/v1/namespaces/${pod.metadata.namespace}/pods/${pod.metadata.name}`, pod)
     const live = livePod(pod)
     if (live) shown.set(live.uid, live)
   }
@@ -155,6 +155,22 @@ t.test('what cannot be evicted now is put off, and the others go on', async t =>
   t.equal(one.results.at(-1), 'w5 objection', 'a pod that would get no certificate')
   t.equal(evictions(objects).filter(call => call.includes('w5')).length, 0)
 })
+
+t.test(
+  'attack: pods that a budget holds do not keep those of other namespaces waiting',
+  async t => {
+    const held = Array.from({ length: 20 }, (_, index) => `held${index}`)
+    const { objects, replica, show } = await stage(t, held)
+    for (const name of held) objects.answer(`/${name}/eviction`, 429)
+    show(running(headPod(), 'other-head', 'team-b'))
+    show(running(workerPod(), 'other', 'team-b'))
+    const one = replica('one')
+    await one.tick()
+    one.forward(2)
+    await one.tick()
+    t.match(one.results, [/^held\d+ blocked$/, 'other evicted'])
+  }
+)
 
 t.test('an eviction of which nothing is known is waited for', async t => {
   const { objects, replica } = await stage(t, ['w1', 'w2'])

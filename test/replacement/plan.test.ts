@@ -171,6 +171,8 @@ t.test('one cluster after the other, and namespaces take turns', t => {
     'c',
     'attack: not so that others wait for ever'
   )
+  const held = new Map([['team-a', start - 1_000]])
+  t.equal(step(pods, { last: evicted(), ...gone, turns: held }), 'c', 'attack: nor by held pods')
   t.end()
 })
 
