@@ -24,6 +24,8 @@ export interface LiveClusters {
     tls: ClusterTls,
     how?: { leftAlone: boolean }
   ): void
+  /** The live pods of a RayCluster. */
+  podsOf(cluster: ClusterKey): Iterable<LivePod>
   /** RayClusters that speak no TLS as long as their pods live. */
   withoutTls(): number
   pods(): IterableIterator<LivePod>
@@ -61,6 +63,7 @@ const expectedForMs = 2_000
 
 export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
   const counts = new Map<string, Count>()
+  const living = new Map<string, Map<string, LivePod>>()
   const expected = createExpected(options.clock)
   const reflector = createReflector<Pod, LivePod>({
     ...options,
@@ -71,6 +74,8 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
       const { before, after } = change
       if (before) add(before, -1)
       if (after) add(after, 1)
+      if (before) note(before, false)
+      if (after) note(after, after.live)
       if (after && !before && expected.seen(after)?.leftAlone) options.onLeftAlone?.(after)
       options.onChange?.(change)
     }
@@ -86,9 +91,19 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
     },
     expect: (cluster, node, tls, { leftAlone } = { leftAlone: false }) =>
       expected.push({ key: keyOf(cluster), node, tls, leftAlone }),
+    podsOf: cluster => living.get(keyOf(cluster))?.values() ?? [],
     withoutTls: () => [...counts.values()].filter(count => sideOf(count) === 'none').length,
     pods: reflector.values,
     stop: reflector.stop
+  }
+
+  function note(pod: LivePod, lives: boolean): void {
+    const key = keyOf({ namespace: pod.namespace, uid: pod.cluster.uid })
+    const pods = living.get(key) ?? new Map<string, LivePod>()
+    if (lives) pods.set(pod.uid, pod)
+    else pods.delete(pod.uid)
+    if (pods.size === 0) living.delete(key)
+    else living.set(key, pods)
   }
 
   function add({ namespace, cluster: { uid }, node, tls, live }: LivePod, by: number): void {
