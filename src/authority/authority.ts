@@ -90,6 +90,8 @@ export interface AuthorityDescription extends AnchorDescription {
 export interface Authority {
   /** `request`: the CSR must ask for exactly the names, and the pod is told so (409 NamesRequired). */
   readonly namesFrom: 'server' | 'request'
+  /** Where that depends on the RayCluster. Throws {@link AuthorityError}. */
+  namesFor?(rayCluster: RayClusterReference): Promise<Authority['namesFrom']>
   /** Throws {@link AuthorityError}. */
   issue(request: LeafRequest): Promise<IssuedCertificate>
   describe(): AuthorityDescription
@@ -110,9 +112,10 @@ export type ReloadOutcome =
 
 /**
  * `Unavailable`: again later. `Refused`: the authority says no, until an administrator changes something. `Denied`: a person
- * or a policy has looked at this very request and said no, for good. `Invalid`: the CA cannot be used as it is.
+ * or a policy has looked at this very request and said no, for good. `Invalid`: the CA cannot be used as it is. `Exhausted`:
+ * too much was asked for in a short time, or at one time.
  */
-export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Denied' | 'Invalid'
+export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Denied' | 'Invalid' | 'Exhausted'
 
 export class AuthorityError extends Error {
   readonly code: AuthorityErrorCode

@@ -8,6 +8,8 @@ export interface AuthorityOptions extends Sources {
   onReload?: (outcome: ReloadOutcome) => void
   /** Such as `cluster.local`; with it a CA that does not allow the names of head services is refused at once. */
   clusterDomain?: string
+  /** It must be able to sign CAs for single RayClusters; one that cannot is not taken. */
+  signsCas?: boolean
   /** How often files are looked at. Default 10 000; 0 never. */
   pollMs?: number
   /** What certificates will be asked for, where a role has to be tried. Default 90 days. */

@@ -34,9 +34,10 @@ export async function openPemAuthority(
     tell({ loaded: true, description: issuer.describe(), warnings })
 
   function open(from: PemTexts): LocalIssuer {
-    const { clusterDomain } = options
+    const { clusterDomain, signsCas = false } = options
     const { chain, key } = openPem(from, {
       now: new Date(options.clock()),
+      signsCas,
       ...(clusterDomain === undefined ? {} : { clusterDomain })
     })
     return createLocalIssuer('pem', chain, key, options)

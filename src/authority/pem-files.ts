@@ -5,8 +5,9 @@
  */
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import { type Chain, readChain } from '../x509/chain.ts'
+import { type Chain, type ChainOptions, readChain } from '../x509/chain.ts'
 import { AuthorityError } from './authority.ts'
+import { intermediateProblem } from './limits.ts'
 import { openPemKey, type SigningKey } from './pem-key.ts'
 
 export interface PemFiles {
@@ -52,7 +53,7 @@ export async function readPemFiles(files: PemFiles): Promise<PemTexts> {
 /** Throws AuthorityError `Invalid` with everything that is wrong. */
 export function openPem(
   texts: PemTexts,
-  options: { now: Date; clusterDomain?: string }
+  options: UsableChainOptions
 ): { chain: Chain; key: SigningKey } {
   const chain = usableChain(texts.certificates, options)
   const key = openPemKey(texts.privateKey, texts.passphrase)
@@ -65,11 +66,20 @@ export function openPem(
   return { chain, key }
 }
 
+export interface UsableChainOptions extends ChainOptions {
+  /** There must be room for a CA below it. */
+  signsCas?: boolean
+}
+
 /** Throws AuthorityError `Invalid` with everything that is wrong. */
-export function usableChain(pem: string, options: { now: Date; clusterDomain?: string }): Chain {
+export function usableChain(pem: string, options: UsableChainOptions): Chain {
   const reading = readChain(pem, options)
-  if (reading.usable) return reading.chain
   const problems = reading.checks.flatMap(({ problem }) => problem ?? [])
+  const unable = options.signsCas && reading.chain ? intermediateProblem(reading.chain) : undefined
+  if (reading.usable && unable === undefined) return reading.chain
+  if (unable !== undefined) {
+    problems.push(`${unable}, as trust: perCluster needs; for trust: shared see docs/trust.md`)
+  }
   throw new AuthorityError('Invalid', `The CA cannot be used: ${problems.join('; ')}.`)
 }
 

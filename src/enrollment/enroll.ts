@@ -16,6 +16,7 @@ import type { Holder } from '../identity/token.ts'
 import type { Pod, RayCluster } from '../kubernetes/objects.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
+import { authorityRefusal } from './authority-refusal.ts'
 import { createKnownKeys } from './keys.ts'
 import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
 import { createSigning } from './signature.ts'
@@ -147,7 +148,8 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     const csr = readCertificateRequest(request.csr)
     if (!csr.allowed) return csr
     facts.spkiSha256 = csr.spkiSha256
-    const asksOddly = askedNamesFault(csr, named.names)
+    const reference = referenceOf(rayCluster, holder)
+    const asksOddly = await askedNamesFault(csr, named.names, reference)
     if (asksOddly) return asksOddly
     if (!knownKeys.claim(csr.spkiSha256, holder.podUid))
       return refuse('KeyReused', 'another pod has shown this key before')
@@ -156,7 +158,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (!lifetime.allowed) return lifetime
     const { publicKey, csr: bytes } = csr
     const asked = { publicKey, csr: bytes, names: named.names, lifetimeSeconds: lifetime.seconds }
-    return issued({ ...asked, rayCluster: referenceOf(rayCluster, holder) }, holder, facts)
+    return issued({ ...asked, rayCluster: reference }, holder, facts)
   }
 
   /**
@@ -217,12 +219,18 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   }
 
   /** Names in a request are refused, not ignored: a fault or an attack, and nobody would see it otherwise. */
-  function askedNamesFault(
+  async function askedNamesFault(
     { names: asked }: AllowedRequest,
-    granted: CertificateNames
-  ): (Refusal & { names?: CertificateNames }) | undefined {
-    if (authority.namesFrom === 'server')
-      return asked && refuse('CsrUnexpected', 'the request asks for names')
+    granted: CertificateNames,
+    rayCluster: RayClusterReference
+  ): Promise<(Refusal & { names?: CertificateNames; cause?: unknown }) | undefined> {
+    let from = authority.namesFrom
+    try {
+      from = (await authority.namesFor?.(rayCluster)) ?? from
+    } catch (cause) {
+      return authorityRefusal(cause)
+    }
+    if (from === 'server') return asked && refuse('CsrUnexpected', 'the request asks for names')
     if (asked === undefined)
       return { ...refuse('NamesRequired', 'the authority signs what is asked'), names: granted }
     if (equalNames(asked, granted)) return undefined

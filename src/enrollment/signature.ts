@@ -3,15 +3,11 @@
  *
  * Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
  */
-import {
-  type Authority,
-  AuthorityError,
-  type IssuedCertificate,
-  type LeafRequest
-} from '../authority/authority.ts'
+import type { Authority, IssuedCertificate, LeafRequest } from '../authority/authority.ts'
 import { floorSeconds } from '../authority/limits.ts'
 import { type Refusal, refuse } from '../identity/refusal.ts'
 import { createLeafCheck } from '../x509/check-leaf.ts'
+import { authorityRefusal } from './authority-refusal.ts'
 
 export type Signature =
   | { allowed: true; certificate: IssuedCertificate }
@@ -39,10 +35,7 @@ export function createSigning(
       const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
       return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
     } catch (cause) {
-      if (!(cause instanceof AuthorityError))
-        return { ...refuse('AuthorityUnavailable', 'a fault'), cause }
-      const code = cause.code === 'Denied' ? 'AuthorityDenied' : 'AuthorityUnavailable'
-      return { ...refuse(code, `${cause.code}: ${cause.message}`), cause }
+      return authorityRefusal(cause)
     }
   }
 }

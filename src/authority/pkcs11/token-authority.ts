@@ -107,9 +107,11 @@ export async function openTokenAuthority(
   }
 }
 
-function formOf(certificates: string, { clock, clusterDomain }: AuthorityOptions) {
+function formOf(certificates: string, options: AuthorityOptions) {
+  const { clock, clusterDomain, signsCas = false } = options
   const chain = usableChain(certificates, {
     now: new Date(clock()),
+    signsCas,
     ...(clusterDomain === undefined ? {} : { clusterDomain })
   })
   const form = signatureForm(chain.publicKey)

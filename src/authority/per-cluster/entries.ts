@@ -1,0 +1,96 @@
+/**
+ * What is kept of each RayCluster: its own CA with the key, or that it is still on the shared one. Pure.
+ *
+ * Sixteen Secrets hold all of them, told apart by the first digit of the UID's digest. Their names are known beforehand,
+ * so that the right to read and write Secrets can be limited to them, which it could not for one Secret a RayCluster.
+ */
+import { createHash } from 'node:crypto'
+import type { RayClusterReference } from '../authority.ts'
+
+export type Entry = OwnCa | OnSharedCa
+
+export interface OwnCa extends RayClusterReference {
+  trust: 'perCluster'
+  /** PEM. */
+  certificate: string
+  key: StoredKey
+  /** When it last signed although the setting is `shared`, in milliseconds since the epoch. */
+  usedAt?: number
+}
+
+/** PKCS#8 in base64: as it is, or sealed by a key of the authority that `sealedBy` names. */
+export type StoredKey = { plain: string } | { sealed: string; sealedBy: string }
+
+/** A RayCluster from before the setting became `perCluster`. */
+export interface OnSharedCa extends RayClusterReference {
+  trust: 'shared'
+  usedAt: number
+}
+
+/** `damaged`: something stands there that is none. */
+export type Found = Entry | 'damaged' | undefined
+
+/** As in an object of the API: texts in base64. */
+export type SecretData = Readonly<Record<string, string>>
+
+export const recordSecret = 'rayguard-clusters'
+export const entrySecrets: readonly string[] = [...'0123456789abcdef'].map(
+  digit => `${recordSecret}-${digit}`
+)
+/** Below the megabyte of a Secret (https://kubernetes.io/docs/concepts/configuration/secret/), base64 aside. */
+const mostBytes = 900 * 1024
+
+export function secretOf(uid: string): string {
+  return `${recordSecret}-${createHash('sha256').update(uid).digest('hex').charAt(0)}`
+}
+
+/** A UID is a key of the Secret: never of any other form than the API server gives. */
+export function isUid(uid: string): boolean {
+  return /^[0-9A-Za-z][-._0-9A-Za-z]{0,99}$/.test(uid)
+}
+
+export function entryIn(data: SecretData, uid: string): Found {
+  if (!Object.hasOwn(data, uid)) return undefined
+  try {
+    return entryOf(JSON.parse(Buffer.from(data[uid] ?? '', 'base64').toString('utf8')), uid)
+  } catch {
+    return 'damaged'
+  }
+}
+
+export function withEntry(data: SecretData, entry: Entry): SecretData {
+  const { uid, ...rest } = entry
+  return { ...data, [uid]: Buffer.from(JSON.stringify(rest)).toString('base64') }
+}
+
+export function withoutEntry(data: SecretData, uid: string): SecretData {
+  const { [uid]: _, ...others } = data
+  return others
+}
+
+export function isFull(data: SecretData): boolean {
+  const size = Object.entries(data).reduce(
+    (sum, [key, text]) => sum + key.length + (text.length * 3) / 4,
+    0
+  )
+  return size > mostBytes
+}
+
+function entryOf(value: unknown, uid: string): Entry | 'damaged' {
+  if (typeof value !== 'object' || value === null) return 'damaged'
+  const { namespace, name, trust, certificate, key, usedAt } = value as Record<string, unknown>
+  if (typeof namespace !== 'string' || typeof name !== 'string') return 'damaged'
+  const owner = { namespace, name, uid }
+  const used = typeof usedAt === 'number' ? usedAt : undefined
+  if (trust === 'shared') return { ...owner, trust, usedAt: used ?? 0 }
+  if (trust !== 'perCluster' || typeof certificate !== 'string' || !isStoredKey(key)) {
+    return 'damaged'
+  }
+  return { ...owner, trust, certificate, key, ...(used === undefined ? {} : { usedAt: used }) }
+}
+
+function isStoredKey(key: unknown): key is StoredKey {
+  if (typeof key !== 'object' || key === null) return false
+  const { plain, sealed, sealedBy } = key as Record<string, unknown>
+  return typeof plain === 'string' || (typeof sealed === 'string' && typeof sealedBy === 'string')
+}

@@ -1,0 +1,231 @@
+/**
+ * Makes, opens and renews the CA of one RayCluster: an intermediate of path length 0, whose key is ours.
+ *
+ * Decides the form and what counts as whole. Keys never leave this file but as what is stored and as signatures.
+ */
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
+import { type Certificate, keyIdentifierOf, readCertificate } from '../../x509/certificate.ts'
+import { readChain } from '../../x509/chain.ts'
+import { checkIntermediate } from '../../x509/check-intermediate.ts'
+import { createIntermediateRequest } from '../../x509/intermediate.ts'
+import { readSinglePem } from '../../x509/pem.ts'
+import { equalBytes } from '../../x509/public-key.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type IntermediateAuthority,
+  type RayClusterReference
+} from '../authority.ts'
+import { createLocalIssuer, type LocalIssuer, type Sources } from '../local.ts'
+import { openPemKey } from '../pem-key.ts'
+import type { OwnCa, StoredKey } from './entries.ts'
+
+export interface OwnCaOptions extends Sources {
+  authority: Authority
+  /** The longest life that a pod's certificate is given. */
+  leafSeconds: number
+}
+
+export interface OwnCas {
+  /** Throws {@link AuthorityError}. */
+  make(rayCluster: RayClusterReference): Promise<OwnCa>
+  /** The same key and name with a later end; `undefined` where there is nothing to gain. Throws {@link AuthorityError}. */
+  renewed(own: OwnCa): Promise<OwnCa | undefined>
+  /** Throws {@link AuthorityError}. */
+  open(own: OwnCa): Promise<LocalIssuer>
+  /** Whether it should be renewed, or sealed, at the next occasion. */
+  isDue(own: OwnCa): boolean
+  /** Whether it signs nothing more as it is. */
+  isOver(own: OwnCa): boolean
+}
+
+/** The CA lives four times as long as a pod's certificate and is renewed at half of that, so none is ever cut short. */
+const lives = 4
+const livesLeft = 2
+const hourMs = 3_600_000
+const newKeys = promisify(generateKeyPair)
+
+export function createOwnCas(options: OwnCaOptions): OwnCas {
+  const { authority, clock } = options
+  const lifetimeSeconds = options.leafSeconds * lives
+
+  return {
+    async make(rayCluster) {
+      const { privateKey } = await newKeys('ec', { namedCurve: 'P-256' })
+      const certificate = await signed(rayCluster, privateKey)
+      const key = await stored(privateKey, rayCluster.uid)
+      return { ...rayCluster, trust: 'perCluster', certificate, key, usedAt: clock() }
+    },
+    async renewed(own) {
+      const privateKey = await keyOf(own)
+      const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key
+      if (!isShort(own)) return { ...own, key }
+      const certificate = await signed(own, privateKey)
+      const [former, next] = [own.certificate, certificate].map(parsed)
+      if (!former || !next) throw unusable(own, 'the certificate cannot be read')
+      if (!standsIn(former, next)) {
+        throw new AuthorityError(
+          'Invalid',
+          'The renewed CA of a RayCluster has another subject or key identifier than the former one.'
+        )
+      }
+      if (next.notAfter.getTime() - former.notAfter.getTime() > worthMs(own)) {
+        return { ...own, key, certificate }
+      }
+      return mustSeal(own) ? { ...own, key } : undefined
+    },
+    async open(own) {
+      const privateKey = await keyOf(own)
+      const problems = checkIntermediate(own.certificate, {
+        publicKey: spki(privateKey),
+        // Attack: who may write the Secret puts the CA of one RayCluster in the place of another's.
+        commonName: commonNameOf(own),
+        now: new Date(clock()),
+        maximumLifetimeSeconds: Number.POSITIVE_INFINITY,
+        mayLackPathLength: true
+      })
+      const reading = readChain(own.certificate, { now: new Date(clock()) })
+      if (problems.length > 0 || !reading.usable) {
+        throw unusable(own, problems.map(({ detail }) => detail).join(' '))
+      }
+      const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+      return createLocalIssuer('perCluster', reading.chain, openPemKey(pem), options)
+    },
+    isDue: own => mustSeal(own) || isShort(own),
+    isOver(own) {
+      const { notAfter } = parsed(own.certificate) ?? {}
+      return notAfter === undefined || notAfter.getTime() - clock() < hourMs
+    }
+  }
+
+  async function signed(rayCluster: RayClusterReference, privateKey: KeyObject): Promise<string> {
+    const signer = signingAuthority(authority)
+    const commonName = commonNameOf(rayCluster)
+    const publicKey = spki(privateKey)
+    const csr = createIntermediateRequest(privateKey, commonName)
+    const { namespace, name, uid } = rayCluster
+    const certificate = await signer.issue({
+      ...{ publicKey, csr, commonName, lifetimeSeconds },
+      rayCluster: { namespace, name, uid }
+    })
+    const problems = checkIntermediate(certificate, {
+      ...{ publicKey, commonName, now: new Date(clock()) },
+      maximumLifetimeSeconds: lifetimeSeconds,
+      issuers: signer.issuers?.(),
+      mayLackPathLength: signer.leavesOutPathLength === true
+    })
+    if (problems.length === 0) return certificate
+    const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
+    throw new AuthorityError(
+      'Invalid',
+      `The CA for a RayCluster is not as it was asked for: ${found}`
+    )
+  }
+
+  async function stored(privateKey: KeyObject, uid: string): Promise<StoredKey> {
+    const plain = privateKey.export({ type: 'pkcs8', format: 'der' })
+    const { protection } = authority
+    if (protection === undefined) return { plain: plain.toString('base64') }
+    const sealed = Buffer.from(await protection.seal(plain, uid)).toString('base64')
+    return { sealed, sealedBy: protection.kind }
+  }
+
+  async function keyOf(own: OwnCa): Promise<KeyObject> {
+    const bytes = 'plain' in own.key ? Buffer.from(own.key.plain, 'base64') : await opened(own)
+    try {
+      return createPrivateKey({ key: Buffer.from(bytes), format: 'der', type: 'pkcs8' })
+    } catch (cause) {
+      throw unusable(own, 'the key cannot be read', cause)
+    }
+  }
+
+  async function opened({ uid, key, ...own }: OwnCa): Promise<Uint8Array> {
+    const { protection } = authority
+    if (!('sealed' in key)) throw unusable({ ...own, uid }, 'it is not sealed')
+    if (protection?.kind === key.sealedBy) {
+      return await protection.open(Buffer.from(key.sealed, 'base64'), uid)
+    }
+    throw new AuthorityError(
+      'Unavailable',
+      `The CA of the RayCluster ${own.namespace}/${own.name} is sealed by ${key.sealedBy}, which this authority does not hold.`
+    )
+  }
+
+  function mustSeal({ key }: OwnCa): boolean {
+    return 'plain' in key && authority.protection !== undefined
+  }
+
+  function isShort(own: OwnCa): boolean {
+    const { notAfter } = parsed(own.certificate) ?? {}
+    if (notAfter === undefined) return false
+    const end = notAfter.getTime()
+    const now = clock()
+    const possible = Math.min(now + lifetimeSeconds * 1000, authority.describe().notAfter.getTime())
+    return end - now < options.leafSeconds * livesLeft * 1000 && possible - end > worthMs(own)
+  }
+}
+
+/** Throws AuthorityError `Invalid`, or `Unavailable` while the authority is away. */
+export function signingAuthority(authority: Authority): IntermediateAuthority {
+  const away = authority.problem?.()
+  if (authority.intermediates === undefined && away !== undefined) {
+    throw new AuthorityError('Unavailable', `The authority ${away}`)
+  }
+  const problem = perClusterProblem(authority)
+  if (authority.intermediates === undefined || problem !== undefined) {
+    throw new AuthorityError('Invalid', `No CA is signed for RayClusters: ${problem}.`)
+  }
+  return authority.intermediates
+}
+
+/** Why it cannot sign a CA for each RayCluster. */
+export function perClusterProblem({
+  intermediates
+}: Pick<Authority, 'intermediates'>): string | undefined {
+  return intermediates === undefined
+    ? 'this kind of authority signs no CAs'
+    : intermediates.problem()
+}
+
+/** Pods that run hold the former one as their anchor: it vouches for what the new one signs only under the same names. */
+function standsIn(former: Certificate, next: Certificate): boolean {
+  const [had, has] = [former, next].map(keyIdentifierOf)
+  const sameKey = had === undefined || has === undefined ? had === has : equalBytes(had, has)
+  return sameKey && equalBytes(former.subject, next.subject)
+}
+
+/** A renewal that wins less than an eighth of the whole life is not worth a write. */
+function worthMs({ certificate }: OwnCa): number {
+  const found = parsed(certificate)
+  return found ? (found.notAfter.getTime() - found.notBefore.getTime()) / 8 : 0
+}
+
+export function commonNameOf({ uid }: RayClusterReference): string {
+  return `RayCluster ${uid}`
+}
+
+function parsed(pem: string) {
+  const der = readSinglePem(pem, 'CERTIFICATE')
+  try {
+    return der && readCertificate(der)
+  } catch {
+    return undefined
+  }
+}
+
+function spki(key: KeyObject): Uint8Array {
+  return createPublicKey(key).export({ type: 'spki', format: 'der' })
+}
+
+function unusable(
+  { namespace, name }: RayClusterReference,
+  why: string,
+  cause?: unknown
+): AuthorityError {
+  return new AuthorityError(
+    'Invalid',
+    `The CA of the RayCluster ${namespace}/${name} cannot be used: ${why}.`,
+    { cause }
+  )
+}

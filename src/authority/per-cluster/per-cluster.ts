@@ -1,0 +1,262 @@
+/**
+ * An authority that gives each RayCluster a CA of its own, signed by the authority within, and certificates below it.
+ *
+ * Pods trust the CA of their cluster alone: no certificate of another cluster, and none that the authority within signs for
+ * anybody else, lets anyone join. With `trust: shared` it serves the RayClusters that are still to change.
+ */
+import { createQuota } from '../../flow/quota.ts'
+import { KubernetesError } from '../../kubernetes/error.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type LeafRequest,
+  type RayClusterReference
+} from '../authority.ts'
+import type { LocalIssuer, Sources } from '../local.ts'
+import { type Entry, isUid, type OwnCa } from './entries.ts'
+import { createOwnCas, type OwnCas } from './own-ca.ts'
+import type { ClusterSecrets, Place } from './secrets.ts'
+import { type ClusterPod, type Facts, type Standing, standingOf } from './standing.ts'
+
+export interface PerClusterOptions extends Sources {
+  authority: Authority
+  secrets: ClusterSecrets
+  trust: 'perCluster' | 'shared'
+  /** Since when `perCluster` holds. Throws KubernetesError. */
+  since(): Promise<number>
+  /** The live pods of a RayCluster that have our TLS; `undefined` while they are not known. */
+  podsOf(rayCluster: RayClusterReference): readonly ClusterPod[] | undefined
+  /** The longest life that a pod's certificate is given. */
+  leafSeconds: number
+  /** CAs that a namespace may hold at one time, and that may be made for it within an hour. */
+  perNamespace: number
+  onChange(change: OwnCaChange, rayCluster: RayClusterReference): void
+}
+
+export type OwnCaChange =
+  | 'made'
+  | 'renewed'
+  | 'restored'
+  | 'removed'
+  /** By the quota. */
+  | 'refused'
+
+export interface PerClusterAuthority extends Authority {
+  /** What is in use here, by UID: what a lost Secret is brought back from. */
+  readonly used: ReadonlyMap<string, OwnCa>
+  readonly ownCas: OwnCas
+  /** What stands in the Secrets, as it was last seen. */
+  readonly held: Map<string, Pick<Entry, 'namespace' | 'name' | 'trust'>>
+  /** It is opened anew, from the Secret, when it is needed again. */
+  reopen(uid: string): void
+  /** It is not to be brought back either. */
+  drop(uid: string): void
+}
+
+interface Agreement {
+  standing: Standing
+  /** What was written for it. */
+  changed: OwnCaChange | undefined
+  entry: Entry | undefined
+}
+
+interface InUse {
+  own: OwnCa
+  issuer: LocalIssuer
+}
+
+const hourSeconds = 3600
+
+export function createPerClusterAuthority(options: PerClusterOptions): PerClusterAuthority {
+  const { authority, secrets, trust, clock } = options
+  const ownCas = createOwnCas(options)
+  const inUse = new Map<string, InUse>()
+  const used = new Map<string, OwnCa>()
+  const asking = new Map<string, Promise<LocalIssuer | undefined>>()
+  const held: PerClusterAuthority['held'] = new Map()
+  const hourly = createQuota({ burst: options.perNamespace, periodSeconds: hourSeconds, clock })
+
+  return {
+    namesFrom: authority.namesFrom,
+    // Below a CA of the cluster it is the server that writes the names, whatever the authority within needs.
+    ...(authority.namesFrom === 'request'
+      ? {
+          namesFor: async (rayCluster: RayClusterReference) =>
+            (await issuerFor(rayCluster)) === undefined ? authority.namesFrom : 'server'
+        }
+      : {}),
+    async issue(request: LeafRequest) {
+      const issuer = await issuerFor(request.rayCluster)
+      return await (issuer ?? authority).issue(request)
+    },
+    describe: () => authority.describe(),
+    problem: () => authority.problem?.(),
+    close: () => authority.close(),
+    used,
+    ownCas,
+    held,
+    reopen: uid => void inUse.delete(uid),
+    drop(uid) {
+      for (const each of [inUse, used, held]) each.delete(uid)
+    }
+  }
+
+  /** `undefined`: the authority within signs for this RayCluster. */
+  async function issuerFor(rayCluster: RayClusterReference): Promise<LocalIssuer | undefined> {
+    const { uid } = rayCluster
+    if (!isUid(uid)) throw new AuthorityError('Invalid', 'The UID of the RayCluster is none.')
+    const known = trust === 'perCluster' ? inUse.get(uid) : undefined
+    if (known !== undefined && !ownCas.isOver(known.own)) return known.issuer
+    // The first pods of a RayCluster come together: one of them asks for all.
+    const answer = asking.get(uid) ?? found(rayCluster).finally(() => asking.delete(uid))
+    asking.set(uid, answer)
+    return await answer
+  }
+
+  async function found(rayCluster: RayClusterReference): Promise<LocalIssuer | undefined> {
+    const pods = options.podsOf(rayCluster)
+    if (pods === undefined) {
+      throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
+    }
+    try {
+      return await settled(rayCluster, pods)
+    } catch (cause) {
+      if (!(cause instanceof KubernetesError)) throw cause
+      const why = `The CAs of Ray clusters cannot be read or written: ${cause.message}`
+      throw new AuthorityError('Unavailable', why, { cause })
+    }
+  }
+
+  async function settled(
+    rayCluster: RayClusterReference,
+    pods: readonly ClusterPod[]
+  ): Promise<LocalIssuer | undefined> {
+    const facts = { trust, pods, since: await options.since() }
+    let agreement = await agreed(rayCluster, facts)
+    // Made outside of the turn: one that signs slowly must not hold up the other RayClusters of the same Secret.
+    if (agreement.standing === 'make') {
+      agreement = await agreed(rayCluster, facts, await makeWithin(rayCluster))
+    }
+    const { standing, entry, changed } = agreement
+    note(rayCluster, entry)
+    if (changed) options.onChange(changed, rayCluster)
+    const serves = standing === 'own' || standing === 'stillOwn' || standing === 'make'
+    if (!serves || entry?.trust !== 'perCluster') return undefined
+    const issuer = await ownCas.open(entry)
+    inUse.set(rayCluster.uid, { own: entry, issuer })
+    used.set(rayCluster.uid, entry)
+    return issuer
+  }
+
+  /** What stands for a RayCluster when everything is written that follows from it. `made`: a CA, should it still lack one. */
+  async function agreed(
+    rayCluster: RayClusterReference,
+    facts: Pick<Facts, 'trust' | 'pods' | 'since'>,
+    made?: OwnCa
+  ): Promise<Agreement> {
+    const agreement: Agreement = { standing: 'shared', changed: undefined, entry: undefined }
+    const entry = await secrets.change(rayCluster.uid, async (current, place) => {
+      const before = whole(current, place, rayCluster)
+      const standing = standingOf({ ...facts, found: before, now: clock() })
+      Object.assign(agreement, { standing, changed: undefined })
+      switch (standing) {
+        case 'own':
+        case 'stillOwn': {
+          if (before?.trust !== 'perCluster') return 'keep'
+          const renewed = ownCas.isOver(before) ? await ownCas.renewed(before) : undefined
+          if (renewed) agreement.changed = 'renewed'
+          else if (before !== current) agreement.changed = 'restored'
+          const next = renewed ?? before
+          if (standing === 'stillOwn' && mustTouch(next)) return { ...next, usedAt: clock() }
+          return agreement.changed ? next : 'keep'
+        }
+        case 'make':
+          if (made === undefined) return 'keep'
+          agreement.changed = 'made'
+          return made
+        case 'stillShared': {
+          if (before?.trust === 'shared' && !mustTouch(before)) return 'keep'
+          return { ...rayCluster, trust: 'shared', usedAt: clock() }
+        }
+        case 'release':
+          agreement.changed = 'removed'
+          return 'remove'
+        case 'shared':
+          return 'keep'
+        case 'lost':
+          throw lost(rayCluster, place)
+        default: {
+          const unknown: never = standing
+          throw new Error(`there is no standing ${String(unknown)}`)
+        }
+      }
+    })
+    return { ...agreement, entry: entry === 'damaged' ? undefined : entry }
+  }
+
+  /** A Secret that was deleted or damaged is brought back from what is in use here. */
+  function whole(
+    current: Entry | 'damaged' | undefined,
+    { secret, exists }: Place,
+    { uid, namespace, name }: RayClusterReference
+  ): Entry | undefined {
+    if (current !== 'damaged' && (current !== undefined || exists)) return current
+    const remembered = used.get(uid)
+    if (remembered !== undefined || current === undefined) return remembered
+    throw new AuthorityError(
+      'Invalid',
+      `What the Secret ${secret} holds for the RayCluster ${namespace}/${name} (${uid}) cannot be read. ` +
+        'Bring the Secret back from a backup; or take that key out of it and delete all pods of the RayCluster at once.'
+    )
+  }
+
+  /** Attack: RayClusters made without end, each with a CA that is signed outside and kept here. */
+  async function makeWithin(rayCluster: RayClusterReference): Promise<OwnCa> {
+    const { namespace } = rayCluster
+    const held = heldBy(namespace)
+    const wait = held >= options.perNamespace ? 1 : hourly.take(namespace)
+    if (wait > 0) {
+      options.onChange('refused', rayCluster)
+      throw new AuthorityError(
+        'Exhausted',
+        `The namespace ${namespace} has ${held} CAs of Ray clusters; at most ${options.perNamespace} are held, and made within an hour.`
+      )
+    }
+    try {
+      return await ownCas.make(rayCluster)
+    } catch (error) {
+      hourly.giveBack(namespace)
+      throw error
+    }
+  }
+
+  function heldBy(namespace: string): number {
+    let count = 0
+    for (const entry of held.values()) {
+      if (entry.namespace === namespace && entry.trust === 'perCluster') count += 1
+    }
+    return count
+  }
+
+  function note({ uid }: RayClusterReference, entry: Entry | undefined): void {
+    if (entry === undefined) held.delete(uid)
+    else held.set(uid, { namespace: entry.namespace, name: entry.name, trust: entry.trust })
+    // Another replica has taken it away, or never had it.
+    if (entry?.trust !== 'perCluster') used.delete(uid)
+  }
+
+  function mustTouch({ usedAt = 0 }: Entry): boolean {
+    return clock() - usedAt > touchEveryMs
+  }
+}
+
+/** Often enough that a signature is never older than it looks by what `standing.ts` allows for. */
+const touchEveryMs = 10_000
+
+function lost({ namespace, name, uid }: RayClusterReference, { secret }: Place): AuthorityError {
+  return new AuthorityError(
+    'Invalid',
+    `The pods of the RayCluster ${namespace}/${name} (${uid}) trust a CA that the Secret ${secret} does not hold (any more). ` +
+      'Bring the Secret back from a backup, or delete all pods of the RayCluster at once.'
+  )
+}

@@ -1,0 +1,143 @@
+/**
+ * The Secrets of Rayguard's own namespace that hold the CAs of Ray clusters.
+ *
+ * No leader: a write carries the version that it is based on, and who comes second reads again and decides anew, so that
+ * of two replicas that make a CA for the same RayCluster one wins and the other uses what it made.
+ */
+import type { Client } from '../../kubernetes/client.ts'
+import { KubernetesError } from '../../kubernetes/error.ts'
+import type { Secret } from '../../kubernetes/objects.ts'
+import { path } from '../../kubernetes/path.ts'
+import { AuthorityError } from '../authority.ts'
+import {
+  type Entry,
+  entryIn,
+  entrySecrets,
+  type Found,
+  isFull,
+  recordSecret,
+  type SecretData,
+  secretOf,
+  withEntry,
+  withoutEntry
+} from './entries.ts'
+
+export type Decide = (found: Found, place: Place) => Promise<Entry | 'keep' | 'remove'>
+
+export interface Place {
+  secret: string
+  /** The Secret itself is there, whatever is in it. */
+  exists: boolean
+}
+
+export interface ClusterSecrets {
+  /** Reads, lets `decide`, writes; `decide` is asked again where somebody else was first. Answers what stands then. */
+  change(uid: string, decide: Decide): Promise<Found>
+  /** All Secrets, one after the other. `data` is undefined where there is none. */
+  all(): AsyncGenerator<{ secret: string; data: SecretData | undefined }>
+  /** The same for the Secret that says since when which setting holds. */
+  changeRecord(decide: (data: SecretData) => SecretData | 'keep'): Promise<SecretData>
+}
+
+const attempts = 8
+
+/** Its methods throw KubernetesError, and AuthorityError `Exhausted` where a Secret is full. */
+export function createClusterSecrets(client: Client, namespace: string): ClusterSecrets {
+  const collection = path`/api/v1/namespaces/${namespace}/secrets`
+  /** The last write to each Secret: those of this process follow each other instead of colliding. */
+  const last = new Map<string, Promise<unknown>>()
+
+  return {
+    async change(uid, decide) {
+      const secret = secretOf(uid)
+      const data = await inTurn(secret, async (current, exists) => {
+        const wanted = await decide(entryIn(current, uid), { secret, exists })
+        if (wanted === 'keep') return 'keep'
+        if (wanted === 'remove') return withoutEntry(current, uid)
+        const next = withEntry(current, wanted)
+        if (isFull(next) && !Object.hasOwn(current, uid)) throw full(secret)
+        return next
+      })
+      return entryIn(data, uid)
+    },
+    async *all() {
+      for (const secret of entrySecrets) {
+        yield { secret, data: dataOf(await read(secret)) }
+      }
+    },
+    changeRecord: decide => inTurn(recordSecret, async current => decide(current))
+  }
+
+  function inTurn(
+    secret: string,
+    decide: (data: SecretData, exists: boolean) => Promise<SecretData | 'keep'>
+  ): Promise<SecretData> {
+    const before = last.get(secret) ?? Promise.resolve()
+    const mine = before.then(
+      () => changed(secret, decide),
+      () => changed(secret, decide)
+    )
+    last.set(secret, mine)
+    return mine
+  }
+
+  async function changed(
+    secret: string,
+    decide: (data: SecretData, exists: boolean) => Promise<SecretData | 'keep'>
+  ): Promise<SecretData> {
+    for (let attempt = 0; attempt < attempts; attempt += 1) {
+      const found = await read(secret)
+      const data = dataOf(found) ?? {}
+      const next = await decide(data, found !== undefined)
+      if (next === 'keep') return data
+      if (await write(secret, found, next)) return next
+    }
+    throw new KubernetesError(
+      'Conflict',
+      `The Secret ${namespace}/${secret} was changed by others ${attempts} times in a row.`
+    )
+  }
+
+  function read(secret: string): Promise<Secret | undefined> {
+    return client.get<Secret>(path`/api/v1/namespaces/${namespace}/secrets/${secret}`)
+  }
+
+  /** False: somebody else was first. */
+  async function write(
+    name: string,
+    found: Secret | undefined,
+    data: SecretData
+  ): Promise<boolean> {
+    const metadata = found?.metadata ?? { name, namespace, labels }
+    const body = { ...found, apiVersion: 'v1', kind: 'Secret', metadata, data }
+    try {
+      if (found === undefined) await client.create(collection, { ...body, type: 'Opaque' })
+      else await client.replace(path`/api/v1/namespaces/${namespace}/secrets/${name}`, body)
+      return true
+    } catch (error) {
+      if (error instanceof KubernetesError && isRace(error)) return false
+      throw error
+    }
+  }
+}
+
+const labels = {
+  'app.kubernetes.io/name': 'rayguard',
+  'app.kubernetes.io/component': 'enrollment'
+}
+
+function dataOf(found: Secret | undefined): SecretData | undefined {
+  return found && (found.data ?? {})
+}
+
+/** `NotFound`: it was deleted between our reading and our writing. */
+function isRace({ code }: KubernetesError): boolean {
+  return code === 'Conflict' || code === 'NotFound'
+}
+
+function full(secret: string): AuthorityError {
+  return new AuthorityError(
+    'Exhausted',
+    `The Secret ${secret} is full: too many RayClusters live at one time.`
+  )
+}

@@ -1,0 +1,153 @@
+/**
+ * Looks after the CAs of Ray clusters now and then: renews what nears its end, seals what is not sealed, brings back what
+ * was deleted, and takes away what no RayCluster needs any more.
+ *
+ * All replicas do it; the API's optimistic concurrency sees to it that nothing is done twice. Decides nothing about pods.
+ */
+import { type Entry, entryIn, type SecretData } from './entries.ts'
+import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
+import { settle } from './record.ts'
+import type { ClusterSecrets } from './secrets.ts'
+
+export interface UpkeepOptions {
+  authority: PerClusterAuthority
+  secrets: ClusterSecrets
+  trust: 'perCluster' | 'shared'
+  /** Whether it is there, by name and UID. Throws KubernetesError. */
+  exists(entry: Entry): Promise<boolean>
+  /** Live pods of it run, as far as a watch shows. */
+  runs(entry: Entry): boolean
+  /** Milliseconds that never go back. */
+  clock: () => number
+  everyMs: number
+  onChange(change: OwnCaChange, entry: Entry): void
+  onFault(error: unknown): void
+}
+
+export interface Upkeep {
+  /** One whole round. Throws nothing. */
+  look(): Promise<void>
+  start(): void
+  stop(): Promise<void>
+}
+
+/** A RayCluster has to be gone for so long: an API server that is just starting may say so of all. */
+const goneForMs = 10 * 60_000
+
+export function createUpkeep(options: UpkeepOptions): Upkeep {
+  const { authority, secrets, trust, clock } = options
+  const goneSince = new Map<string, number>()
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let stopped = false
+
+  return {
+    look,
+    start: again,
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+    }
+  }
+
+  function again(): void {
+    running = look().then(() => {
+      if (stopped) return
+      timer = setTimeout(again, options.everyMs)
+      timer.unref()
+    })
+  }
+
+  async function look(): Promise<void> {
+    try {
+      const seen = new Set<string>()
+      for await (const { data } of secrets.all()) {
+        for (const entry of entriesIn(data)) {
+          if (stopped) return
+          seen.add(entry.uid)
+          await attempted(() => tend(entry))
+        }
+      }
+      for (const own of [...authority.used.values()]) {
+        if (!seen.has(own.uid)) await attempted(() => bringBack(own))
+      }
+      for (const uid of [...authority.held.keys()]) if (!seen.has(uid)) authority.held.delete(uid)
+      const left = [...authority.held.values()].some(entry => entry.trust === 'perCluster')
+      if (trust === 'shared' && !left) await settle(secrets)
+    } catch (error) {
+      options.onFault(error)
+    }
+  }
+
+  /** What fails for one RayCluster is no reason to leave the others. */
+  async function attempted(step: () => Promise<void>): Promise<void> {
+    try {
+      await step()
+    } catch (error) {
+      options.onFault(error)
+    }
+  }
+
+  async function tend(entry: Entry): Promise<void> {
+    const { uid, namespace, name } = entry
+    if (await isGone(entry)) {
+      await secrets.change(uid, async () => 'remove')
+      goneSince.delete(uid)
+      authority.drop(uid)
+      options.onChange('removed', entry)
+      return
+    }
+    authority.held.set(uid, { namespace, name, trust: entry.trust })
+    if (entry.trust !== 'perCluster') return
+    const inUse = authority.used.get(uid)
+    if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
+    if (!authority.ownCas.isDue(entry)) return
+    let renewed = false
+    await secrets.change(uid, async current => {
+      renewed = false
+      if (current === undefined || current === 'damaged' || current.trust !== 'perCluster') {
+        return 'keep'
+      }
+      const next = authority.ownCas.isDue(current)
+        ? await authority.ownCas.renewed(current)
+        : undefined
+      renewed = next !== undefined && next.certificate !== current.certificate
+      return next ?? 'keep'
+    })
+    authority.reopen(uid)
+    if (renewed) options.onChange('renewed', entry)
+  }
+
+  async function bringBack(own: Entry): Promise<void> {
+    if (await isGone(own)) {
+      authority.drop(own.uid)
+      return
+    }
+    let restored = false
+    await secrets.change(own.uid, async (current, { exists }) => {
+      restored = current === 'damaged' || !exists
+      return restored ? own : 'keep'
+    })
+    // Where the Secret is whole, somebody has taken it out with intent.
+    if (restored) options.onChange('restored', own)
+    else authority.drop(own.uid)
+  }
+
+  async function isGone(entry: Entry): Promise<boolean> {
+    if (options.runs(entry) || (await options.exists(entry))) {
+      goneSince.delete(entry.uid)
+      return false
+    }
+    const since = goneSince.get(entry.uid) ?? clock()
+    goneSince.set(entry.uid, since)
+    return clock() - since >= goneForMs
+  }
+}
+
+function entriesIn(data: SecretData | undefined): Entry[] {
+  return Object.keys(data ?? {}).flatMap(uid => {
+    const found = entryIn(data ?? {}, uid)
+    return found === undefined || found === 'damaged' ? [] : [found]
+  })
+}

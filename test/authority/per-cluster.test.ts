@@ -1,0 +1,564 @@
+import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import type {
+  Authority,
+  KeyProtection,
+  RayClusterReference
+} from '../../src/authority/authority.ts'
+import { AuthorityError } from '../../src/authority/authority.ts'
+import { createLocalIssuer } from '../../src/authority/local.ts'
+import { usableChain } from '../../src/authority/pem-files.ts'
+import { openPemKey } from '../../src/authority/pem-key.ts'
+import { entryIn, recordSecret, secretOf } from '../../src/authority/per-cluster/entries.ts'
+import {
+  createPerClusterAuthority,
+  type PerClusterOptions
+} from '../../src/authority/per-cluster/per-cluster.ts'
+import { enterPerCluster, enterShared, settle } from '../../src/authority/per-cluster/record.ts'
+import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
+import {
+  type ClusterPod,
+  type Facts,
+  settlingMs,
+  standingOf
+} from '../../src/authority/per-cluster/standing.ts'
+import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
+import { createStandIn } from '../../src/demo/stand-in.ts'
+import { createClient } from '../../src/kubernetes/client.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { clientToken, connectionTo, servingPair } from '../support/enrollment-stage.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const workshop = openWorkshop(t)
+const pair = servingPair()
+const namespace = 'rayguard-system'
+const daySeconds = 86_400
+const dayMs = daySeconds * 1000
+const names = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }
+makeCa(workshop, 'root', { days: 3650 })
+
+/** The external CA; its clock and what it seals with are the test's. */
+interface Counting extends Authority {
+  made: number
+}
+
+function external(clock: () => number, changes: Partial<Authority> = {}): Counting {
+  const chain = usableChain(workshop.read('root.crt'), { now: new Date(clock()) })
+  const key = openPemKey(workshop.read('root.key'))
+  const issuer = createLocalIssuer('pem', chain, key, { clock, random: randomBytes })
+  const authority = {
+    namesFrom: 'server' as const,
+    made: 0,
+    issue: issuer.issue,
+    describe: issuer.describe,
+    intermediates: {
+      ...issuer.intermediates,
+      async issue(request: Parameters<typeof issuer.intermediates.issue>[0]) {
+        authority.made += 1
+        return await issuer.intermediates.issue(request)
+      }
+    },
+    async close() {},
+    ...changes
+  }
+  return authority
+}
+
+const own = (pem: string) => workshop.write('anchor.crt', pem)
+/** As gRPC does: the anchor alone is trusted, whatever is above it. */
+function accepts(anchor: string, leaf: string, at: number, also = ''): boolean {
+  own(anchor)
+  workshop.write('leaf.crt', leaf)
+  workshop.write('also.crt', also || leaf)
+  const time = ['-attime', String(Math.floor(at / 1000))]
+  return workshop.judge(
+    ...['verify', '-x509_strict', '-partial_chain', '-CAfile', 'anchor.crt'],
+    ...['-untrusted', 'also.crt', ...time, 'leaf.crt']
+  ).ok
+}
+
+/** A stand-in API server and as many replicas as a test asks for. */
+async function stage(t: Test) {
+  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  const server = await standIn.listen()
+  const pods = new Map<string, ClusterPod[]>()
+  const changes: string[] = []
+  const time = { now: Math.floor(Date.now() / 1000) * 1000 + 2000 }
+  t.teardown(() => standIn.close())
+
+  function replica(options: Partial<PerClusterOptions> = {}) {
+    const client = createClient(connectionTo(server, pair.ca), { timeoutMs: 30_000 })
+    t.teardown(() => client.close())
+    const secrets = createClusterSecrets(client, namespace)
+    const inner: Authority & { made?: number } = options.authority ?? external(() => time.now)
+    const all: PerClusterOptions = {
+      ...{ authority: inner, secrets, trust: 'perCluster' as const },
+      clock: () => time.now,
+      random: randomBytes,
+      since: async () => 0,
+      podsOf: ({ uid }) => pods.get(uid) ?? [],
+      leafSeconds: 90 * daySeconds,
+      perNamespace: 100,
+      onChange: (change, { name }) => changes.push(`${change} ${name}`),
+      ...options
+    }
+    const authority = createPerClusterAuthority(all)
+    changesOf.set(authority, all.onChange)
+    const issue = (rayCluster: RayClusterReference, lifetimeSeconds = all.leafSeconds) => {
+      const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+      return authority.issue({
+        publicKey: createPublicKey(key).export({ type: 'spki', format: 'der' }),
+        csr: Buffer.from(createCertificateRequest(key)),
+        ...{ names, lifetimeSeconds, rayCluster }
+      })
+    }
+    return { authority, secrets, issue, trust: all.trust, inner }
+  }
+  const secret = (name: string) => {
+    const target = { kind: 'Secret', apiVersion: 'v1', namespace, name }
+    return standIn.store.get(target) as Secret | undefined
+  }
+  return { standIn, replica, pods, changes, time, secret }
+}
+
+const changesOf = new WeakMap<object, PerClusterOptions['onChange']>()
+
+function cluster(name: string, namespace = 'team'): RayClusterReference {
+  return { namespace, name, uid: randomUUID() }
+}
+const tooMany = { code: 'Exhausted' }
+
+t.test('attack 52, 70: clusters below one CA do not accept each other', async t => {
+  const { replica, changes, time } = await stage(t)
+  const { issue, inner } = replica()
+  const [a, b] = [cluster('a'), cluster('b')]
+  const [first, second, other] = [await issue(a), await issue(a), await issue(b)]
+  t.equal(first.trustAnchors, second.trustAnchors, 'one CA for all pods of a cluster')
+  t.equal(first.trustAnchors.match(/BEGIN/g)?.length, 1, 'it is the only anchor')
+  t.ok(accepts(first.trustAnchors, second.certificate, time.now), 'they accept each other')
+  t.notOk(accepts(first.trustAnchors, other.certificate, time.now), 'attack: a pod of B at A')
+  t.notOk(
+    accepts(first.trustAnchors, other.certificate, time.now, other.trustAnchors),
+    'attack: and shows the CA of B, signed by the same root'
+  )
+  const byRoot = await inner.issue({
+    ...{ names, lifetimeSeconds: 3600, rayCluster: a, csr: Buffer.alloc(0) },
+    publicKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+      type: 'spki',
+      format: 'der'
+    })
+  })
+  t.notOk(
+    accepts(first.trustAnchors, byRoot.certificate, time.now),
+    'attack 71: what the root itself signs'
+  )
+  t.strictSame(changes, ['made a', 'made b'], 'each was made once')
+})
+
+t.test('of replicas that race one wins, and all use what it made', async t => {
+  const { replica, changes, standIn } = await stage(t)
+  const replicas = Array.from({ length: 4 }, () => replica())
+  const shared = cluster('shared')
+  // all have read that there is nothing before the first of them writes
+  let waiting = 0
+  let open = () => {}
+  const gate = new Promise<void>(resolve => {
+    open = resolve
+  })
+  standIn.interfere(({ method }) => {
+    if (method !== 'POST') return undefined
+    waiting += 1
+    if (waiting === replicas.length) open()
+    return { until: gate }
+  })
+  const issued = await Promise.all(
+    replicas.flatMap(({ issue }) => [issue(shared), issue(shared), issue(shared)])
+  )
+  t.equal(waiting, replicas.length, 'each replica has tried once')
+  t.equal(new Set(issued.map(({ trustAnchors }) => trustAnchors)).size, 1, 'one CA')
+  t.strictSame(changes, ['made shared'], 'one has won')
+  standIn.interfere(undefined)
+
+  const many = Array.from({ length: 20 }, (_, index) => cluster(`many-${index}`))
+  const anchors = await Promise.all(
+    many.map(async each => {
+      const found = await Promise.all(replicas.map(({ issue }) => issue(each)))
+      return new Set(found.map(({ trustAnchors }) => trustAnchors)).size
+    })
+  )
+  t.ok(
+    anchors.every(count => count === 1),
+    'twenty clusters at once, in four replicas'
+  )
+})
+
+t.test(
+  'a replica that ends between the Secret and the first certificate loses nothing',
+  async t => {
+    const { replica, secret } = await stage(t)
+    const one = cluster('one')
+    const ends = replica()
+    const before = (await ends.issue(one)).trustAnchors
+    const entry = entryIn(secret(secretOf(one.uid))?.data ?? {}, one.uid)
+    t.match(entry, { trust: 'perCluster', certificate: before, namespace: 'team' }, 'it is kept')
+    t.equal((await replica().issue(one)).trustAnchors, before, 'another replica goes on with it')
+  }
+)
+
+t.test('renewed with the same key, a running cluster stays whole', async t => {
+  const { replica, changes, time } = await stage(t)
+  const one = cluster('one')
+  const [first, second] = [replica(), replica()]
+  const former = await first.issue(one)
+  await second.issue(one)
+  const upkeep = upkeepOf(first)
+  await upkeep.look()
+  t.strictSame(changes, ['made one'], 'nothing is due')
+  time.now += 150 * dayMs
+  const late = await second.issue(one)
+  time.now += 50 * dayMs
+  await upkeep.look()
+  await upkeepOf(second).look()
+  t.strictSame(changes, ['made one', 'renewed one'], 'once, whoever looks')
+  const renewed = await first.issue(one)
+  const seen = await second.issue(one)
+  t.not(renewed.trustAnchors, former.trustAnchors, 'another certificate')
+  t.equal(seen.trustAnchors, renewed.trustAnchors, 'in every replica')
+  t.equal(renewed.notAfter.getTime() - time.now, 90 * dayMs, 'new pods live as long as they may')
+  t.ok(accepts(former.trustAnchors, renewed.certificate, time.now), 'an old pod accepts a new one')
+  t.ok(accepts(renewed.trustAnchors, late.certificate, time.now), 'and the other way round')
+})
+
+t.test(
+  'attack 49: where the CA itself ends, nothing is renewed in vain or outlives it',
+  async t => {
+    const { replica, changes, time } = await stage(t)
+    makeCa(workshop, 'short', { days: 100 })
+    const chain = usableChain(workshop.read('short.crt'), { now: new Date(time.now) })
+    const key = openPemKey(workshop.read('short.key'))
+    const issuer = createLocalIssuer('pem', chain, key, {
+      clock: () => time.now,
+      random: randomBytes
+    })
+    const one = cluster('one')
+    const ends = replica({ authority: { ...issuer, namesFrom: 'server', close: async () => {} } })
+    const issued = await ends.issue(one)
+    t.ok(issued.notAfter <= chain.notAfter, 'within the CA')
+    time.now += 50 * dayMs
+    await upkeepOf(ends).look()
+    t.strictSame(changes, ['made one'], 'there is nothing to win')
+    t.equal(
+      (await ends.issue(one)).notAfter.getTime(),
+      chain.notAfter.getTime(),
+      'cut short, as told'
+    )
+  }
+)
+
+t.test(
+  'a Secret that is deleted or damaged comes back from a replica, or is asked for',
+  async t => {
+    const { replica, changes, secret, standIn, pods } = await stage(t)
+    const one = cluster('one')
+    const knows = replica()
+    const anchor = (await knows.issue(one)).trustAnchors
+    pods.set(one.uid, [{ createdAt: Date.now(), certificate: 'held' }])
+    const name = secretOf(one.uid)
+    const whole = secret(name) as Secret
+
+    standIn.remove(whole)
+    const stranger = replica()
+    await t.rejects(
+      stranger.issue(one),
+      { code: 'Invalid', message: /backup/ },
+      'deleted: no second CA while pods trust the first'
+    )
+    await upkeepOf(knows).look()
+    t.strictSame(changes.slice(1), ['restored one'], 'who has it in use brings it back')
+    t.equal((await stranger.issue(one)).trustAnchors, anchor, 'and all go on')
+
+    const damaged = {
+      ...whole,
+      data: { ...whole.data, [one.uid]: Buffer.from('{').toString('base64') }
+    }
+    standIn.put({ ...damaged, metadata: { name, namespace } })
+    await t.rejects(replica().issue(one), { code: 'Invalid', message: /cannot be read/ }, 'damaged')
+    await upkeepOf(knows).look()
+    t.equal((await replica().issue(one)).trustAnchors, anchor, 'brought back too')
+
+    standIn.put({ ...whole, data: {}, metadata: { name, namespace } })
+    await upkeepOf(knows).look()
+    await t.rejects(
+      knows.issue(one),
+      { code: 'Invalid', message: /trust a CA/ },
+      'taken out by a person'
+    )
+    pods.delete(one.uid)
+    t.not((await knows.issue(one)).trustAnchors, anchor, 'without pods it begins anew')
+  }
+)
+
+t.test('attack: the CA of one RayCluster in the place of another is not used', async t => {
+  const { replica, secret, standIn } = await stage(t)
+  const [mine, victim] = [cluster('mine'), cluster('victim')]
+  const { issue } = replica()
+  await issue(mine)
+  await issue(victim)
+  const stolen = secret(secretOf(mine.uid))?.data?.[mine.uid] ?? ''
+  const place = secret(secretOf(victim.uid)) as Secret
+  standIn.put({ ...place, data: { ...place.data, [victim.uid]: stolen } })
+  await t.rejects(replica().issue(victim), { code: 'Invalid' }, 'its name is that of another')
+})
+
+t.test('attack 76: forged RayClusters do not mint CAs without end', async t => {
+  const { replica, changes, time } = await stage(t)
+  const flood = replica({ perNamespace: 3 })
+  for (let made = 0; made < 3; made += 1) await flood.issue(cluster(`c${made}`))
+  await t.rejects(flood.issue(cluster('c3')), tooMany, 'the fourth of its namespace')
+  t.ok(await flood.issue(cluster('c', 'other')), 'another namespace has its own')
+  t.equal(flood.inner.made, 4, 'the CA was not asked')
+  t.ok(changes.includes('refused c3'), 'it is told')
+  time.now += 2 * 3_600_000
+  await t.rejects(flood.issue(cluster('c3')), tooMany, 'an hour later it still holds three')
+  const anew = replica({ perNamespace: 3 })
+  await upkeepOf(anew).look()
+  await t.rejects(anew.issue(cluster('c3')), tooMany, 'and in a replica that was started anew')
+  await upkeepOf(flood, { exists: async () => false, clock: () => time.now }).look()
+  time.now += 11 * 60_000
+  const gone = upkeepOf(flood, { exists: async () => false, clock: () => time.now })
+  await gone.look()
+  time.now += 11 * 60_000
+  await gone.look()
+  t.equal(
+    changes.filter(each => each.startsWith('removed')).length,
+    4,
+    'gone with their RayClusters'
+  )
+  t.ok(await flood.issue(cluster('c3')), 'and there is room again')
+})
+
+t.test('what lives is not taken away', async t => {
+  const { replica, secret, time, changes } = await stage(t)
+  const one = cluster('one')
+  const keeps = replica()
+  await keeps.issue(one)
+  let exists = false
+  let runs = false
+  const upkeep = upkeepOf(keeps, {
+    exists: async () => exists,
+    runs: () => runs,
+    clock: () => time.now
+  })
+  const later = async () => {
+    time.now += 6 * 60_000
+    await upkeep.look()
+    return entryIn(secret(secretOf(one.uid))?.data ?? {}, one.uid) !== undefined
+  }
+  t.ok(await later(), 'an API server that forgets everything for a moment')
+  exists = true
+  t.ok(await later(), 'and knows again')
+  exists = false
+  t.ok(await later(), 'the time begins anew')
+  runs = true
+  t.ok(await later(), 'pods run on')
+  runs = false
+  t.ok(await later(), 'not at once')
+  t.ok(await later(), 'not soon')
+  t.notOk(await later(), 'after ten minutes')
+  t.strictSame(changes, ['made one', 'removed one'], 'told')
+})
+
+t.test('a key is sealed where the authority can, and opens for its RayCluster alone', async t => {
+  const { replica, secret, time } = await stage(t)
+  const one = cluster('one')
+  const plain = await replica().issue(one)
+  const stored = () => secret(secretOf(one.uid))?.data?.[one.uid] ?? ''
+  const text = () => Buffer.from(stored(), 'base64').toString('utf8')
+  t.match(text(), /"plain"/, 'before')
+  const protection: KeyProtection = {
+    kind: 'test',
+    seal: async (bytes, context) => Buffer.from(`${context}|${Buffer.from(bytes).toString('hex')}`),
+    async open(sealed, context) {
+      const [bound, hex = ''] = Buffer.from(sealed).toString().split('|')
+      if (bound !== context) throw new AuthorityError('Refused', 'another context')
+      return Buffer.from(hex, 'hex')
+    }
+  }
+  const seals = replica({ authority: external(() => time.now, { protection }) })
+  t.equal(
+    (await seals.issue(one)).trustAnchors,
+    plain.trustAnchors,
+    'what was not sealed serves on'
+  )
+  await upkeepOf(seals).look()
+  t.notMatch(text(), /"plain"/, 'and is sealed at the next occasion')
+  const again = replica({ authority: external(() => time.now, { protection }) })
+  t.equal((await again.issue(one)).trustAnchors, plain.trustAnchors, 'with the same CA')
+  await t.rejects(
+    replica().issue(one),
+    { code: 'Unavailable' },
+    'attack: a stolen Secret without the authority'
+  )
+})
+
+t.test('a CA that cannot is told apart from one that is away', async t => {
+  const { replica } = await stage(t)
+  const { intermediates: _, ...none } = external(Date.now)
+  await t.rejects(replica({ authority: none }).issue(cluster('a')), { code: 'Invalid' }, 'never')
+  const away = { ...none, problem: () => 'is not there yet' }
+  await t.rejects(
+    replica({ authority: away }).issue(cluster('a')),
+    { code: 'Unavailable' },
+    'again'
+  )
+  const blind = replica({ podsOf: () => undefined })
+  await t.rejects(blind.issue(cluster('a')), { code: 'Unavailable' }, 'pods are not known yet')
+  const { replica: broken, standIn } = await stage(t)
+  standIn.interfere(({ path }) => (path.includes('/secrets') ? { status: 403 } : undefined))
+  await t.rejects(broken().issue(cluster('a')), { code: 'Unavailable' }, 'no right to the Secrets')
+  await t.rejects(broken().issue({ ...cluster('a'), uid: '../x' }), { code: 'Invalid' }, 'no UID')
+})
+
+t.test('a change of the setting reaches a cluster when none of its pods is left', async t => {
+  const { replica, pods, time, changes } = await stage(t)
+  const root = workshop.read('root.crt')
+  const since = time.now
+  const old = cluster('old')
+  pods.set(old.uid, [{ createdAt: since - dayMs, certificate: 'held' }])
+  const now = replica({ since: async () => since })
+  time.now += dayMs
+  t.equal((await now.issue(old)).trustAnchors, root, 'a new pod joins its cluster')
+  t.equal(
+    (await replica({ since: async () => since }).issue(old)).trustAnchors,
+    root,
+    'in every replica'
+  )
+  // its first pods are replaced one by one: those of now hold the shared CA too
+  time.now += dayMs
+  pods.set(old.uid, [{ createdAt: since + dayMs, certificate: 'held' }])
+  t.equal((await now.issue(old)).trustAnchors, root, 'as long as any holds it')
+  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  t.equal((await now.issue(old)).trustAnchors, root, 'what was signed a moment ago counts')
+  time.now += 120_000
+  const anew = await now.issue(old)
+  t.not(anew.trustAnchors, root, 'all made anew: a CA of its own')
+  t.not((await now.issue(cluster('new'))).trustAnchors, root, 'as every new cluster')
+
+  // and back
+  const back = replica({ trust: 'shared' })
+  pods.set(old.uid, [{ createdAt: time.now, certificate: 'held' }])
+  t.equal(
+    (await back.issue(old)).trustAnchors,
+    anew.trustAnchors,
+    'shared: a new pod joins its cluster'
+  )
+  pods.delete(old.uid)
+  t.equal(
+    (await back.issue(old)).trustAnchors,
+    anew.trustAnchors,
+    'what was signed a moment ago counts'
+  )
+  time.now += 120_000
+  t.equal((await back.issue(old)).trustAnchors, root, 'then the shared CA')
+  t.equal((await back.issue(cluster('more'))).trustAnchors, root, 'as every new cluster')
+  t.match(changes, ['made old', 'made new', 'removed old'], 'told')
+})
+
+t.test('what holds is written down once', async t => {
+  const { replica, secret, time } = await stage(t)
+  const { secrets } = replica()
+  t.equal(await enterShared(secrets, time.now), undefined, 'shared from the start leaves no trace')
+  t.equal(secret(recordSecret), undefined, 'none at all')
+  const first = await enterPerCluster(secrets, { now: time.now, podsRun: false })
+  t.equal(first.since, 0, 'nothing ran: nothing is from before')
+  const again = await enterPerCluster(secrets, { now: time.now, podsRun: true })
+  t.equal(again.since, 0, 'the first word stands')
+  const back = await enterShared(secrets, time.now)
+  t.match(back, { trust: 'shared', settled: false }, 'there may be CAs left')
+  t.ok(await enterShared(secrets, time.now), 'until')
+  await settle(secrets)
+  t.equal(await enterShared(secrets, time.now), undefined, 'all are gone')
+  const anew = await enterPerCluster(secrets, { now: 86_400_000, podsRun: true })
+  t.equal(anew.since, 86_400_000, 'since now')
+})
+
+t.test('the standing of a cluster, case by case', async t => {
+  const at = 1_000 * dayMs
+  const entry = { namespace: 'team', name: 'one', uid: 'u', usedAt: 0 }
+  const ca = { ...entry, trust: 'perCluster' as const, certificate: '', key: { plain: '' } }
+  const claim = { ...entry, trust: 'shared' as const }
+  const held = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'held' })
+  const unknown = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'unknown' })
+  const none = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'none' })
+  const asked = (facts: Partial<Facts>) =>
+    standingOf({
+      trust: 'perCluster',
+      since: at,
+      found: undefined,
+      pods: [],
+      now: at + dayMs,
+      ...facts
+    })
+  for (const [what, expected, facts] of [
+    ['a new cluster', 'make', {}],
+    ['its first pod asks', 'make', { pods: [unknown(at + dayMs)] }],
+    ['a pod from before', 'stillShared', { pods: [held(at - 1)] }],
+    ['a pod from before that gave up', 'make', { pods: [none(at - 1)] }],
+    [
+      'while replicas of both settings run',
+      'stillShared',
+      { pods: [unknown(at + settlingMs - 1)] }
+    ],
+    ['after that', 'make', { pods: [unknown(at + settlingMs)] }],
+    ['attack: a status that says a certificate', 'lost', { pods: [held(at + settlingMs)] }],
+    ['nothing ever was shared', 'lost', { since: 0, pods: [held(at)] }],
+    ['written down, a pod holds it', 'stillShared', { found: claim, pods: [held(at + dayMs)] }],
+    [
+      'written down, signed a moment ago',
+      'stillShared',
+      { found: { ...claim, usedAt: at + dayMs } }
+    ],
+    ['written down, all are gone', 'make', { found: claim }],
+    ['it has a CA', 'own', { found: ca, pods: [held(at - 1)] }],
+    ['shared', 'shared', { trust: 'shared' }],
+    [
+      'shared, and it has a CA in use',
+      'stillOwn',
+      { trust: 'shared', found: ca, pods: [held(at)] }
+    ],
+    ['shared, and its CA is idle', 'release', { trust: 'shared', found: ca, pods: [unknown(at)] }],
+    [
+      'shared again before it changed',
+      'shared',
+      { trust: 'shared', found: claim, pods: [held(at)] }
+    ]
+  ] as const satisfies [string, string, Partial<Facts>][]) {
+    t.equal(asked(facts), expected, what)
+  }
+})
+
+function upkeepOf(
+  {
+    authority,
+    secrets,
+    trust
+  }: Pick<
+    ReturnType<Awaited<ReturnType<typeof stage>>['replica']>,
+    'authority' | 'secrets' | 'trust'
+  >,
+  changes: Partial<Parameters<typeof createUpkeep>[0]> = {}
+) {
+  return createUpkeep({
+    ...{ authority, secrets, trust },
+    exists: async () => true,
+    runs: () => false,
+    clock: () => performance.now(),
+    everyMs: 60_000,
+    onChange: changesOf.get(authority) ?? (() => {}),
+    onFault(error) {
+      throw error
+    },
+    ...changes
+  })
+}
