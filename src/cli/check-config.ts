@@ -11,7 +11,7 @@ export const command: Command = {
 
 Reads the settings as \`rayguard serve\` would, RAYGUARD_* variables included, and looks at each file that they name: the
 server certificate and its key, the CA that pods trust for the enrollment listener, the authority. Problems and warnings
-go to standard error. Nothing is started and the cluster is not asked.
+go to standard error; what the CA can for \`trust\` is told. Nothing is started and the cluster is not asked.
 
 Arguments:
   FILE                settings file; default $RAYGUARD_CONFIG, else /etc/rayguard/config.yaml if there is one
@@ -39,7 +39,7 @@ Exit codes: 0 no problem (warnings do not count); 2 problems, or wrong arguments
     )
     if (settings === undefined) return exitCodes.usage
     const { checkFiles } = await import('./check-files.ts')
-    const { problems, warnings } = await checkFiles(settings, {
+    const { problems, warnings, notes } = await checkFiles(settings, {
       clock: Date.now,
       random: randomBytes
     })
@@ -49,6 +49,7 @@ Exit codes: 0 no problem (warnings do not count); 2 problems, or wrong arguments
       stderr.write(`${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}.\n`)
       return exitCodes.usage
     }
+    for (const note of notes) stdout.write(`${note}\n`)
     stdout.write(`The settings are right for: ${settings.components.join(', ')}.\n`)
     return exitCodes.ok
   }

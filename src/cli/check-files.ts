@@ -9,6 +9,7 @@ import { openAlsoTrusted } from '../authority/also-trusted.ts'
 import { type Authority, AuthorityError } from '../authority/authority.ts'
 import { asksCluster, openAuthority } from '../authority/open.ts'
 import { readCertificates, usableChain } from '../authority/pem-files.ts'
+import { perClusterProblem } from '../authority/per-cluster/own-ca.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
 import type { Settings } from '../settings/load.ts'
 import { checkedClientCa } from './components/client-ca.ts'
@@ -19,6 +20,8 @@ export interface FileReport {
   /** Each begins with the setting. */
   problems: string[]
   warnings: string[]
+  /** What is so, for people. */
+  notes: string[]
 }
 
 export interface Sources {
@@ -30,7 +33,7 @@ export interface Sources {
 const soonDays = 30
 
 export async function checkFiles(settings: Settings, sources: Sources): Promise<FileReport> {
-  const report: FileReport = { problems: [], warnings: [] }
+  const report: FileReport = { problems: [], warnings: [], notes: [] }
   const pair = await checkServing(settings, sources, report)
   if (settings.components.includes('webhook')) {
     await checkClientCa(settings, report)
@@ -147,6 +150,7 @@ async function checkAuthority(
       clock,
       random,
       clusterDomain: settings.kubernetes.clusterDomain,
+      signsCas: settings.trust === 'perCluster',
       pollMs: 0,
       lifetimeSeconds: settings.enrollment.lifetimeSeconds,
       onReload(outcome) {
@@ -159,6 +163,7 @@ async function checkAuthority(
     report.problems.push(`authority: ${error.message}`)
     return
   }
+  checkTrust(settings, authority, report)
   const place = 'certificateFile' in settings.authority ? 'authority.certificateFile' : 'authority'
   warnSoon(place, authority.describe().notAfter, clock(), report)
   await authority.close()
@@ -205,6 +210,26 @@ async function checkAnchor(
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
     report.problems.push(`authority: ${error.message}`)
+  }
+}
+
+/** What the CA can, beside what the settings ask of it. */
+function checkTrust({ trust }: Settings, authority: Authority, report: FileReport): void {
+  const problem = perClusterProblem(authority)
+  if (trust === 'shared') {
+    const able =
+      problem === undefined ? 'could sign one for each' : `signs none for each: ${problem}`
+    report.notes.push(`trust: shared. All Ray clusters trust the same CA; it ${able}.`)
+  } else if (problem !== undefined) {
+    report.problems.push(
+      `trust: perCluster needs a CA that signs others: ${problem}. Use another, or set trust: shared; see docs/trust.md`
+    )
+  } else {
+    const { protection } = authority
+    const keys = protection === undefined ? 'not sealed' : `sealed by ${protection.kind}`
+    report.notes.push(
+      `trust: perCluster. The CA signs one for each Ray cluster; their keys are ${keys}.`
+    )
   }
 }
 

@@ -34,4 +34,12 @@ export interface AuthorityStatus extends AnchorStatus {
   kind: string
   /** What pods are told to trust beside it. */
   alsoTrusted: AnchorStatus[]
+  /** Whose CA it is that pods trust. Replicas from before there was a choice do not say it. */
+  trust?: TrustStatus
+}
+
+export interface TrustStatus {
+  setting: 'perCluster' | 'shared'
+  /** RayClusters that a change of the setting has not reached yet. */
+  waiting: number
 }

@@ -29,8 +29,8 @@ import type { Stage } from './stage.ts'
 export interface Cast {
   stage: Stage
   narrator: Narrator
-  /** Head, two workers, and one that plays the intruder. */
-  addresses: [string, string, string, string]
+  /** Head, two workers, a worker of another cluster, and one that plays the intruder. */
+  addresses: [string, string, string, string, string]
 }
 
 export async function play(cast: Cast): Promise<void> {
@@ -62,7 +62,12 @@ export async function play(cast: Cast): Promise<void> {
   narrator.heading('3. The pods talk to each other over mutual TLS')
   await talk(cast, running)
 
-  narrator.heading('4. What an intruder tries')
+  narrator.heading(
+    '4. A pod of another Ray cluster, certified under the same CA, knocks at the head'
+  )
+  await knock(cast, running)
+
+  narrator.heading('5. What an intruder tries')
   await attack(cast, running)
 }
 
@@ -164,7 +169,7 @@ async function showCertificate(
   narrator.expect(readable === 0, 'its key can be read by nobody else')
 }
 
-async function talk({ narrator, addresses, stage }: Cast, running: RunningPod[]): Promise<void> {
+async function talk({ narrator, addresses }: Cast, running: RunningPod[]): Promise<void> {
   const [head, worker, otherWorker] = await Promise.all(running.map(peerOf))
   if (!head || !worker || !otherWorker) return
   const [headAddress, workerAddress] = addresses
@@ -192,7 +197,7 @@ async function talk({ narrator, addresses, stage }: Cast, running: RunningPod[])
     'the short name of the head is not in its certificate'
   )
   expectRefusal(
-    await greet({ ca: stage.podCa }, headAddress, gcs.port, headName),
+    await greet({ ca: head.ca }, headAddress, gcs.port, headName),
     'a client without a certificate is refused'
   )
   expectRefusal(await greetInPlainText(headAddress, gcs.port), 'a client without TLS is refused')
@@ -200,10 +205,36 @@ async function talk({ narrator, addresses, stage }: Cast, running: RunningPod[])
   await raylet.close()
 }
 
+/** Whoever is at the other end of Ray's gRPC runs code in the cluster: the certificate is all that is looked at. */
+async function knock(cast: Cast, [running]: RunningPod[]): Promise<void> {
+  const { stage, narrator, addresses } = cast
+  if (!running) return
+  const cluster = rayCluster('11111111-0000-4000-8000-000000000002')
+  cluster.metadata.namespace = 'team-b'
+  stage.standIn.put(cluster)
+  const worker = workerPod(cluster)
+  worker.metadata.namespace = 'team-b'
+  const [headAddress, , , address] = addresses
+  const name = `${demoCluster}-small-worker-w2c8x`
+  const admittedPod = await admitted(cast, worker, name, false)
+  const stranger = await peerOf(await started(cast, admittedPod, address, false))
+  const head = await peerOf(running)
+  const gcs = await listen(head, headAddress)
+  // It trusts whom it likes: what counts is whether the head lets it in.
+  const heard = await greet({ ...stranger, ca: head.ca }, headAddress, gcs.port, headName)
+  await gcs.close()
+  if (stage.trust === 'shared') {
+    narrator.expect(heard === 'hello', 'with trust: shared it is let in', heard)
+  } else {
+    narrator.expect(heard !== 'hello' && heard !== '', 'it is refused', heard)
+    narrator.expect(stranger.ca !== head.ca, 'each cluster trusts a CA of its own')
+  }
+}
+
 async function attack(cast: Cast, running: RunningPod[]): Promise<void> {
   const { stage, narrator, addresses } = cast
   const url = `${stage.enrollmentUrl}${certificatesPath}`
-  const [, , , intruder] = addresses
+  const [, , , , intruder] = addresses
   const victim = running[1]
   if (!victim) return
   const intruderKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
@@ -246,7 +277,7 @@ async function placeForgery(cast: Cast): Promise<{ token: string }> {
   const copied = headPod(cluster)
   const forged = { ...copied, metadata: { ...copied.metadata, namespace: 'team-b' } }
   const pod = await admitted(cast, forged, `${demoCluster}-head-00000`, false)
-  const [, , , intruder] = addresses
+  const [, , , , intruder] = addresses
   const placed = stage.standIn.put({
     ...pod,
     status: { phase: 'Pending', podIP: intruder, podIPs: [{ ip: intruder }] }

@@ -3,7 +3,7 @@
  * a process of its own.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,17 +21,21 @@ export interface Stage {
   enrollmentUrl: string
   /** PEM; who vouches for the listeners. */
   serverCa: string
-  /** PEM; the CA that signs pods. */
-  podCa: string
+  trust: Trust
   close(): Promise<void>
 }
+
+export type Trust = 'perCluster' | 'shared'
 
 export interface StageOptions {
   directory: string
   program: string
   serving: ServingPair
-  /** Made by `rayguard ca init`. */
-  authorityDirectory: string
+  /** As in the settings. */
+  authority: Record<string, string>
+  /** Of the server's process. */
+  environment: Record<string, string>
+  trust: Trust
   image: string
 }
 
@@ -63,11 +67,7 @@ export async function setStage(options: StageOptions): Promise<Stage> {
   await writeFile(files.privateKey, serving.privateKey, { mode: 0o600 })
   await writeFile(files.ca, serving.ca)
   await writeFile(files.kubeconfig, kubeconfig(apiUrl, serving.ca), { mode: 0o600 })
-  const authority = {
-    kind: 'pem',
-    certificateFile: join(options.authorityDirectory, 'ca.crt'),
-    privateKeyFile: join(options.authorityDirectory, 'ca.key')
-  }
+  const { authority, trust } = options
   await writeFile(
     files.settings,
     stringify({
@@ -88,12 +88,13 @@ export async function setStage(options: StageOptions): Promise<Stage> {
         serverCaFile: files.ca
       },
       authority,
+      trust,
       shutdown: { drain: '0s', deadline: '2s' },
       log: { level: 'info' }
     })
   )
   const server = spawn(process.execPath, [program, 'serve', '--config', files.settings], {
-    env: {},
+    env: options.environment,
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const log: Buffer[] = []
@@ -113,7 +114,7 @@ export async function setStage(options: StageOptions): Promise<Stage> {
     webhookUrl: `https://${host}:${ports.webhook}`,
     enrollmentUrl: `https://${host}:${ports.enrollment}`,
     serverCa: serving.ca,
-    podCa: await readFile(authority.certificateFile, 'utf8'),
+    trust,
     async close() {
       const ended = new Promise(resolve => server.once('exit', resolve))
       if (server.exitCode === null && server.kill('SIGTERM')) await ended

@@ -13,8 +13,16 @@ export function trustedBy({ anchorSha256, trustedSha256 }: Said): string[] {
   return trustedSha256 ?? [anchorSha256]
 }
 
-/** Those that some of the others do not trust: they cannot connect to them, and together are no Ray cluster. */
-export function strangers<T extends Said>(pods: readonly T[]): T[] {
+/**
+ * Those that some of the others do not trust: they cannot connect to them, and together are no Ray cluster. `isOwn`: of the
+ * CA of their RayCluster, whose certificates differ after a renewal and vouch for the same key.
+ */
+export function strangers<T extends Said>(
+  pods: readonly T[],
+  isOwn: (anchorSha256: string) => boolean = () => false
+): T[] {
+  const own = pods.filter(({ anchorSha256 }) => isOwn(anchorSha256))
+  if (own.length > 0) return own.length === pods.length ? [] : own
   const trusted = pods.map(pod => new Set(trustedBy(pod)))
   return pods.filter(({ anchorSha256 }) => trusted.some(set => !set.has(anchorSha256)))
 }

@@ -177,6 +177,13 @@ export const schema = section('', {
         maximum: 10_000_000,
         default: 10_000,
         description: 'For all pods of a namespace.'
+      }),
+      clustersPerNamespace: Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        default: 200,
+        description:
+          'With `trust: perCluster`: CAs of RayClusters that a namespace may hold at one time, and that may be made for it within an hour.'
       })
     })
   }),
@@ -308,10 +315,10 @@ export const schema = section('', {
       })
     ])
   ),
-  trust: Type.Enum(['shared'], {
-    default: 'shared',
+  trust: Type.Enum(['perCluster', 'shared'], {
+    default: 'perCluster',
     description:
-      '`shared`: the pods of all Ray clusters trust the same CA, so any of them can join another.'
+      '`perCluster`: each RayCluster has a CA of its own below the authority’s, and its pods trust that alone; the authority must be able to sign CAs. `shared`: the pods of all Ray clusters trust the same CA, so any of them can join another. A change reaches a RayCluster when none of its pods holds a certificate of before; see docs/trust.md.'
   }),
   shutdown: section('What SIGTERM does.', {
     drain: text(

@@ -46,6 +46,8 @@ export interface Metrics {
   /** The status of a reply of one of the HTTPS listeners. */
   reply(listener: string, status: number): void
   event(reason: string, result: string): void
+  /** What became of the CA of a RayCluster. */
+  clusterCa(change: string): void
   certificateExpiry(certificate: CertificateName, notAfter: Date): void
   reload(thing: ReloadedThing | 'clientCa', result: 'done' | 'failed'): void
   /** What was told of it, RFC 3339 by name. */
@@ -129,6 +131,12 @@ export function createMetrics(options: { version: string }): Metrics {
     labelNames: ['reason', 'result'],
     registers
   })
+  const clusterCas = new Counter({
+    name: 'rayguard_cluster_ca_changes_total',
+    help: 'CAs of single RayClusters that were made, renewed, restored, removed, or refused by the quota of their namespace.',
+    labelNames: ['change'],
+    registers
+  })
   const expiry = new Gauge({
     name: 'rayguard_certificate_expiry_timestamp_seconds',
     help: 'When a certificate of our own ends, and with authority the earliest end in the chain of the CA.',
@@ -179,6 +187,9 @@ export function createMetrics(options: { version: string }): Metrics {
     },
     event(reason, result) {
       events.inc({ reason, result })
+    },
+    clusterCa(change) {
+      clusterCas.inc({ change })
     },
     certificateExpiry(certificate, notAfter) {
       expiry.set({ certificate }, Math.floor(notAfter.getTime() / 1000))

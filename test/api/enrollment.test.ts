@@ -85,7 +85,8 @@ t.test('enrollment against a real API server', { skip }, async t => {
     if (container === undefined) throw new Error('the worker has no init container')
     const run = await runAgent(api, other, container, addressOf(other), join(folder, 'other'))
     t.equal(run.exitCode, 0, `the agent has its certificate: ${run.output}`)
-    checkCertificate(t, { run, ca: rayguard.ca.certificate, ip: addressOf(other), dnsNames: [] })
+    const ca = rayguard.ca.certificate
+    checkCertificate(t, { run, pod: other, ca, ip: addressOf(other), dnsNames: [] })
   })
 
   await t.test('attack: a token that a user made for somebody else’s pod', async t => {

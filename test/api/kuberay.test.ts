@@ -201,6 +201,7 @@ async function playCase(t: Test, stage: Stage, each: Case, network: number): Pro
     if (run === undefined || run.exitCode !== 0) continue
     checkCertificate(t, {
       run,
+      pod,
       ca: rayguard.ca.certificate,
       ip: pod.status?.podIP ?? '',
       dnsNames:

@@ -3,6 +3,7 @@
  * knows. Whatever a role grants too much shows here, and so does what it grants too little.
  */
 import t from 'tap'
+import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import {
   type ApiFailure,
   type ClusterApi,
@@ -27,7 +28,8 @@ const verbs = [
 /** Objects that only a role with `resourceNames` could open. */
 const named: Record<string, string[]> = {
   secrets: [
-    ...['rayguard-webhook-serving', 'rayguard-enrollment-serving', 'rayguard-ca', 'any-other']
+    ...['rayguard-webhook-serving', 'rayguard-enrollment-serving', 'rayguard-ca', 'any-other'],
+    ...[recordSecret, ...entrySecrets]
   ],
   configmaps: ['rayguard-enrollment-ca', 'rayguard', 'any-other'],
   'leases.coordination.k8s.io': ['rayguard-replacement', 'any-other'],
@@ -107,6 +109,7 @@ const expected: Record<string, string[]> = {
     `${own}: create secrets`,
     `${own}: create configmaps`,
     ...['get', 'update'].flatMap(verb => [
+      ...[recordSecret, ...entrySecrets].map(name => `${own}: ${verb} secrets ${name}`),
       `${own}: ${verb} secrets rayguard-enrollment-serving`,
       `${own}: ${verb} configmaps rayguard-enrollment-ca`
     ])
@@ -216,7 +219,8 @@ t.test('a right to create is no way to be somebody else', { skip }, async t => {
   for (const each of [
     'secrets/rayguard-webhook-serving',
     'secrets/rayguard-enrollment-serving',
-    'configmaps/rayguard-enrollment-ca'
+    'configmaps/rayguard-enrollment-ca',
+    ...[recordSecret, ...entrySecrets].map(name => `secrets/${name}`)
   ])
     await api.delete(`/api/v1/namespaces/${own}/${each}`)
   t.equal(policies.length, 2, 'there is a policy, and it is bound')
@@ -269,6 +273,21 @@ t.test('a right to create is no way to be somebody else', { skip }, async t => {
       ...[webhook, 'secrets'],
       secret('rayguard-enrollment-serving')
     ],
+    [
+      'the webhook makes a Secret for the CAs of RayClusters, with one that it knows',
+      ...[webhook, 'secrets'],
+      secret('rayguard-clusters-0')
+    ],
+    [
+      'the enrollment server makes another of such a name',
+      ...[enrollment, 'secrets'],
+      secret('rayguard-clusters-00')
+    ],
+    [
+      'or asks for the token of the webhook under it',
+      ...[enrollment, 'secrets'],
+      secret('rayguard-clusters-1', 'rayguard-webhook')
+    ],
     ['the CA of the pods is made beforehand', webhook, 'secrets', secret('rayguard-ca')],
     ['a name is left to chance', webhook, 'secrets', { metadata: { generateName: 'rayguard-' } }],
     [
@@ -282,6 +301,8 @@ t.test('a right to create is no way to be somebody else', { skip }, async t => {
 
   t.equal(await create(webhook, 'secrets', secret('rayguard-webhook-serving')), 'created')
   t.equal(await create(enrollment, 'secrets', secret('rayguard-enrollment-serving')), 'created')
+  for (const name of [recordSecret, ...entrySecrets])
+    t.equal(await create(enrollment, 'secrets', secret(name)), 'created', name)
   const published = { metadata: { name: 'rayguard-enrollment-ca' } }
   t.equal(await create(enrollment, 'configmaps', published), 'created', 'each may make its own')
   t.equal(

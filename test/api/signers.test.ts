@@ -337,7 +337,7 @@ async function prepare(
   ]
   const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: own } }
   await kubectl(['apply', '-f', '-'], toInput([namespace, ...objects]))
-  const rayguard = await startRayguard(api, folder, { authority, ...lifetime })
+  const rayguard = await startRayguard(api, folder, { authority, trust: 'shared', ...lifetime })
   await rayguard.register()
   await makeNamespace(api, tenant)
   const kubelet = await playKubelet(api, tenant, { folder, network })

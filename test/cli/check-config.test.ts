@@ -1,5 +1,5 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
 import { command } from '../../src/cli/check-config.ts'
@@ -55,12 +55,12 @@ function place(t: Test): Place {
   }
 }
 
-function makeCa(folder: string): void {
+function makeCa(folder: string, pathLength = 1): void {
   openssl(
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
     ...['-subj', '/CN=pods', '-days', '400'],
     ...['-keyout', join(folder, 'pods.key'), '-out', join(folder, 'pods.crt')],
-    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+    ...['-addext', `basicConstraints=critical,CA:TRUE,pathlen:${pathLength}`],
     ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
   )
 }
@@ -83,11 +83,27 @@ t.test('settings and files that are right', async t => {
   t.equal(err, '', 'nothing to complain of')
   t.equal(code, 0, 'exit code 0')
   t.match(out, /right for: webhook, enrollment/, 'says for what')
+  t.match(out, /trust: perCluster\. The CA signs one .* not sealed/, 'and what the CA can')
   t.equal((await runCommand(command, ['--config', settings()])).code, 0, 'the file as an option')
   t.equal(
     (await runCommand(command, [], { RAYGUARD_CONFIG: settings() })).code,
     0,
     'or as a variable'
+  )
+})
+
+t.test('a CA that signs no others has to be asked for as the one of all clusters', async t => {
+  const { settings, file } = place(t)
+  makeCa(dirname(file('pods.crt')), 0)
+  const refused = await runCommand(command, [settings()])
+  t.equal(refused.code, 2, 'not by default')
+  t.match(refused.err, /authority: .*path length of the CA \(0\).*trust: perCluster.*trust: shared/)
+  const chosen = await runCommand(command, [settings({ trust: 'shared' })])
+  t.equal(chosen.code, 0, 'with trust: shared')
+  t.match(
+    chosen.out,
+    /trust: shared\. .*it signs none for each: the path length/,
+    'and it says why'
   )
 })
 

@@ -37,7 +37,7 @@ async function place(t: Test): Promise<Place> {
   openssl(
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
     ...['-subj', '/CN=pods', '-days', '400', '-keyout', file('pods.key'), '-out', file('pods.crt')],
-    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:1'],
     ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
   )
   writeFileSync(file('tls.crt'), pair.certificate)
@@ -519,7 +519,11 @@ t.test('what is wrong with the settings ends it with 2 and a sentence', async t 
   const { settings, file } = await place(t)
   writeFileSync(file('other.key'), newKey().export({ type: 'pkcs8', format: 'pem' }) as string)
   const cases: [string, Record<string, unknown>, RegExp][] = [
-    ['a wrong value', { trust: 'everybody' }, /config\.yaml:\d+:\d+: trust: expected shared/],
+    [
+      'a wrong value',
+      { trust: 'everybody' },
+      /config\.yaml:\d+:\d+: trust: expected perCluster or shared/
+    ],
     [
       'another key',
       {

@@ -456,6 +456,62 @@ t.test('the rotation of the CA, step by step', async t => {
   await t.rejects(runCommand(ca, ['status', '-o', 'yaml']), { code: 'Usage' })
 })
 
+t.test(
+  'a CA for each RayCluster: renewals are one CA, and a change of the setting waits',
+  async t => {
+    const { standIn, says, kubeconfig, status } = await stage(t)
+    const [shared, own, renewed] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)]
+    const described = { subject: 'CN=shared', anchorSha256: shared, notAfter: inDays(500) }
+    const set = (setting: 'perCluster' | 'shared', waiting: number) => {
+      const authority = { kind: 'pem', ...described, alsoTrusted: [], trust: { setting, waiting } }
+      for (const at of ['1', '2'])
+        says.set(`rayguard-enrollment-${at}`, replicaStatus('enrollment', { authority }))
+    }
+    const holds = (name: string, anchorSha256: string) => {
+      const said = { serialNumber: '0b', notAfter: inDays(80), anchorSha256 }
+      const ended = { exitCode: 0, message: JSON.stringify(said) }
+      standIn.put(rayPod(name === 'head' ? headPod() : workerPod(), name, { ended }))
+    }
+    const caStatus = async () => {
+      const asked = ['status', '--kubeconfig', kubeconfig]
+      const { code, out } = await runCommand(ca, asked)
+      const told = JSON.parse((await runCommand(ca, [...asked, '-o', 'json'])).out)
+      return { ...told, code, text: out, ids: told.checks.map(({ id }: Check) => id) }
+    }
+    set('perCluster', 0)
+    holds('head', own)
+    holds('worker', renewed)
+    const renewal = await caStatus()
+    t.match(
+      renewal,
+      { code: 0, clusters: [{ trust: 'perCluster', strangers: [] }] },
+      'before and after'
+    )
+    t.match(renewal.text, /team-a\/demo: 2 pods under a CA of its own, nothing to do/)
+    t.match(renewal, { next: { step: 'none', ready: true } }, 'and no part in a rotation')
+    t.strictSame((await status()).states('ClusterAnchors'), [], 'status sees nothing amiss either')
+    holds('worker', shared)
+    t.match(await caStatus(), { code: 1, clusters: [{ strangers: ['head'] }] }, 'split')
+    t.strictSame((await status()).states('ClusterAnchors'), ['failed'], 'and status says so')
+
+    set('perCluster', 1)
+    holds('head', shared)
+    const waits = await caStatus()
+    t.match(waits, { code: 0, clusters: [{ trust: 'shared' }] }, 'from before the change')
+    t.ok(
+      waits.ids.includes('TrustWaiting') && waits.ids.includes('ClusterTrustWaiting'),
+      'it waits'
+    )
+    t.match(waits.text, /delete pods -l ray.io\/cluster=demo/, 'and what to do is said')
+    set('shared', 1)
+    holds('head', own)
+    holds('worker', own)
+    t.match(await caStatus(), { code: 0, clusters: [{ trust: 'perCluster' }] }, 'and the other way')
+    set('shared', 0)
+    t.match(await caStatus(), { code: 1 }, 'a CA that nobody knows of is told as before')
+  }
+)
+
 t.test('pause and resume', async t => {
   const { standIn, kubeconfig, faults } = await stage(t)
   const run = async (name: 'pause' | 'resume', ...argumentsList: string[]) => {

@@ -12,6 +12,7 @@ t.test('the demonstration goes as told and ends with 0', async t => {
   t.match(stdout, 'All went as told.', 'the last line')
   t.notMatch(stdout, '✗', 'no claim that does not hold')
   t.notMatch(stdout, '\u001b[', 'no colours where no terminal reads')
+  t.match(stdout, 'each cluster trusts a CA of its own', 'a pod of another cluster is refused')
   for (const code of ['403 SourceAddress', '403 RayClusterNotFound', '503 IPMismatch']) {
     t.match(stdout, code, `the refusal ${code} is shown`)
   }
@@ -19,12 +20,28 @@ t.test('the demonstration goes as told and ends with 0', async t => {
   t.notMatch(stdout, 'eyJ', 'no token is shown')
 })
 
-t.test('the demonstration takes no arguments', async t => {
-  const { status, stderr } = spawnSync(process.execPath, ['dist/rayguard.js', 'demo', 'now'], {
-    encoding: 'utf8'
+t.test('with one CA for all clusters a pod of another one is let in, and that is said', async t => {
+  const shared = ['dist/rayguard.js', 'demo', '--trust', 'shared']
+  const { status, stdout, stderr } = spawnSync(process.execPath, shared, {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH }
   })
-  t.equal(status, 2, 'a usage error')
-  t.match(stderr, '"now"', 'it says what was found')
+  t.equal(status, 0, `exit code; its errors: ${stderr}`)
+  t.match(stdout, 'with trust: shared it is let in', 'the difference is shown')
+})
+
+t.test('what the demonstration cannot do is said', async t => {
+  const run = (PATH: string | undefined, ...parameters: string[]) =>
+    spawnSync(process.execPath, ['dist/rayguard.js', 'demo', ...parameters], {
+      encoding: 'utf8',
+      env: { PATH }
+    })
+  const other = run(process.env.PATH, '--trust', 'nobody')
+  t.equal(other.status, 2, 'a usage error')
+  t.match(other.stderr, '"nobody"', 'it says what was found')
+  const without = run('/nonexistent', '--authority', 'pkcs11')
+  t.equal(without.status, 1, 'without SoftHSM')
+  t.match(without.stderr, 'package softhsm2', 'it says what to install')
 })
 
 t.test('a claim that does not hold makes the demonstration fail', async t => {

@@ -89,13 +89,15 @@ part(
           .trim()
           .split('\n')
           .filter(name => name !== 'configmap/kube-root-ca.crt')
+          .filter(name => !/^secret\/rayguard-clusters-[0-9a-f]$/.test(name))
           .sort(),
         [
           'configmap/rayguard-enrollment-ca',
           'secret/rayguard-ca',
+          'secret/rayguard-clusters',
           ...components.map(component => `secret/rayguard-${component}-serving`).sort()
         ],
-        'three Secrets and a ConfigMap'
+        'the Secrets with keys and a ConfigMap'
       )
       t.strictSame(
         (await readyPods(api, namespace)).map(({ metadata }) => metadata.uid ?? '').sort(),

@@ -8,7 +8,7 @@ import { checkInjected, namesOf } from '../support/cluster-checks.ts'
 import { install, remove } from '../support/cluster-install.ts'
 import { execute, kubectl, run } from '../support/cluster-kubectl.ts'
 import { part } from '../support/cluster-part.ts'
-import { type PodTimes, rayCluster, timePods } from '../support/cluster-ray.ts'
+import { type PodTimes, rayCluster, runJob, timePods } from '../support/cluster-ray.ts'
 
 const tls = '/etc/rayguard/tls'
 const readyLimitMs = 300_000
@@ -227,24 +227,6 @@ async function serialOf(namespace: string, pod: string): Promise<string> {
     '-serial'
   )
   return stdout.trim()
-}
-
-async function runJob(namespace: string, head: string): Promise<{ output: string }> {
-  const script = [
-    'import ray, socket, time',
-    'ray.init(logging_level="ERROR")',
-    '@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")',
-    'def host():',
-    '  time.sleep(1)',
-    '  return socket.gethostname()',
-    'print("hosts:", len(set(ray.get([host.remote() for _ in range(6)], timeout=90))))'
-  ].join('\n')
-  await execute(namespace, head, 'sh', '-c', `cat >/tmp/job.py <<'PY'\n${script}\nPY`)
-  const { stdout, stderr } = await execute(
-    ...([namespace, head, 'timeout', '150', 'ray', 'job', 'submit'] as const),
-    ...['--address', 'http://127.0.0.1:8265', '--', 'python3', '/tmp/job.py']
-  )
-  return { output: stdout + stderr }
 }
 
 function describeTimes(times: Map<string, PodTimes>): string {

@@ -6,7 +6,7 @@ import { type ClusterApi, eventually, retried } from '../support/cluster.ts'
 import { makeCa } from '../support/cluster-certificates.ts'
 import { checkCreations, startCreations } from '../support/cluster-creations.ts'
 import { heldBy, makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
-import { forSmallNode, install, remove } from '../support/cluster-install.ts'
+import { forSmallNode, install, remove, withSettings } from '../support/cluster-install.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
 import { part } from '../support/cluster-part.ts'
 import { components, nameOf, systemNamespace, twoOfEach } from '../support/cluster-replicas.ts'
@@ -24,7 +24,8 @@ const registration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfi
 
 part('rotation', async (t, { api, namespace: makeNamespace }) => {
   await remove()
-  await install(t, t.testdir(), forSmallNode)
+  // what signs pods is looked at here; with a CA for each RayCluster a running one keeps its own
+  await install(t, t.testdir(), yaml => withSettings(forSmallNode(yaml), { trust: 'shared' }))
   await twoOfEach(api)
   const namespace = await makeNamespace('long-lived', {
     'pod-security.kubernetes.io/enforce': 'restricted'

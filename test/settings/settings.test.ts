@@ -218,7 +218,7 @@ t.test('a value of the wrong kind is named by its kind', async t => {
   t.match(messages, [
     /^components: expected at least one/,
     /^listen: expected a section .* found a list$/,
-    /^trust: expected shared, found nothing$/,
+    /^trust: expected perCluster or shared, found nothing$/,
     /^shutdown\.drain: .* found a list$/,
     /^log\.level: .* found a section$/
   ])

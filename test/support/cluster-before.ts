@@ -1,6 +1,6 @@
 /** The version before this one and this one over each other, by the commands of docs/upgrade.md. */
 import { join } from 'node:path'
-import { forSmallNode } from './cluster-install.ts'
+import { forSmallNode, withSettings } from './cluster-install.ts'
 import { kubectl, run } from './cluster-kubectl.ts'
 import { rolledOut, systemNamespace } from './cluster-replicas.ts'
 
@@ -31,7 +31,10 @@ export async function upgrade(certificates: string): Promise<void> {
       type => `--from-file=ca.${type}=${join(certificates, 'serving-ca')}.${type}`
     )
   ])
-  const manifest = forSmallNode(await prepared(now, certificates))
+  // the CA of the version before leaves no room for one of each cluster below it
+  const manifest = withSettings(forSmallNode(await prepared(now, certificates)), {
+    trust: 'shared'
+  })
   await apply(
     manifest
       .replace('injection: {', `injection: { formerImages: [${before.image}],`)

@@ -16,7 +16,7 @@ export function makeCa(folder: string, name: string, days = 2): TestCa {
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
     ...['-subj', `/CN=${name}`, '-days', String(days)],
     ...['-keyout', privateKeyFile, '-out', certificateFile],
-    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:1'],
     ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
   )
   return { certificateFile, privateKeyFile, certificate: readFileSync(certificateFile, 'utf8') }

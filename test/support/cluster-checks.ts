@@ -1,5 +1,5 @@
 /** What holds for every injected pod, judged by openssl and by the stored pod alone. */
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { Container, Pod } from '../../src/kubernetes/objects.ts'
@@ -47,22 +47,39 @@ export function checkRestricted(t: Test, pod: Pod): void {
 
 export interface CertificateExpectation {
   run: AgentRun
+  /** With `trust: perCluster`, where its RayCluster has a CA of its own. */
+  pod?: Pod
+  /** PEM of the CA outside. */
   ca: string
   ip: string
   /** Beside `localhost`. */
   dnsNames: string[]
 }
 
-/** The three files of a pod: exactly the names it may have, usable both ways, for this key, under this CA alone. */
+/** The three files of a pod: exactly the names it may have, usable both ways, for this key, under one CA alone. */
 export function checkCertificate(t: Test, expected: CertificateExpectation): void {
-  const { run, ca, ip, dnsNames } = expected
+  const { run, pod, ca, ip, dnsNames } = expected
   const certificate = join(run.directory, 'tls.crt')
   const anchor = join(run.directory, 'ca.crt')
-  t.equal(readFileSync(anchor, 'utf8').trim(), ca.trim(), 'the trust anchor is the CA that signs')
+  const trusted = readFileSync(anchor, 'utf8')
+  if (pod === undefined) t.equal(trusted.trim(), ca.trim(), 'the trust anchor is the CA that signs')
+  else {
+    const outside = join(run.directory, 'outside.pem')
+    writeFileSync(outside, ca)
+    t.equal(trusted.match(/BEGIN/g)?.length, 1, 'there is one trust anchor')
+    t.match(
+      openssl('x509', '-in', anchor, '-noout', '-subject'),
+      `RayCluster ${pod.metadata.ownerReferences?.[0]?.uid}`,
+      'the CA of its RayCluster'
+    )
+    const judged = openssl('verify', '-x509_strict', '-CAfile', outside, anchor)
+    t.match(judged, /: OK\n$/, 'which ours has signed')
+  }
   for (const purpose of ['sslserver', 'sslclient']) {
     const verdict = openssl(
       'verify',
       '-x509_strict',
+      '-partial_chain',
       '-purpose',
       purpose,
       '-CAfile',

@@ -37,6 +37,18 @@ export function forSmallNode(yaml: string): string {
   return small
 }
 
+/** Other settings than those of the manifest. */
+export function withSettings(
+  yaml: string,
+  { trust, lifetime }: { trust: 'perCluster' | 'shared'; lifetime?: string }
+): string {
+  const enrollment = lifetime === undefined ? '' : `\n    enrollment: { lifetime: ${lifetime} }`
+  const changed = yaml.replace(/^ {4}trust: perCluster$/m, `    trust: ${trust}${enrollment}`)
+  if (!changed.includes(`\n    trust: ${trust}${enrollment}\n`))
+    throw new Error('the manifest has changed, and this does not fit it any more')
+  return changed
+}
+
 /** Back to a cluster without Rayguard. */
 export async function remove(): Promise<void> {
   const options = ['--ignore-not-found', '--wait=true', '--timeout=120s']

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually } from './cluster.ts'
+import { execute } from './cluster-kubectl.ts'
 import { isReady } from './cluster-replicas.ts'
 
 export const rayVersion = '2.58.0'
@@ -54,6 +55,25 @@ export function readyRayPods(api: ClusterApi, namespace: string, count: number):
     },
     readyLimitMs
   )
+}
+
+/** Submitted at the head; its output says on how many hosts its tasks ran. */
+export async function runJob(namespace: string, head: string): Promise<{ output: string }> {
+  const script = [
+    'import ray, socket, time',
+    'ray.init(logging_level="ERROR")',
+    '@ray.remote(num_cpus=1, scheduling_strategy="SPREAD")',
+    'def host():',
+    '  time.sleep(1)',
+    '  return socket.gethostname()',
+    'print("hosts:", len(set(ray.get([host.remote() for _ in range(6)], timeout=90))))'
+  ].join('\n')
+  await execute(namespace, head, 'sh', '-c', `cat >/tmp/job.py <<'PY'\n${script}\nPY`)
+  const { stdout, stderr } = await execute(
+    ...([namespace, head, 'timeout', '150', 'ray', 'job', 'submit'] as const),
+    ...['--address', 'http://127.0.0.1:8265', '--', 'python3', '/tmp/job.py']
+  )
+  return { output: stdout + stderr }
 }
 
 export interface PodTimes {

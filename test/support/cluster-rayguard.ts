@@ -32,7 +32,7 @@ const image = 'registry.test/rayguard:0.1.0'
 export async function startRayguard(
   api: ClusterApi,
   folder: string,
-  settings: Record<string, object> = {},
+  settings: Record<string, object | string> = {},
   environment: Record<string, string> = {}
 ): Promise<RunningRayguard> {
   const objects = await readManifest()
@@ -44,7 +44,7 @@ export async function startRayguard(
   const [port = 0] = await freePorts(1)
   const enrollmentUrl = `https://127.0.0.1:${port}`
 
-  const start = (component: Component, own: Record<string, object>) =>
+  const start = (component: Component, own: Record<string, object | string>) =>
     startServe(api, {
       folder,
       component,

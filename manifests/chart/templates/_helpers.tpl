@@ -55,6 +55,11 @@ app.kubernetes.io/part-of: rayguard
 {{- concat (list .Release.Namespace "kube-system") .Values.registration.excludedNamespaces | toJson -}}
 {{- end }}
 
+{{/* Of the CAs of single RayClusters; src/authority/per-cluster/entries.ts has the same names. */}}
+{{- define "rayguard.clusterSecrets" -}}
+[rayguard-clusters{{ range splitList "" "0123456789abcdef" }}, rayguard-clusters-{{ . }}{{ end }}]
+{{- end }}
+
 {{/* A list of strings as CEL writes it. */}}
 {{- define "rayguard.celList" -}}
 [{{ range $index, $item := . }}{{ if $index }}, {{ end }}{{ $item | squote }}{{ end }}]

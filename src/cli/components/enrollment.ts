@@ -12,6 +12,7 @@ import { createIdentity, type Identity } from '../../identity/identity.ts'
 import { createPodIndex } from '../../identity/pods.ts'
 import { createCalls } from '../../kubernetes/calls.ts'
 import { missingRights } from '../../kubernetes/rights.ts'
+import { createLiveClusters, type LiveClusters } from '../../live/clusters.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
@@ -24,8 +25,9 @@ import {
 } from './component.ts'
 import { createEvents, enrollmentEvents } from './events.ts'
 import { createLifetimes } from './lifetime.ts'
-import { createPodAnchors } from './pod-anchors.ts'
+import { gaugePodAnchors } from './pod-anchors.ts'
 import { createServing } from './serving.ts'
+import { createTrust } from './trust.ts'
 
 const rightsEveryMs = 30_000
 const authorityEveryMs = 5_000
@@ -34,7 +36,9 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   const { settings, client, readiness, metrics, log, clocks, random } = surroundings
   const serving = await createServing('enrollment', surroundings)
   const alsoTrusted = await openedAlsoTrusted(surroundings)
-  const authority = await opened(surroundings, alsoTrusted)
+  const live = liveClusters(surroundings)
+  const trust = createTrust(await opened(surroundings, alsoTrusted), live, surroundings)
+  const { authority } = trust
   const pods = createPodIndex({
     client,
     random: random.fraction,
@@ -63,7 +67,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     quota,
     clock: clocks.wall
   })
-  const podAnchors = createPodAnchors(authority, surroundings)
+  gaugePodAnchors(authority, live, surroundings)
   const events = createEvents('enrollment', surroundings)
   const tell = enrollmentEvents(events, clocks.wall)
   const listener = await createListener({
@@ -112,10 +116,13 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     name: 'enrollment',
     listener,
     serving,
-    about: () => ({ authority: authorityStatus(authority.describe()) }),
+    about: () => ({
+      authority: { ...authorityStatus(authority.describe()), trust: trust.about() }
+    }),
     async start(signal) {
       pods.start()
-      podAnchors.start()
+      live.start()
+      trust.start()
       serving.start()
       rights.start()
       if (!(await untilAborted(serving.whenUsable, signal))) return
@@ -128,12 +135,24 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
       rights.stop()
       await serving.stop()
       await pods.stop()
-      await podAnchors.stop()
+      await trust.stop()
+      await live.stop()
       await events.stop()
       await authority.close()
       await alsoTrusted?.close()
     }
   }
+}
+
+function liveClusters({ client, clocks, random, log }: Surroundings): LiveClusters {
+  return createLiveClusters({
+    client,
+    random: random.fraction,
+    clock: clocks.steady,
+    onFault(error) {
+      log.warn({ watch: 'ray pods', err: error }, 'a watch failed and is tried again')
+    }
+  })
 }
 
 /** Throws {@link ConfigurationError} where the settings or the CA's files are at fault. */
@@ -148,6 +167,7 @@ async function opened(
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
+      signsCas: settings.trust === 'perCluster',
       pollMs: lookEveryMs,
       lifetimeSeconds: settings.enrollment.lifetimeSeconds,
       cluster: {

@@ -1,34 +1,22 @@
-/** How many running pods hold a certificate of which CA, for the metrics: from a watch of Ray pods of its own. */
+/** How many running pods hold a certificate of which CA, for the metrics. */
 import type { Authority } from '../../authority/authority.ts'
 import { type AnchorCounts, countByAnchor } from '../../live/anchors.ts'
-import { createLiveClusters } from '../../live/clusters.ts'
+import type { LiveClusters } from '../../live/clusters.ts'
 import type { Surroundings } from './component.ts'
 
-export interface PodAnchors {
-  start(): void
-  stop(): Promise<void>
-}
-
-export function createPodAnchors(
+export function gaugePodAnchors(
   authority: Pick<Authority, 'describe'>,
-  { client, clocks, random, metrics, log }: Surroundings
-): PodAnchors {
-  const pods = createLiveClusters({
-    client,
-    random: random.fraction,
-    clock: clocks.steady,
-    onFault(error) {
-      log.warn({ watch: 'ray pods', err: error }, 'a watch failed and is tried again')
-    }
-  })
+  live: Pick<LiveClusters, 'pods'>,
+  { metrics }: Surroundings
+): void {
   const counts = (): AnchorCounts => {
     const { anchorSha256, alsoTrusted = [] } = authority.describe()
     const others = alsoTrusted.map(anchor => anchor.anchorSha256)
-    return countByAnchor(pods.pods(), { signing: anchorSha256, alsoTrusted: others })
+    return countByAnchor(live.pods(), { signing: anchorSha256, alsoTrusted: others })
   }
   metrics.gauges(
     'rayguard_pods_by_anchor',
-    'Running pods by the CA that has signed their certificate: the one that signs now, one that is also trusted, another.',
+    'Running pods by the CA that has signed their certificate: the one that signs now, one that is also trusted, another (that of their RayCluster, or one that was replaced).',
     'anchor',
     () => {
       const { signing, alsoTrusted, other } = counts()
@@ -40,5 +28,4 @@ export function createPodAnchors(
     'Running pods that do not trust every CA that new pods are told to trust.',
     () => counts().lacking
   )
-  return { start: pods.start, stop: pods.stop }
 }

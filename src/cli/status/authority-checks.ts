@@ -16,6 +16,7 @@ export function authorityChecks(report: AuthorityReport, now: number): Check[] {
   return [
     ...report.anchors.map(anchor => anchorCheck(anchor, now)),
     ...replicaCheck(report),
+    ...trustCheck(report),
     ...report.clusters.flatMap(cluster => clusterChecks(cluster, report)),
     stepCheck(report)
   ]
@@ -52,7 +53,26 @@ function replicaCheck({ differing }: AuthorityReport): Check[] {
   return list
 }
 
-function clusterChecks(cluster: ClusterAnchors, { anchors }: AuthorityReport): Check[] {
+function trustCheck({ trust }: AuthorityReport): Check[] {
+  const { list, ok, warn } = createChecks('Certificates')
+  if (trust === undefined) return []
+  const { setting, waiting } = trust
+  const text =
+    setting === 'perCluster'
+      ? 'trust: perCluster. New RayClusters get a CA of their own.'
+      : 'trust: shared. All RayClusters trust the CA.'
+  if (waiting === 0) ok('Trust', text)
+  else {
+    warn(
+      'TrustWaiting',
+      `${text} ${count(waiting, 'RayCluster')} still to change.`,
+      'Each changes when all of its pods have been deleted at once: docs/trust.md.'
+    )
+  }
+  return list
+}
+
+function clusterChecks(cluster: ClusterAnchors, { anchors, trust }: AuthorityReport): Check[] {
   const { list, ok, warn, fail } = createChecks('Ray clusters')
   const { namespace, pods } = cluster
   const name = `${namespace}/${cluster.name}`
@@ -62,7 +82,8 @@ function clusterChecks(cluster: ClusterAnchors, { anchors }: AuthorityReport): C
     `kubectl -n ${namespace} delete pod ${names(found)}`
   const known = new Set(anchors.map(({ anchorSha256 }) => anchorSha256))
   const held = pods.filter(hasCertificate)
-  const unknown = held.filter(({ anchorSha256 }) => !known.has(anchorSha256))
+  const own = cluster.trust === 'perCluster'
+  const unknown = own ? [] : held.filter(({ anchorSha256 }) => !known.has(anchorSha256))
   const advice = `Delete all its pods at once: kubectl -n ${namespace} delete pods -l ray.io/cluster=${cluster.name}`
   if (cluster.strangers.length > 0) {
     const foreign = cluster.strangers.map(each => ({ name: each }))
@@ -78,7 +99,7 @@ function clusterChecks(cluster: ClusterAnchors, { anchors }: AuthorityReport): C
       `${advice}. Or let pods trust that CA again: ${page}.`
     )
   }
-  for (const anchor of anchors) {
+  for (const anchor of own ? [] : anchors) {
     const lacking = held.filter(pod => !pod.trustedSha256.includes(anchor.anchorSha256))
     const signed = held.filter(pod => pod.anchorSha256 === anchor.anchorSha256)
     if (anchor.role === 'next' && lacking.length > 0) {
@@ -91,7 +112,18 @@ function clusterChecks(cluster: ClusterAnchors, { anchors }: AuthorityReport): C
   if (waiting.length > 0) {
     warn('PodsWaiting', `${told(waiting)} have not said yet that they have a certificate.`)
   }
-  if (list.length === 0) ok('Cluster', `${name}: ${count(pods.length, 'pod')}, nothing to do.`)
+  const under = own ? ' under a CA of its own' : ''
+  const waits =
+    trust !== undefined && cluster.trust !== 'unknown' && cluster.trust !== trust.setting
+  if (waits) {
+    warn(
+      'ClusterTrustWaiting',
+      `${name}: ${count(pods.length, 'pod')}${under} are to change to trust: ${trust.setting}.`,
+      advice
+    )
+  } else if (list.length === 0) {
+    ok('Cluster', `${name}: ${count(pods.length, 'pod')}${under}, nothing to do.`)
+  }
   return list
 }
 

@@ -2,9 +2,10 @@
  * Who signs Ray pods, what they trust, and which step of a rotation comes next. Pure.
  *
  * A step is ready only where nothing speaks against it: a pod that has not said what it trusts, or a replica that still
- * answers with other certificates, holds it up.
+ * answers with other certificates, holds it up. Pods under a CA of their RayCluster alone have no part in it: nothing
+ * changes for them.
  */
-import type { AnchorStatus, AuthorityStatus } from '../../contract/status.ts'
+import type { AnchorStatus, AuthorityStatus, TrustStatus } from '../../contract/status.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
 import { strangers, trustedBy } from '../../live/anchors.ts'
 import { livePod } from '../../live/pod.ts'
@@ -36,6 +37,8 @@ export interface ClusterAnchors {
   pods: PodAnchors[]
   /** Names of pods that others of the cluster do not trust. */
   strangers: string[]
+  /** What its pods are under; `unknown` where none has said it. */
+  trust: 'perCluster' | 'shared' | 'unknown'
 }
 
 export interface AuthorityReport {
@@ -43,6 +46,8 @@ export interface AuthorityReport {
   clusters: ClusterAnchors[]
   /** Replicas of the enrollment server answer with different certificates. */
   differing: boolean
+  /** Absent where no replica says it. */
+  trust?: TrustStatus
   next: { step: 'none' | 'switch' | 'finish'; ready: boolean }
 }
 
@@ -54,8 +59,11 @@ export function authorityReport(
   const told = replicas.flatMap(({ status }) => status?.authority ?? [])
   const [authority] = told
   if (authority === undefined) return undefined
-  const clusters = clustersOf(rayPods)
-  const pods = clusters.flatMap(cluster => cluster.pods)
+  const isOwn = ownAnchors(replicas)
+  const clusters = clustersOf(rayPods, isOwn)
+  const pods = clusters
+    .filter(({ trust }) => trust !== 'perCluster')
+    .flatMap(cluster => cluster.pods)
   const anchors = [authority, ...authority.alsoTrusted].map(anchor =>
     anchorReport(anchor, authority, pods)
   )
@@ -64,14 +72,30 @@ export function authorityReport(
   )
   const differing = new Set(told.map(fingerprints)).size > 1
   const settled = !differing && silent.length === 0
-  return { anchors, clusters, differing, next: nextStep(anchors, pods, settled) }
+  return {
+    ...{ anchors, clusters, differing, next: nextStep(anchors, pods, settled) },
+    ...(authority.trust === undefined ? {} : { trust: authority.trust })
+  }
+}
+
+/** Where a RayCluster can have a CA of its own: every anchor that is not one of the CA's. */
+export function ownAnchors(replicas: readonly Replica[]): (anchorSha256: string) => boolean {
+  const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
+  if (authority === undefined) return () => false
+  const { trust, alsoTrusted } = authority
+  if (trust?.setting !== 'perCluster' && !trust?.waiting) return () => false
+  const known = new Set([authority, ...alsoTrusted].map(({ anchorSha256 }) => anchorSha256))
+  return anchorSha256 => !known.has(anchorSha256)
 }
 
 function fingerprints({ anchorSha256, alsoTrusted }: AuthorityStatus): string {
   return [anchorSha256, ...alsoTrusted.map(anchor => anchor.anchorSha256).sort()].join()
 }
 
-function clustersOf(rayPods: readonly Pod[]): ClusterAnchors[] {
+function clustersOf(
+  rayPods: readonly Pod[],
+  isOwn: (anchorSha256: string) => boolean
+): ClusterAnchors[] {
   const clusters = new Map<string, ClusterAnchors>()
   for (const pod of rayPods) {
     const found = livePod(pod)
@@ -79,7 +103,8 @@ function clustersOf(rayPods: readonly Pod[]): ClusterAnchors[] {
     const { namespace, name, cluster, agent } = found
     const key = `${namespace}/${cluster.uid}`
     const report = clusters.get(key) ?? {
-      ...{ namespace, name: cluster.name, uid: cluster.uid, pods: [], strangers: [] }
+      ...{ namespace, name: cluster.name, uid: cluster.uid, pods: [], strangers: [] },
+      trust: 'unknown'
     }
     clusters.set(key, report)
     const { anchorSha256 } = agent?.ended === 'well' ? agent : {}
@@ -91,11 +116,18 @@ function clustersOf(rayPods: readonly Pod[]): ClusterAnchors[] {
     })
   }
   return [...clusters.values()]
-    .map(cluster => ({
-      ...cluster,
-      strangers: strangers(cluster.pods.filter(hasCertificate)).map(({ name }) => name)
-    }))
+    .map(cluster => judged(cluster, isOwn))
     .sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`))
+}
+
+function judged(cluster: ClusterAnchors, isOwn: (anchorSha256: string) => boolean): ClusterAnchors {
+  const held = cluster.pods.filter(hasCertificate)
+  const shared = held.length > 0 ? 'shared' : 'unknown'
+  return {
+    ...cluster,
+    strangers: strangers(held, isOwn).map(({ name }) => name),
+    trust: held.some(({ anchorSha256 }) => isOwn(anchorSha256)) ? 'perCluster' : shared
+  }
 }
 
 export function hasCertificate(

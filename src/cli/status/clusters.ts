@@ -1,5 +1,6 @@
 /** One line for each Ray cluster, and a line for each of its pods that something is wrong with. Pure. */
 import { strangers } from '../../live/anchors.ts'
+import { ownAnchors } from './authority.ts'
 import { type Check, count, createChecks, timeUntil } from './check.ts'
 import type { Observed } from './observe.ts'
 import type { ClusterReport, NamespaceReport, PodReport, Reason } from './ray.ts'
@@ -16,7 +17,7 @@ const reasons: Record<Reason, string> = {
 }
 
 export function clusterChecks(
-  { faults, now }: Observed,
+  { faults, now, replicas }: Observed,
   namespaces: readonly NamespaceReport[],
   clusters: readonly ClusterReport[]
 ): Check[] {
@@ -24,17 +25,20 @@ export function clusterChecks(
   const { list, ok, warn } = createChecks('Ray clusters')
   if (fault) warn('RayPods', `The Ray pods could not be read (${fault.code}).`)
   else if (clusters.length === 0) ok('RayPods', 'There are no Ray clusters.')
+  const isOwn = ownAnchors(replicas ?? [])
   const byName = new Map(namespaces.map(each => [each.name, each]))
   return [
     ...list,
-    ...clusters.flatMap(cluster => clusterCheck(cluster, byName.get(cluster.namespace), now))
+    ...clusters.flatMap(cluster =>
+      clusterCheck(cluster, byName.get(cluster.namespace), { now, isOwn })
+    )
   ]
 }
 
 function clusterCheck(
   cluster: ClusterReport,
   namespace: NamespaceReport | undefined,
-  now: number
+  { now, isOwn }: { now: number; isOwn: ReturnType<typeof ownAnchors> }
 ): Check[] {
   const { list, ok, warn, fail } = createChecks('Ray clusters')
   const name = `${cluster.namespace}/${cluster.name}`
@@ -70,7 +74,8 @@ function clusterCheck(
       )
   }
   list.push(...podChecks(cluster, now))
-  const foreign = strangers(withTls.flatMap(({ certificate }) => certificate ?? []))
+  const held = withTls.flatMap(({ certificate }) => certificate ?? [])
+  const foreign = strangers(held, isOwn)
   if (foreign.length > 0) {
     const text = `${name}: ${count(foreign.length, 'pod')} are of a CA that the others do not trust.`
     fail('ClusterAnchors', text, anew)
@@ -81,9 +86,9 @@ function clusterCheck(
     return list
   }
   const ends = withTls.flatMap(({ certificate }) => certificate?.notAfter ?? []).sort()
-  const held = withTls.filter(({ state }) => state === 'certificate').length
+  const having = withTls.filter(({ state }) => state === 'certificate').length
   const first = ends[0] === undefined ? '' : `; the first ends ${ends[0].slice(0, 10)}`
-  ok('Cluster', `${name}: ${held} of ${count(pods.length, 'pod')} with a certificate${first}.`)
+  ok('Cluster', `${name}: ${having} of ${count(pods.length, 'pod')} with a certificate${first}.`)
   return list
 }
 

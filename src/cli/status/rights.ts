@@ -47,7 +47,12 @@ const wanted: Record<string, Wanted[]> = {
       verb: 'get',
       group: 'ray.io',
       resource
-    }))
+    })),
+    // of the Secrets with the CAs of RayClusters, which are named in one rule
+    ...['get', 'update'].map(verb => ({
+      ...{ verb, resource: 'secrets', name: 'rayguard-clusters', own: true }
+    })),
+    { verb: 'create', resource: 'secrets', own: true }
   ]
 }
 
