@@ -1,0 +1,135 @@
+/**
+ * The CAs of single RayClusters in Secrets of the real API server: written with the rights of the manifests and under
+ * their policy, by replicas that race, and gone with what they were for.
+ */
+import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { openPemAuthority } from '../../src/authority/pem-authority.ts'
+import {
+  entryIn,
+  entrySecrets,
+  recordSecret,
+  secretOf
+} from '../../src/authority/per-cluster/entries.ts'
+import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
+import { enterPerCluster } from '../../src/authority/per-cluster/record.ts'
+import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
+import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
+import { createClient } from '../../src/kubernetes/client.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
+import { connect, makeToken, skip } from '../support/cluster.ts'
+import { makeCa, openssl } from '../support/cluster-certificates.ts'
+import { kubectl } from '../support/cluster-kubectl.ts'
+import { readManifest, toInput } from '../support/cluster-manifest.ts'
+import { createRights } from '../support/cluster-process.ts'
+import { connectionTo } from '../support/enrollment-stage.ts'
+
+const own = 'rayguard-system'
+const secretPath = (name: string) => `/api/v1/namespaces/${own}/secrets/${name}`
+
+t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
+  const api = await connect()
+  const folder = t.testdir()
+  const ca = makeCa(folder, 'ray-pods')
+  await createRights(api)
+  const policies = (await readManifest()).filter(
+    ({ metadata }) => metadata.name === 'rayguard-own-objects'
+  )
+  await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], toInput(policies))
+  const clean = async () => {
+    for (const name of [recordSecret, ...entrySecrets]) await api.delete(secretPath(name))
+  }
+  t.teardown(async () => {
+    await clean()
+    await kubectl(['delete', '-f', '-'], toInput(policies))
+    api.close()
+  })
+  await clean()
+
+  const token = await makeToken(api, own, 'rayguard-enrollment')
+  const changes: string[] = []
+  const replica = async () => {
+    const client = createClient(connectionTo(api.server, api.ca, token), { timeoutMs: 10_000 })
+    const sources = { clock: () => Date.now() + 1000, random: randomBytes }
+    const outer = await openPemAuthority({ ...ca }, { ...sources, pollMs: 0, signsCas: true })
+    const secrets = createClusterSecrets(client, own)
+    const authority = createPerClusterAuthority({
+      ...{ ...sources, authority: outer, secrets, trust: 'perCluster' },
+      since: async () => 0,
+      podsOf: () => [],
+      leafSeconds: 3600,
+      perNamespace: 1_000,
+      onChange: (change, { name }) => changes.push(`${change} ${name}`)
+    })
+    t.teardown(async () => {
+      await authority.close()
+      await client.close()
+    })
+    return { authority, secrets }
+  }
+  const replicas = await Promise.all([replica(), replica(), replica()])
+  const [first, second] = replicas as [(typeof replicas)[0], (typeof replicas)[0], ...unknown[]]
+  const issue = ({ authority }: typeof first, rayCluster: ReturnType<typeof cluster>) => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    return authority.issue({
+      publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'der' }),
+      csr: Buffer.from(createCertificateRequest(privateKey)),
+      names: { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] },
+      lifetimeSeconds: 3600,
+      rayCluster
+    })
+  }
+  const cluster = (name: string) => ({ namespace: 'team', name, uid: randomUUID() })
+  const clusters = Array.from({ length: 40 }, (_, index) => cluster(`c${index}`))
+  const [one] = clusters as [ReturnType<typeof cluster>]
+
+  await t.test('three replicas race for forty clusters, and each gets one CA', async t => {
+    const anchors = await Promise.all(
+      clusters.map(async each => {
+        const issued = await Promise.all(replicas.map(from => issue(from, each)))
+        return new Set(issued.map(({ trustAnchors }) => trustAnchors))
+      })
+    )
+    t.ok(
+      anchors.every(each => each.size === 1),
+      'the same in every replica'
+    )
+    t.equal(new Set(anchors.flatMap(each => [...each])).size, 40, 'and no two the same')
+    t.equal(changes.length, 40, 'each was made once')
+    const [anchor = ''] = anchors[0] ?? []
+    const file = join(folder, 'anchor.crt')
+    writeFileSync(file, anchor)
+    t.match(openssl('verify', '-x509_strict', '-CAfile', ca.certificateFile, file), /OK/, 'openssl')
+  })
+
+  await t.test('a Secret that was deleted is brought back by whom has it in use', async t => {
+    const before = await issue(first, one)
+    await api.delete(secretPath(secretOf(one.uid)))
+    const upkeep = createUpkeep({
+      ...{ ...first, trust: 'perCluster' },
+      exists: async () => true,
+      runs: () => false,
+      clock: () => performance.now(),
+      everyMs: 60_000,
+      onChange: (change, { name }) => changes.push(`${change} ${name}`),
+      onFault: error => t.fail(String(error))
+    })
+    await upkeep.look()
+    const stored = await api.get<Secret>(secretPath(secretOf(one.uid)))
+    t.match(entryIn(stored.data ?? {}, one.uid), { certificate: before.trustAnchors }, 'as it was')
+    t.equal((await issue(second, one)).trustAnchors, before.trustAnchors, 'for all')
+  })
+
+  await t.test('who was first to enter has the last word', async t => {
+    const now = Date.now()
+    const entered = await Promise.all(
+      replicas.map(({ secrets }, index) =>
+        enterPerCluster(secrets, { now: now + index * 1000, podsRun: true })
+      )
+    )
+    t.equal(new Set(entered.map(({ since }) => since)).size, 1, 'one time for all replicas')
+  })
+})
