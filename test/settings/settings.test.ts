@@ -550,6 +550,11 @@ t.test('each format takes what it should and nothing like it', async t => {
       ]
     },
     kind: { yes: ['Issuer', 'AWSPCAIssuer'], no: ['', 'issuer', 'Is-suer', 'A'.repeat(64)] },
+    'vault-path': {
+      yes: ['pki', 'team/pki', 'a-b_c.d/e'],
+      no: ['', '/pki', 'pki/', 'a//b', '../sys', 'a/../b', 'a b', 'a?b', `${'a'.repeat(257)}`]
+    },
+    'vault-name': { yes: ['ray-pods', 'a.b_c'], no: ['', 'a/b', '..', 'a b', 'ä'] },
     interval: { yes: ['5s', '1m', '1d'], no: ['4s', '25h', '1'] },
     drain: { yes: ['0s', '5s', '5m'], no: ['6m', 'now'] },
     deadline: { yes: ['1s', '10m'], no: ['0s', '11m'] },
@@ -598,6 +603,8 @@ const arbitraryText = {
   hexadecimal: fc.constantFrom('01', 'a1b2'),
   'signer-name': fc.constantFrom('example.com/ray-pods', 'a.b/c.d'),
   kind: fc.constantFrom('Issuer', 'GoogleCASIssuer'),
+  'vault-path': fc.constantFrom('pki', 'team/pki'),
+  'vault-name': fc.constantFrom('ray-pods', 'a'),
   'known-image': fc.constantFrom('rayproject/ray*=1000', 'a'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
   interval: fc.integer({ min: 5, max: 86_400 }).map(durationText),
@@ -623,6 +630,14 @@ function arbitrary(node: SchemaNode): fc.Arbitrary<unknown> {
       'keyLabel',
       'pinFile',
       'signerName',
+      'address',
+      'caFile',
+      'role',
+      'login',
+      'tokenFile',
+      'roleIdFile',
+      'secretIdFile',
+      'key',
       'issuer',
       'name',
       'image',
@@ -734,7 +749,11 @@ t.test('property: the check agrees with the schema library on what is wrong', as
       )
       const { path } = variables[at % variables.length] ?? { path: ['trust'] }
       let section = filled
-      for (const key of path.slice(0, -1)) section = section[key] as Record<string, unknown>
+      for (const key of path.slice(0, -1)) {
+        // Of a kind that is not chosen, or of a section that may be left out.
+        section[key] ??= {}
+        section = section[key] as Record<string, unknown>
+      }
       section[path.at(-1) ?? ''] = other
       return filled
     })
