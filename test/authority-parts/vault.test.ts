@@ -8,18 +8,27 @@ import {
   type IssuedCertificate
 } from '../../src/authority/authority.ts'
 import { openAuthority } from '../../src/authority/open.ts'
+import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
+import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import type { LoginSettings } from '../../src/authority/vault/login.ts'
 import {
   openVaultAuthority,
   type VaultAuthoritySettings
 } from '../../src/authority/vault/vault-authority.ts'
 import { createStandIn } from '../../src/demo/stand-in.ts'
+import { createClient } from '../../src/kubernetes/client.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { readSinglePem } from '../../src/x509/pem.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
-import { lifetimesOf, servingPair, startStage } from '../support/enrollment-stage.ts'
+import {
+  clientToken,
+  connectionTo,
+  lifetimesOf,
+  servingPair,
+  startStage
+} from '../support/enrollment-stage.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { startVault, type VaultServer } from '../support/vault-server.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
@@ -324,8 +333,8 @@ t.test('the pod’s own token opens the door, to a role of Kubernetes', async t 
   // Stands for the API server's TokenReview, over TLS; Vault itself is real.
   const pair = servingPair()
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const clientToken = `${part({ alg: 'RS256' })}.${part({ sub: 'vault' })}.c2ln`
-  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  const reviewer = `${part({ alg: 'RS256' })}.${part({ sub: 'vault' })}.c2ln`
+  const standIn = createStandIn({ ...pair, clientToken: reviewer, clock: Date.now })
   t.teardown(() => standIn.close())
   const kubernetes = await standIn.listen()
   standIn.put({
@@ -338,7 +347,7 @@ t.test('the pod’s own token opens the door, to a role of Kubernetes', async t 
   await vault.write('auth/kubernetes/config', {
     kubernetes_host: kubernetes,
     kubernetes_ca_cert: pair.ca,
-    token_reviewer_jwt: clientToken
+    token_reviewer_jwt: reviewer
   })
   const role = (account: string) =>
     vault.write('auth/kubernetes/role/rayguard', {
@@ -423,6 +432,62 @@ t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async
     'attack: under the name of another cluster it does not open'
   )
   await authority.close()
+})
+
+t.test('a CA for each RayCluster below Vault’s, its key sealed by Vault', async t => {
+  const pair = servingPair()
+  // Stands for the Secrets of Rayguard's namespace alone.
+  const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
+  const client = createClient(connectionTo(await standIn.listen(), pair.ca), { timeoutMs: 30_000 })
+  const external = await openVaultAuthority(
+    settings({ transit: { mount: 'transit', key: 'rayguard' } }),
+    options
+  )
+  t.teardown(async () => {
+    await client.close()
+    await standIn.close()
+    await external.close()
+  })
+  const replica = () =>
+    createPerClusterAuthority({
+      ...{ authority: external, secrets: createClusterSecrets(client, 'rayguard-system') },
+      ...{ trust: 'perCluster', clock: Date.now, random: randomBytes },
+      since: async () => 0,
+      podsOf: () => [],
+      leafSeconds: request.lifetimeSeconds,
+      perNamespace: 10,
+      onChange: () => {}
+    })
+  const [one, other] = [replica(), replica()]
+  const first = await one.issue(request)
+  const second = await other.issue(request)
+  t.equal(
+    second.trustAnchors,
+    first.trustAnchors,
+    'the other replica opens what the first has sealed'
+  )
+  const foreign = await one.issue({ ...request, rayCluster: { ...request.rayCluster, uid: 'b7' } })
+  workshop.write('cluster.crt', first.trustAnchors)
+  const accepted = (issued: IssuedCertificate) => {
+    workshop.write('leaf.crt', issued.certificate)
+    return workshop.judge(
+      'verify',
+      '-x509_strict',
+      '-partial_chain',
+      '-CAfile',
+      'cluster.crt',
+      'leaf.crt'
+    ).ok
+  }
+  t.ok(accepted(second), 'pods of a cluster accept each other')
+  t.notOk(accepted(foreign), 'attack 52: none of another one')
+  const target = { kind: 'Secret', apiVersion: 'v1', namespace: 'rayguard-system', name: '' }
+  const secrets = JSON.stringify(standIn.store.list(target, new URLSearchParams()))
+  const stored = [...secrets.matchAll(/"([A-Za-z0-9+/=]{40,})"/g)]
+    .map(([, text = '']) => Buffer.from(text, 'base64').toString('latin1'))
+    .join()
+  t.match(stored, /"sealedBy":"vault-transit"/, 'what is kept is sealed')
+  t.notMatch(stored, /PRIVATE KEY/, 'attack 51: and no key lies open')
 })
 
 t.test('a CA that is replaced in Vault is taken, and its certificates name it', async t => {
