@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { kubectl, run } from './cluster-kubectl.ts'
 
-const image = process.env.RAYGUARD_TEST_IMAGE ?? 'localhost/rayguard:test'
+export const image = process.env.RAYGUARD_TEST_IMAGE ?? 'localhost/rayguard:test'
 const components = ['rayguard-webhook', 'rayguard-enrollment']
 
 /** `folder`: where the CA of the pods is made. `change`: of what is applied. */
