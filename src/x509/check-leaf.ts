@@ -203,7 +203,8 @@ function* dateProblems(leaf: Certificate, expected: LeafExpectation): Generator<
   if (leaf.notBefore.getTime() > now || leaf.notAfter.getTime() <= now) {
     yield problem('Dates', 'The certificate is not valid now.')
   }
-  if (leaf.notAfter.getTime() < now + (expected.minimumLifetimeSeconds ?? 0) * 1000) {
+  const soonest = now + (expected.minimumLifetimeSeconds ?? 0) * 1000
+  if (leaf.notAfter.getTime() > now && leaf.notAfter.getTime() < soonest) {
     yield problem('Lifetime', 'The certificate ends sooner than is of use.')
   }
   const latest = now + expected.maximumLifetimeSeconds * 1000 + clockSkewMs
