@@ -7,10 +7,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { certificatesPath } from '../src/contract/enrollment.ts'
+import { p99, whileAdmitting } from './admitting.ts'
 import { podAddress } from './burst-pods.ts'
 import { figureOf, quantile, type Report } from './harness.ts'
 import { startIssuing } from './issuing.ts'
-import { admissionReview, cluster, largeHead, largeWorker, runningWorker } from './pods.ts'
+import { cluster, runningWorker } from './pods.ts'
 import type { Burst, BurstPod } from './processes/pods.ts'
 import { type Remote, startProcess } from './processes.ts'
 import { injectionSettings } from './settings.ts'
@@ -19,8 +20,6 @@ import { processorMs } from './usage.ts'
 
 const podCount = 1000
 const rounds = 3
-/** Ray clusters of this size are made at some tens of pods a second. */
-const admissionsPerSecond = 50
 const quietMs = 2000
 
 export async function run(report: Report): Promise<void> {
@@ -169,24 +168,4 @@ async function burst(
   const result = await client.call<Burst>('burst', { url: server.url, ca, pods })
   const used = (await processorMs(server.pid)) - before
   return { ...result, processorMsEach: used / pods.length }
-}
-
-async function whileAdmitting(
-  stage: Stage,
-  admissions: Remote,
-  { webhookUrl }: Server,
-  work: () => Promise<unknown>
-): Promise<number[]> {
-  await admissions.call('start', {
-    url: `${webhookUrl}/mutate`,
-    ca: stage.servingCa.certificate,
-    bodies: [largeHead(), largeWorker()].map(pod => JSON.stringify(admissionReview(pod))),
-    perSecond: admissionsPerSecond
-  })
-  await work()
-  return admissions.call<number[]>('stop')
-}
-
-function p99(waits: number[]): number {
-  return quantile(waits, 0.99)
 }

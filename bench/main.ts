@@ -18,7 +18,8 @@ const benches: Record<string, () => Promise<Bench>> = {
   mutate: () => import('./mutate.ts'),
   agent: () => import('./agent.ts'),
   start: () => import('./start.ts'),
-  burst: () => import('./burst.ts')
+  burst: () => import('./burst.ts'),
+  preview: () => import('./preview.ts')
 }
 
 const { values, positionals } = parseArgs({

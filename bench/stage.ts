@@ -37,7 +37,7 @@ export interface Stage {
   close(): Promise<void>
 }
 
-export type Component = 'webhook' | 'enrollment'
+export type Component = 'webhook' | 'enrollment' | 'preview'
 
 export interface ServeOptions {
   /** Where pods are told to enroll; otherwise at this server. */
@@ -50,6 +50,7 @@ export interface Server {
   readyMs: number
   webhookUrl: string
   enrollmentUrl: string
+  previewUrl: string
   log(): string
   close(): Promise<void>
 }
@@ -103,6 +104,7 @@ async function writeSettings(
   const ports = {
     webhook: await freePort(host),
     enrollment: await freePort(host),
+    preview: await freePort(host),
     ops: await freePort(host)
   }
   const path = (name: string) => join(directory, name)
@@ -115,6 +117,7 @@ async function writeSettings(
       listen: {
         webhook: listener(ports.webhook),
         enrollment: listener(ports.enrollment),
+        preview: listener(ports.preview),
         ops: listener(ports.ops)
       },
       serving: {
@@ -157,6 +160,7 @@ async function startServer({ file, ports }: Written): Promise<Server> {
     readyMs: performance.now() - start,
     webhookUrl: `https://${host}:${ports.webhook}`,
     enrollmentUrl: `https://${host}:${ports.enrollment}`,
+    previewUrl: `https://${host}:${ports.preview}`,
     log: text,
     async close() {
       if (child.exitCode !== null || child.signalCode !== null) return
