@@ -1,5 +1,5 @@
 /**
- * `POST /mutate[/:podSecurity[/:tls]]` as a fastify plugin: body, call, reply.
+ * `POST /mutate[/:podSecurity[/:tls]]` and `POST /validate[/…]` as a fastify plugin: body, call, reply.
  *
  * A body that cannot be answered gets a `Status` object, the one form of an error that the API server passes on to people.
  */
@@ -7,8 +7,9 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
 import { type Admission, type AdmissionOutcome, needsLabels, refuseRequest } from './admit.ts'
 import { type Body, readBody } from './body.ts'
-import { isPodSecurityMode, isTlsMode, type RequestedModes } from './modes.ts'
+import { isPodSecurityMode, isTlsMode, modesNeedLabels, type RequestedModes } from './modes.ts'
 import { type AdmissionReview, decodeReview } from './review.ts'
+import { isOfRay, unread, type Validation, type ValidationOutcome } from './validate.ts'
 
 export interface AdmissionRoutesOptions {
   admit(review: AdmissionReview, requested: RequestedModes): Admission
@@ -17,6 +18,8 @@ export interface AdmissionRoutesOptions {
   /** Waits a moment for a namespace that is not known; undefined when it stays so. */
   whenKnown(namespace: string): Promise<Labels | undefined>
   observe(outcome: AdmissionOutcome): void
+  validate(review: AdmissionReview, requested: RequestedModes): Validation
+  observeValidation(outcome: ValidationOutcome): void
 }
 
 type Labels = Readonly<Record<string, string>>
@@ -48,25 +51,32 @@ export async function admissionRoutes(
     return sendStatus(reply, error.statusCode, error.message)
   })
 
-  app.post('/mutate', { bodyLimit }, (request, reply) =>
-    answer(options, reply, request.body as Body, {})
-  )
-  app.post<{ Params: { podSecurity: string; tls?: string } }>(
-    '/mutate/:podSecurity/:tls?',
-    { bodyLimit },
-    (request, reply) => {
-      const { podSecurity, tls } = request.params
-      if (!isPodSecurityMode(podSecurity)) {
-        return unknownSegment(reply, podSecurity, podSecurityModes)
+  const mutating = (reply: FastifyReply, body: Body | undefined, requested: RequestedModes) =>
+    mutated(options, reply, body, requested)
+  const validating = (reply: FastifyReply, body: Body | undefined, requested: RequestedModes) =>
+    validated(options, reply, body, requested)
+  for (const [path, answer] of [
+    ['/mutate', mutating],
+    ['/validate', validating]
+  ] as const) {
+    app.post(path, { bodyLimit }, (request, reply) => answer(reply, request.body as Body, {}))
+    app.post<{ Params: { podSecurity: string; tls?: string } }>(
+      `${path}/:podSecurity/:tls?`,
+      { bodyLimit },
+      (request, reply) => {
+        const { podSecurity, tls } = request.params
+        if (!isPodSecurityMode(podSecurity)) {
+          return unknownSegment(reply, path, podSecurity, podSecurityModes)
+        }
+        if (tls !== undefined && !isTlsMode(tls)) return unknownSegment(reply, path, tls, tlsModes)
+        const requested: RequestedModes = tls === undefined ? { podSecurity } : { podSecurity, tls }
+        return answer(reply, request.body as Body, requested)
       }
-      if (tls !== undefined && !isTlsMode(tls)) return unknownSegment(reply, tls, tlsModes)
-      const requested: RequestedModes = tls === undefined ? { podSecurity } : { podSecurity, tls }
-      return answer(options, reply, request.body as Body, requested)
-    }
-  )
+    )
+  }
 }
 
-function answer(
+function mutated(
   options: AdmissionRoutesOptions,
   reply: FastifyReply,
   body: Body | undefined,
@@ -114,16 +124,45 @@ function decided(
   return reply.send(admission.answer)
 }
 
+/** Only advice is given, so what stands in its way is said and nothing is held up by it. */
+async function validated(
+  { labelsOf, whenKnown, validate, observeValidation }: AdmissionRoutesOptions,
+  reply: FastifyReply,
+  body: Body | undefined,
+  requested: RequestedModes
+): Promise<FastifyReply> {
+  const decoded = decodeReview(body?.value)
+  if ('problem' in decoded) return sendStatus(reply, 400, decoded.problem)
+  const { review } = decoded
+  const namespace = review.request.namespace ?? ''
+  const isRay = isOfRay(review)
+  const isAsked = isRay && modesNeedLabels(requested)
+  const labels = labelsOf(namespace) ?? (isAsked ? await whenKnown(namespace) : undefined)
+  const forbiddenKey = isRay ? body?.forbiddenKey : undefined
+  const { answer, outcome } = forbiddenKey
+    ? unread(review, `it has a key "__proto__" at ${forbiddenKey}, which is never valid`)
+    : isAsked && labels === undefined
+      ? unread(review, 'nothing was looked at: the labels of the namespace are not known yet')
+      : validate(review, withLabels(requested, labels))
+  if (outcome) observeValidation(outcome)
+  return reply.send(answer)
+}
+
 function withLabels(requested: RequestedModes, labels: Labels | undefined): RequestedModes {
   return labels === undefined ? requested : { ...requested, namespaceLabels: labels }
 }
 
-function unknownSegment(reply: FastifyReply, found: string, known: readonly string[]) {
+function unknownSegment(
+  reply: FastifyReply,
+  path: string,
+  found: string,
+  known: readonly string[]
+) {
   const text = JSON.stringify(found.slice(0, 63))
   return sendStatus(
     reply,
     404,
-    `The path is /mutate, then one of ${podSecurityModes.join(', ')}, then one of ${tlsModes.join(', ')}; ` +
+    `The path is ${path}, then one of ${podSecurityModes.join(', ')}, then one of ${tlsModes.join(', ')}; ` +
       `${text} is none of ${known.join(', ')}.`
   )
 }

@@ -8,7 +8,7 @@ import type { PodSecurityMode } from '../contract/pod.ts'
 import type { Finding, Injection } from '../injection/outcome.ts'
 import type { Modes } from './modes.ts'
 
-const maximumWarning = 256
+export const maximumWarning = 256
 const maximumWarnings = 4000
 const maximumAudit = 1000
 const maximumRefusal = 600
@@ -20,14 +20,23 @@ export function warningTexts(findings: readonly Finding[], podSecurity: PodSecur
       (kind === 'notice' && id !== 'NotRay') ||
       (kind === 'violation' && podSecurity === 'warn')
   )
-  const texts = merge(said).map(text => cut(plain(`rayguard: ${text}`), maximumWarning))
+  return fitting(merge(said).map(warning))
+}
+
+/** One text as a warning. */
+export function warning(text: string): string {
+  return cut(plain(`rayguard: ${text}`), maximumWarning)
+}
+
+/** As many from the first on as the API server lets through, and how many that leaves out. */
+export function fitting(texts: readonly string[]): string[] {
   let length = 0
-  const fitting = texts.filter(text => {
+  const shown = texts.filter(text => {
     length += text.length
     return length <= maximumWarnings - maximumWarning
   })
-  const more = texts.length - fitting.length
-  return more > 0 ? [...fitting, `rayguard: ${more} more`] : fitting
+  const more = texts.length - shown.length
+  return more > 0 ? [...shown, `rayguard: ${more} more`] : shown
 }
 
 /**
@@ -37,15 +46,23 @@ export function warningTexts(findings: readonly Finding[], podSecurity: PodSecur
 export function auditTexts(modes: Modes, injection: Injection): Record<string, string> {
   const violations = modes.podSecurity === 'audit' ? auditText(injection.findings) : undefined
   return {
-    modes: `tls=${modes.tls} pod-security=${modes.podSecurity}`,
+    modes: modesText(modes),
     decision: injection.allowed ? `${injection.kind} tls=${injection.tls}` : injection.code,
     ...(violations === undefined ? {} : { 'pod-security-violations': violations })
   }
 }
 
+export function modesText({ tls, podSecurity }: Modes): string {
+  return `tls=${tls} pod-security=${podSecurity}`
+}
+
 export function auditText(findings: readonly Finding[]): string | undefined {
-  const violations = merge(findings.filter(({ kind }) => kind === 'violation'))
-  return violations.length > 0 ? cut(plain(violations.join('; ')), maximumAudit) : undefined
+  return joined(merge(findings.filter(({ kind }) => kind === 'violation')))
+}
+
+/** As the value of an audit annotation; undefined for none. */
+export function joined(texts: readonly string[]): string | undefined {
+  return texts.length > 0 ? cut(plain(texts.join('; ')), maximumAudit) : undefined
 }
 
 export function refusalText(code: string, reason: string): string {

@@ -5,8 +5,11 @@ import { pausedLabel } from '../contract/pod.ts'
 import type { LabelSelector, Namespace, WebhookConfiguration } from '../kubernetes/objects.ts'
 import { own } from '../ray/classify.ts'
 
-export const registrationPath =
-  '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+const group = '/apis/admissionregistration.k8s.io/v1'
+/** What asks Rayguard about pods. */
+export const registrationPath = `${group}/mutatingwebhookconfigurations/rayguard`
+/** What asks Rayguard about Ray resources, to warn whoever applies them. */
+export const warningsPath = `${group}/validatingwebhookconfigurations/rayguard`
 
 export function isPaused({ metadata }: Namespace): boolean {
   return own(metadata.labels ?? {}, pausedLabel) !== undefined

@@ -12,7 +12,7 @@ import type { KubernetesObject, WebhookConfiguration } from '../kubernetes/objec
 import { path } from '../kubernetes/path.ts'
 import { clusterFlags, clusterHelp, listAll, withCluster, withRights } from './cluster.ts'
 import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
-import { registrationPath } from './covered.ts'
+import { registrationPath, warningsPath } from './covered.ts'
 import { type Part, planOf } from './registration/plan.ts'
 import type { RegistrationOptions } from './registration/webhooks.ts'
 
@@ -33,11 +33,12 @@ export function registerCommand(patience: Patience): Command {
     summary: 'have the API server ask Rayguard about Ray pods, in all namespaces or in one',
     help: `Usage: rayguard register [OPTIONS]
 
-Writes the MutatingWebhookConfiguration "rayguard", and a binding of each lock-down policy that is installed, by server-side
-apply (field manager ${registrationManager}). They are the same that the manifests hold; where they are kept by Helm or GitOps,
-change the values there instead.
+Writes the MutatingWebhookConfiguration "rayguard" (pods), the ValidatingWebhookConfiguration "rayguard" (warnings about Ray
+resources, which never refuses) and a binding of each lock-down policy that is installed, by server-side apply (field manager
+${registrationManager}). They are the same that the manifests hold; where they are kept by Helm or GitOps, change the values
+there instead.
 
-It needs these rights of yours: get, create and patch on mutatingwebhookconfigurations and
+It needs these rights of yours: get, create and patch on mutatingwebhookconfigurations, validatingwebhookconfigurations and
 validatingadmissionpolicybindings, get on validatingadmissionpolicies and namespaces, list on endpointslices.
 
 Options:
@@ -84,19 +85,19 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
         const problem = force ? undefined : await nobodyThere(client, options)
         if (problem !== undefined) return failed(io, problem)
         const { before, registration, after } = await planOf(client, options)
-        const all = [...before, registration, ...after]
+        const all = [...before, ...registration, ...after]
         // Judged as a whole before anything is written, so that nothing is left half done.
         const judged = await apply(client, all, { force, dryRun: true })
         if (typeof judged === 'string') return failed(io, judged)
         if (!dryRun) {
-          const problem = await apply(client, [...before, registration], { force })
+          const problem = await apply(client, [...before, ...registration], { force })
           if (typeof problem === 'string') return failed(io, problem)
         }
         if (dryRun || (await announced(client, patience, io.signal))) {
           const problem = dryRun ? undefined : await apply(client, after, { force })
           if (typeof problem === 'string') return failed(io, problem)
           if (values.output === 'yaml') io.stdout.write(judged.map(shown).join('---\n'))
-          else io.stdout.write(told(options, all.length - 1, dryRun))
+          else io.stdout.write(told(options, before.length + after.length, dryRun))
           return exitCodes.ok
         }
         return failed(
@@ -192,11 +193,15 @@ async function announced(
   signal: AbortSignal
 ): Promise<boolean> {
   for (const until = Date.now() + waitMs; ; ) {
-    const found = await client.get<WebhookConfiguration>(registrationPath)
-    const entries = found?.webhooks ?? []
-    if (entries.length > 0 && entries.every(({ clientConfig }) => clientConfig?.caBundle))
-      return true
+    const whole = await Promise.all([registrationPath, warningsPath].map(hasCaBundles))
+    if (whole.every(Boolean)) return true
     if (Date.now() >= until || signal.aborted) return false
     await new Promise(resolve => setTimeout(resolve, everyMs))
+  }
+
+  async function hasCaBundles(place: string): Promise<boolean> {
+    const found = await client.get<WebhookConfiguration>(place)
+    const entries = found?.webhooks ?? []
+    return entries.length > 0 && entries.every(({ clientConfig }) => clientConfig?.caBundle)
   }
 }

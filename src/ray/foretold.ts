@@ -9,6 +9,7 @@ import type { Container, EnvVar, Pod, PodSpec, Volume } from '../kubernetes/obje
 import { clusterLabel, groupLabel, nodeTypeLabel } from './classify.ts'
 import { autoscalerContainer, rayContainerIndex, waitContainer } from './containers.ts'
 import { headServiceNames, serviceFqdn } from './head-service.ts'
+import type { PodPlace } from './places.ts'
 
 export const modelledKubeRay = 'v1.6'
 
@@ -16,6 +17,7 @@ export interface ForetoldPod {
   /** Within its resource, for people: `head`, `worker group small`, `submitter`. */
   role: string
   pod: Pod
+  place: PodPlace
   /** Names of the Services that lead to it; only for a head. */
   headServices?: string[]
 }
@@ -49,6 +51,9 @@ export class MalformedResource extends Error {
 /** The default of the operator's variable CLUSTER_DOMAIN; the name is in variables alone, which nothing decides by. */
 const operatorDomain = 'cluster.local'
 
+/** More than fit into an object of the usual size; without a bound each would cost time, whoever asks. */
+const maximumGroups = 500
+
 /** Head first, then one pod for each worker group. Throws {@link MalformedResource}. */
 export function podsOfCluster(cluster: ClusterTemplate): ForetoldPod[] {
   const { spec, place } = cluster
@@ -56,12 +61,17 @@ export function podsOfCluster(cluster: ClusterTemplate): ForetoldPod[] {
   const groups = spec.workerGroupSpecs ?? []
   if (!Array.isArray(groups))
     throw new MalformedResource(`${place}.workerGroupSpecs`, 'a list', groups)
+  if (groups.length > maximumGroups) {
+    const expected = `a list of at most ${maximumGroups} worker groups`
+    throw new MalformedResource(`${place}.workerGroupSpecs`, expected, groups)
+  }
   const services = headServicesOf(cluster, head)
   const fqdn = serviceFqdn(services[0] ?? '', cluster.namespace, operatorDomain)
   return [
     {
       role: 'head',
       pod: headPod(cluster, head, fqdn),
+      place: { template: `${place}.headGroupSpec.template.spec`, cluster: place },
       headServices: services
     },
     ...groups.map((value, index) => {
@@ -71,7 +81,8 @@ export function podsOfCluster(cluster: ClusterTemplate): ForetoldPod[] {
         throw new MalformedResource(`${at}.groupName`, 'a name', group.groupName)
       return {
         role: `worker group ${group.groupName}`,
-        pod: workerPod(cluster, { group, name: group.groupName, at, fqdn })
+        pod: workerPod(cluster, { group, name: group.groupName, at, fqdn }),
+        place: { template: `${at}.template.spec`, cluster: place }
       }
     })
   ]
@@ -343,7 +354,8 @@ export function isObject(value: unknown): value is Members {
 function shown(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (value === null) return 'null'
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
+  if (Array.isArray(value))
+    return value.length === 0 ? 'an empty list' : `a list of ${value.length}`
   return typeof value === 'string'
     ? JSON.stringify(value.slice(0, 60))
     : isObject(value)

@@ -98,7 +98,10 @@ function podsOfJob(place: Place, name: string, spec: Members, at: string): Foret
   const pods = cluster === undefined ? [] : podsOfCluster(cluster)
   if (mode !== 'K8sJobMode') return pods
   const image = cluster === undefined ? undefined : rayImage(cluster)
-  return [...pods, { role: 'submitter', pod: submitterPod(place, name, spec, { at, image }) }]
+  const pod = submitterPod(place, name, spec, { at, image })
+  const own = isSet(spec.submitterPodTemplate)
+  const template = own ? { template: `${at}.submitterPodTemplate.spec` } : {}
+  return [...pods, { role: 'submitter', pod, place: template }]
 }
 
 /** The pod of the Job that KubeRay makes in K8sJobMode, with the labels that the Job controller adds. */
@@ -108,7 +111,7 @@ function submitterPod(
   { submitterPodTemplate }: Members,
   { at, image }: { at: string; image: string | undefined }
 ): Pod {
-  const own = submitterPodTemplate !== undefined && submitterPodTemplate !== null
+  const own = isSet(submitterPodTemplate)
   const { metadata, spec } = own
     ? templateOf({ template: submitterPodTemplate }, `${at}.submitterPodTemplate`)
     : { metadata: {}, spec: { containers: [submitter(image)], restartPolicy: 'Never' } as PodSpec }
@@ -154,6 +157,10 @@ function submitter(image: string | undefined): Container {
       requests: { cpu: '500m', memory: '200Mi' }
     }
   }
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null
 }
 
 function nameOf({ name, generateName }: Members): string {

@@ -12,6 +12,13 @@ export interface AdmissionObservation {
   code: string
 }
 
+export interface ValidationObservation {
+  /** Of the Ray resource. */
+  kind: string
+  /** The weightiest of what was said of its pods. */
+  result: string
+}
+
 export interface IssuanceObservation {
   /** `Issued`, or the code of the refusal. */
   code: string
@@ -41,6 +48,7 @@ export interface Metrics {
   admissionDuration(seconds: number): void
   /** A pod that still violates Pod Security `restricted`; `checks`: ids, each once. */
   violations(checks: Iterable<string>): void
+  validation(observation: ValidationObservation): void
   issuance(observation: IssuanceObservation): void
   dryRun(observation: DryRunObservation): void
   /** The status of a reply of one of the HTTPS listeners. */
@@ -92,6 +100,12 @@ export function createMetrics(options: { version: string }): Metrics {
     name: 'rayguard_pod_security_violations_total',
     help: 'Pods that violate a check of Pod Security restricted after what could be mended, whatever became of them.',
     labelNames: ['check'],
+    registers
+  })
+  const validations = new Counter({
+    name: 'rayguard_resource_reviews_total',
+    help: 'Ray resources of which it was said what will become of their pods, by the weightiest of it.',
+    labelNames: ['kind', 'result'],
     registers
   })
   const issuances = new Counter({
@@ -162,6 +176,8 @@ export function createMetrics(options: { version: string }): Metrics {
   })
   const kinds = bounded()
   const admissionCodes = bounded()
+  const resourceKinds = bounded()
+  const results = bounded()
   const issuanceCodes = bounded()
   const dryRunCodes = bounded()
   const violatedChecks = bounded()
@@ -173,6 +189,9 @@ export function createMetrics(options: { version: string }): Metrics {
     admissionDuration: seconds => admissionSeconds.observe(seconds),
     violations(checks) {
       for (const check of checks) violations.inc({ check: violatedChecks(check) })
+    },
+    validation({ kind, result }) {
+      validations.inc({ kind: resourceKinds(kind), result: results(result) })
     },
     issuance({ code, seconds }) {
       issuances.inc({ code: issuanceCodes(code) })

@@ -366,7 +366,11 @@ t.test('over HTTP', async t => {
       waits.push(namespace)
       return namespace === 'late' ? { 'rayguard.dev/tls': 'required' } : undefined
     },
-    observe: outcome => outcomes.push(outcome)
+    observe: outcome => outcomes.push(outcome),
+    validate: () => {
+      throw new Error('of Ray resources, not of pods')
+    },
+    observeValidation() {}
   })
   t.teardown(() => app.close())
   const post = async (url: string, payload: unknown, type = 'application/json') => {

@@ -1,7 +1,12 @@
 /** Rayguard among the API server's own admission: Pod Security, LimitRanger, other webhooks, several passes. */
 import t from 'tap'
 import type { AdmissionReview } from '../../src/admission/review.ts'
-import type { Container, KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import type {
+  Container,
+  KubernetesObject,
+  Pod,
+  SecurityContext
+} from '../../src/kubernetes/objects.ts'
 import { headPod, submitterPod, workerPod } from '../support/builders.ts'
 import { apply, connect, eventually, makeNamespace, skip } from '../support/cluster.ts'
 import { auditedOnCreation, callsOnCreation, type WebhookCall } from '../support/cluster-audit.ts'
@@ -266,6 +271,34 @@ t.test('Rayguard among the admission of a real API server', { skip }, async t =>
       'an administrator can turn TLS off for a namespace'
     )
     checkRestricted(t, plain)
+    await api.delete(`/api/v1/namespaces/${namespace}`)
+  })
+
+  await t.test('what is mended is never what the API server refuses', async t => {
+    const namespace = await makeNamespace(api, 'conflicts', { 'rayguard.dev/tls': 'disabled' })
+    const asks: Record<string, SecurityContext> = {
+      privileged: { privileged: true },
+      'sys-admin': { capabilities: { add: ['CAP_SYS_ADMIN'] } }
+    }
+    for (const [name, securityContext] of Object.entries(asks)) {
+      const pod = (context: SecurityContext) =>
+        workerPod({ ray: { securityContext: { ...securityContext, ...context } } })
+      t.match(
+        await refused(namespace, pod({ allowPrivilegeEscalation: false })),
+        /422.*allowPrivilegeEscalation/,
+        `${name} beside allowPrivilegeEscalation=false is an error to the API server`
+      )
+      const { spec } = await create(namespace, name, pod({}))
+      t.strictSame(
+        spec.containers[0]?.securityContext,
+        securityContext,
+        'so that container keeps what it has'
+      )
+      t.ok(spec.securityContext?.seccompProfile, 'the pod is mended all the same')
+    }
+    const windows = headPod({ spec: { os: { name: 'windows' } } })
+    const { spec } = await create(namespace, 'windows', windows)
+    t.strictSame(spec.securityContext, { runAsNonRoot: true }, 'Windows: the one field it may have')
     await api.delete(`/api/v1/namespaces/${namespace}`)
   })
 

@@ -27,7 +27,12 @@ import { direct, injected, namedService, trusts } from '../support/cluster-serve
 const own = 'rayguard-system'
 const without = skip || skipWithoutHelm
 const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
-const registration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+const registrations = ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration'].map(
+  kind => ({
+    kind,
+    place: `/apis/admissionregistration.k8s.io/v1/${kind.toLowerCase()}s/rayguard`
+  })
+)
 const certificates = `/apis/cert-manager.io/v1/namespaces/${own}/certificates`
 const rights = /^(ServiceAccount|(Cluster)?Role(Binding)?)$/
 
@@ -66,6 +71,7 @@ t.test('certificates by cert-manager', { skip: without }, async t => {
     const account = `--as=system:serviceaccount:${own}:rayguard-webhook`
     for (const [verb, what] of [
       ['patch', 'mutatingwebhookconfigurations/rayguard'],
+      ['patch', 'validatingwebhookconfigurations/rayguard'],
       ['create', 'secrets'],
       ['get', 'secrets/rayguard-webhook-tls']
     ] as const) {
@@ -117,14 +123,16 @@ t.test('certificates by cert-manager', { skip: without }, async t => {
     t.equal((await runCommand(unregister, kubeconfig)).code, 0)
     const { code, err } = await runCommand(register, [...kubeconfig, '--cert-manager'])
     t.equal(code, 0, err)
-    const { metadata } = await api.get<WebhookConfiguration>(registration)
-    const ofChart = objects.find(({ kind }) => kind === 'MutatingWebhookConfiguration')
-    const annotation = 'cert-manager.io/inject-ca-from'
-    t.equal(
-      metadata.annotations?.[annotation],
-      ofChart?.metadata.annotations?.[annotation],
-      'from the certificate that the chart asks for'
-    )
+    for (const { kind, place } of registrations) {
+      const { metadata } = await api.get<WebhookConfiguration>(place)
+      const ofChart = objects.find(object => object.kind === kind)
+      const annotation = 'cert-manager.io/inject-ca-from'
+      t.equal(
+        metadata.annotations?.[annotation],
+        ofChart?.metadata.annotations?.[annotation],
+        'from the certificate that the chart asks for'
+      )
+    }
     await direct(api, webhook, tenant)
     t.ok(await injected(api, tenant), 'a pod is injected')
   })
@@ -243,11 +251,15 @@ function mount(place: string, { data }: Secret): void {
 
 /** Whether every entry has a caBundle, of this CA if one is given. */
 async function announced(api: ClusterApi, ca = ''): Promise<boolean> {
-  const { webhooks } = await api.get<WebhookConfiguration>(registration)
-  return (webhooks ?? []).every(({ clientConfig }) => {
-    const bundle = text(clientConfig?.caBundle ?? '')
-    return bundle.includes('BEGIN CERTIFICATE') && bundle.includes(ca)
-  })
+  const found = await Promise.all(
+    registrations.map(({ place }) => api.get<WebhookConfiguration>(place))
+  )
+  return found
+    .flatMap(({ webhooks }) => webhooks ?? [])
+    .every(({ clientConfig }) => {
+      const bundle = text(clientConfig?.caBundle ?? '')
+      return bundle.includes('BEGIN CERTIFICATE') && bundle.includes(ca)
+    })
 }
 
 function text(base64: string | undefined): string {

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { review, workerPod } from '../support/builders.ts'
-import { connect, skip } from '../support/cluster.ts'
+import { connect, eventually, skip } from '../support/cluster.ts'
 import { makeCa, makePair } from '../support/cluster-certificates.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
+import { warned } from '../support/cluster-served.ts'
 import { openTls } from '../support/raw-connection.ts'
 
 t.test('the API server alone may ask the webhook', { skip }, async t => {
@@ -27,6 +28,7 @@ t.test('the API server alone may ask the webhook', { skip }, async t => {
   // resolves once a Ray pod that the API server is asked for comes back injected
   await rayguard.register()
   t.pass('the API server asks, and a Ray pod gets its init container')
+  await eventually('it asks about Ray resources, too', async () => (await warned('default')) !== '')
 
   const port = Number(new URL(rayguard.webhookUrl).port)
   const body = JSON.stringify(review(workerPod()))

@@ -47,42 +47,37 @@ t.test('the API server takes the manifests', { skip }, async t => {
     await judge(t, api, parseDocuments(text))
   })
 
-  await t.test('applied again, they leave what the webhook has written', async t => {
-    const name = 'mutatingwebhookconfiguration/rayguard'
-    const registration = toInput(
-      (await readManifest()).filter(({ kind }) => kind === 'MutatingWebhookConfiguration')
-    )
-    t.teardown(() => kubectl(['delete', '--ignore-not-found', name]))
-    await kubectl(['apply', '-f', '-'], registration)
-    const entries = JSON.parse(registration).webhooks as { name: string }[]
-    const caBundle = Buffer.from(api.ca).toString('base64')
-    const written = {
-      ...{ apiVersion: 'admissionregistration.k8s.io/v1', kind: 'MutatingWebhookConfiguration' },
-      metadata: { name: 'rayguard' },
-      webhooks: entries.map(each => ({
-        ...{ name: each.name, clientConfig: { caBundle } },
-        ...{ sideEffects: 'None', admissionReviewVersions: ['v1'] }
-      }))
-    }
-    const onServer = ['apply', '--server-side', '--force-conflicts', '-f', '-']
-    await kubectl([...onServer, '--field-manager=rayguard'], JSON.stringify(written))
-    // as people do it, and as GitOps tools do
-    await kubectl(
-      ['apply', '-f', '-'],
-      registration.replace(/"timeoutSeconds":5/g, '"timeoutSeconds":6')
-    )
-    await kubectl(
-      [...onServer, '--field-manager=gitops'],
-      registration.replace(/"timeoutSeconds":5/g, '"timeoutSeconds":7')
-    )
-    const { webhooks } = JSON.parse(await kubectl(['get', name, '-o', 'json']))
-    for (const webhook of webhooks)
-      t.match(
-        webhook,
-        { timeoutSeconds: 7, clientConfig: { caBundle } },
-        `${webhook.name} is changed and trusted`
-      )
-  })
+  for (const kind of ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration'])
+    await t.test(`applied again, the ${kind} keeps what the webhook has written`, async t => {
+      const name = `${kind.toLowerCase()}/rayguard`
+      const registration = toInput((await readManifest()).filter(object => object.kind === kind))
+      t.teardown(() => kubectl(['delete', '--ignore-not-found', name]))
+      await kubectl(['apply', '-f', '-'], registration)
+      const entries = JSON.parse(registration).webhooks as { name: string }[]
+      const caBundle = Buffer.from(api.ca).toString('base64')
+      const written = {
+        ...{ apiVersion: 'admissionregistration.k8s.io/v1', kind },
+        metadata: { name: 'rayguard' },
+        webhooks: entries.map(each => ({
+          ...{ name: each.name, clientConfig: { caBundle } },
+          ...{ sideEffects: 'None', admissionReviewVersions: ['v1'] }
+        }))
+      }
+      const onServer = ['apply', '--server-side', '--force-conflicts', '-f', '-']
+      await kubectl([...onServer, '--field-manager=rayguard'], JSON.stringify(written))
+      // as people do it, and as GitOps tools do
+      const patient = (timeoutSeconds: number) =>
+        registration.replace(/"timeoutSeconds":\d/g, `"timeoutSeconds":${timeoutSeconds}`)
+      await kubectl(['apply', '-f', '-'], patient(6))
+      await kubectl([...onServer, '--field-manager=gitops'], patient(7))
+      const { webhooks } = JSON.parse(await kubectl(['get', name, '-o', 'json']))
+      for (const webhook of webhooks)
+        t.match(
+          webhook,
+          { timeoutSeconds: 7, clientConfig: { caBundle } },
+          `${webhook.name} is changed and trusted`
+        )
+    })
 
   for (const [title, values] of Object.entries(valueSets)) {
     await t.test(`the chart ${title}`, { skip: noHelm }, async t => {

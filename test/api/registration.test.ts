@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parse, stringify } from 'yaml'
+import { parseAllDocuments, stringify } from 'yaml'
 import { registerCommand } from '../../src/cli/register.ts'
 import { command as unregister } from '../../src/cli/unregister.ts'
 import type {
@@ -16,7 +16,8 @@ import { kubectl } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 
 const group = '/apis/admissionregistration.k8s.io/v1'
-const place = `${group}/mutatingwebhookconfigurations/rayguard`
+const kinds = ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration']
+const placeOf = (kind: string) => `${group}/${kind.toLowerCase()}s/rayguard`
 const register = registerCommand({ waitMs: 300, everyMs: 50 })
 const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
 
@@ -34,13 +35,21 @@ t.test('the registration, by hand', { skip }, async t => {
   await t.test('a dry run changes nothing', async t => {
     const { code, out } = await run('--force', '--dry-run', '-o', 'yaml')
     t.equal(code, 0)
-    t.equal(parse(out).webhooks.length, 2, 'what would stand is shown')
-    t.equal(await api.find(place), undefined)
+    const shown = parseAllDocuments(out).map(document => document.toJS())
+    t.strictSame(
+      shown.map(({ kind, webhooks }) => [kind, webhooks.length]),
+      [
+        [kinds[0], 2],
+        [kinds[1], 1]
+      ],
+      'what would stand is shown'
+    )
+    t.strictSame(await standing(api), [])
   })
 
   await t.test('without a webhook ready it refuses', async t => {
     t.match(await run(), { code: 1, err: /No replica/ })
-    t.equal(await api.find(place), undefined)
+    t.strictSame(await standing(api), [])
   })
 
   await t.test('who lacks a right is told which, and nothing is written', async t => {
@@ -71,22 +80,18 @@ t.test('the registration, by hand', { skip }, async t => {
       t.match(err, missing)
       t.notMatch(err, token)
     }
-    t.equal(await api.find(place), undefined)
+    t.strictSame(await standing(api), [])
   })
 
   await t.test('a canary, then all', async t => {
     // nobody announces a CA here
     t.match(await run('--force', '--canary', 'default'), { code: 1, err: /written a caBundle/ })
-    t.strictSame(await covered(api), ['In default', 'In default'])
+    t.strictSame(await covered(api), Array(3).fill('In default'))
     await announce(api)
     t.match(await run('--force'), { code: 0, out: /all namespaces/ })
-    t.strictSame(await covered(api), [
-      'NotIn rayguard-system,kube-system',
-      'NotIn rayguard-system,kube-system'
-    ])
-    const { webhooks } = await api.get<WebhookConfiguration>(place)
+    t.strictSame(await covered(api), Array(3).fill('NotIn rayguard-system,kube-system'))
     t.ok(
-      webhooks?.every(({ clientConfig }) => clientConfig?.caBundle),
+      (await entries(api)).every(({ clientConfig }) => clientConfig?.caBundle),
       'what the webhook wrote stays'
     )
     t.match(await run('--force'), { code: 0 }, 'once more is the same')
@@ -102,11 +107,11 @@ t.test('the registration, by hand', { skip }, async t => {
     t.match(await run('--canary', 'default'), { code: 1, err: /helm.*--force/s })
     t.strictSame(
       await covered(api),
-      ['NotIn rayguard-system,kube-system', 'NotIn rayguard-system,kube-system'],
+      Array(3).fill('NotIn rayguard-system,kube-system'),
       'nothing is half written'
     )
     t.match(await run('--canary', 'default', '--force'), { code: 0 })
-    t.strictSame(await covered(api), ['In default', 'In default'])
+    t.strictSame(await covered(api), Array(3).fill('In default'))
   })
 
   await t.test('unregister takes away what blocks, and nothing else', async t => {
@@ -138,7 +143,7 @@ t.test('the registration, by hand', { skip }, async t => {
       ['of-somebody-else', 'rayguard-own-objects'],
       'what is about pods is gone'
     )
-    t.equal(await api.find(place), undefined)
+    t.strictSame(await standing(api), [])
     t.equal(
       (await api.list(`${group}/validatingadmissionpolicies`)).length > 0,
       true,
@@ -185,24 +190,34 @@ t.test('the registration, by hand', { skip }, async t => {
 })
 
 async function registration(): Promise<KubernetesObject[]> {
-  return (await readManifest()).filter(({ kind }) => kind === 'MutatingWebhookConfiguration')
+  return (await readManifest()).filter(({ kind = '' }) => kinds.includes(kind))
+}
+
+async function standing(api: ClusterApi): Promise<WebhookConfiguration[]> {
+  const found = await Promise.all(kinds.map(kind => api.find<WebhookConfiguration>(placeOf(kind))))
+  return found.flatMap(each => (each === undefined ? [] : [each]))
+}
+
+async function entries(api: ClusterApi) {
+  return (await standing(api)).flatMap(({ webhooks }) => webhooks ?? [])
 }
 
 /** As the webhook does it: one field of each entry, under its own name. */
 async function announce(api: ClusterApi): Promise<void> {
-  const { webhooks } = await api.get<WebhookConfiguration>(place)
   const caBundle = Buffer.from(api.ca).toString('base64')
-  const written = {
-    apiVersion: 'admissionregistration.k8s.io/v1',
-    kind: 'MutatingWebhookConfiguration',
-    metadata: { name: 'rayguard' },
-    webhooks: webhooks?.map(({ name }) => ({
-      ...{ name, clientConfig: { caBundle } },
-      ...{ sideEffects: 'None', admissionReviewVersions: ['v1'] }
-    }))
+  for (const kind of kinds) {
+    const { webhooks } = await api.get<WebhookConfiguration>(placeOf(kind))
+    const written = {
+      ...{ apiVersion: 'admissionregistration.k8s.io/v1', kind },
+      metadata: { name: 'rayguard' },
+      webhooks: webhooks?.map(({ name }) => ({
+        ...{ name, clientConfig: { caBundle } },
+        ...{ sideEffects: 'None', admissionReviewVersions: ['v1'] }
+      }))
+    }
+    const flags = ['--server-side', '--force-conflicts', '--field-manager=rayguard']
+    await kubectl(['apply', ...flags, '-f', '-'], JSON.stringify(written))
   }
-  const flags = ['--server-side', '--force-conflicts', '--field-manager=rayguard']
-  await kubectl(['apply', ...flags, '-f', '-'], JSON.stringify(written))
 }
 
 /** A Service without pods, whose endpoint is written by hand: nothing runs pods here. */
@@ -222,8 +237,7 @@ async function webhookIsReady(t: Test): Promise<void> {
 }
 
 async function covered(api: ClusterApi): Promise<string[]> {
-  const { webhooks } = await api.get<WebhookConfiguration>(place)
-  return (webhooks ?? []).map(({ namespaceSelector }) => {
+  return (await entries(api)).map(({ namespaceSelector }) => {
     const [where] = namespaceSelector?.matchExpressions ?? []
     return `${where?.operator} ${where?.values?.join(',')}`
   })

@@ -31,12 +31,14 @@ import {
   type ServeProcess,
   startServe
 } from '../support/cluster-process.ts'
-import { direct, injected, makes, namedService, trusts } from '../support/cluster-served.ts'
+import { direct, injected, makes, namedService, trusts, warned } from '../support/cluster-served.ts'
 
 const own = 'rayguard-system'
 const tenant = 'served'
 const kubeconfig = ['--kubeconfig', process.env.KUBECONFIG ?? '']
-const registration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+const group = '/apis/admissionregistration.k8s.io/v1'
+const registration = `${group}/mutatingwebhookconfigurations/rayguard`
+const warnings = `${group}/validatingwebhookconfigurations/rayguard`
 const secretOf = (component: Component) =>
   `/api/v1/namespaces/${own}/secrets/rayguard-${component}-serving`
 const published = `/api/v1/namespaces/${own}/configmaps/rayguard-enrollment-ca`
@@ -118,17 +120,23 @@ t.test('our own server certificates', { skip }, async t => {
     for (const replica of [one, two]) {
       await direct(api, replica, tenant)
       t.ok(await injected(api, tenant), 'a pod is injected')
+      t.match(await warned(tenant), /^Warning: rayguard: /, 'who applies a RayCluster is warned')
     }
-    const { metadata, webhooks } = await api.get<Managed>(registration)
-    t.equal(webhooks?.length, 2)
-    const fields = metadata.managedFields.find(({ manager }) => manager === 'rayguard')?.fieldsV1
-    t.match(JSON.stringify(fields), 'f:caBundle', 'the webhook owns the caBundle')
-    t.notMatch(
-      JSON.stringify(fields),
-      /f:(namespaceSelector|rules|failurePolicy|service)/,
-      'and nothing that decides who is asked'
-    )
-    t.strictSame(await inOnePiece(api), [true, true], 'both entries trust the CA in the Secret')
+    for (const [place, count] of [
+      [registration, 2],
+      [warnings, 1]
+    ] as const) {
+      const { metadata, webhooks } = await api.get<Managed>(place)
+      t.equal(webhooks?.length, count)
+      const fields = metadata.managedFields.find(({ manager }) => manager === 'rayguard')?.fieldsV1
+      t.match(JSON.stringify(fields), 'f:caBundle', 'the webhook owns the caBundle')
+      t.notMatch(
+        JSON.stringify(fields),
+        /f:(namespaceSelector|rules|failurePolicy|service)/,
+        'and nothing that decides who is asked'
+      )
+    }
+    t.strictSame(await inOnePiece(api), Array(3).fill(true), 'all trust the CA in the Secret')
   })
 
   await t.test('a Secret that is deleted comes back as it was', async t => {
@@ -174,10 +182,15 @@ t.test('our own server certificates', { skip }, async t => {
       ...['patch', 'mutatingwebhookconfiguration', 'rayguard', '--type=json'],
       ...['--field-manager=somebody', `--patch=${JSON.stringify(edit)}`]
     ])
-    await eventually('both are right', async () => (await inOnePiece(api)).every(each => each))
+    await kubectl([
+      ...['patch', 'validatingwebhookconfiguration', 'rayguard', '--type=json'],
+      ...['--field-manager=somebody', `--patch=${JSON.stringify(edit.slice(0, 1))}`]
+    ])
+    await eventually('all are right', async () => (await inOnePiece(api)).every(each => each))
     const { webhooks } = await api.get<WebhookConfiguration>(registration)
     t.strictSame(webhooks?.[0], first, 'nothing else has changed')
     await eventually('a pod is injected', () => injected(api, tenant))
+    await eventually('and warnings come', async () => (await warned(tenant)) !== '')
   })
 
   await t.test('attack: the CA that pods trust is replaced', async t => {
@@ -231,6 +244,7 @@ t.test('our own server certificates', { skip }, async t => {
     for (const replica of [one, two]) await replica.stop('SIGKILL')
     await t.rejects(injected(api, tenant), ApiFailure, 'a Ray pod is refused')
     t.ok(await makes(api, tenant, {}), 'any other pod is made')
+    t.equal(await warned(tenant), '', 'a RayCluster is taken, without a warning')
     // else the webhook itself, or what it needs to run, could never come back
     for (const namespace of [own, 'kube-system'])
       t.notOk(await injected(api, namespace), `${namespace} is never asked about`)
@@ -240,12 +254,13 @@ t.test('our own server certificates', { skip }, async t => {
   })
 
   await t.test('attack: the registration is deleted', async t => {
-    await api.delete(registration)
+    for (const place of [registration, warnings]) await api.delete(place)
     const replica = replicas.at(-1) as ServeProcess
     await eventually('the metric says so', async () =>
       (await replica.metrics('rayguard_webhook_entries ')).includes('rayguard_webhook_entries 0')
     )
-    t.equal(await api.find(registration), undefined, 'nobody brings back what was taken away')
+    for (const place of [registration, warnings])
+      t.equal(await api.find(place), undefined, 'nobody brings back what was taken away')
   })
 })
 
@@ -263,12 +278,16 @@ async function anchorOf(api: ClusterApi, component: Component): Promise<string> 
 /** Whether the caBundle of each entry holds the CA of the Secret. */
 async function inOnePiece(api: ClusterApi): Promise<boolean[]> {
   const anchor = await anchorOf(api, 'webhook')
-  const { webhooks } = await api.get<WebhookConfiguration>(registration)
-  return (webhooks ?? []).map(({ clientConfig }) =>
-    Buffer.from(clientConfig?.caBundle ?? '', 'base64')
-      .toString()
-      .includes(anchor)
+  const found = await Promise.all(
+    [registration, warnings].map(place => api.get<WebhookConfiguration>(place))
   )
+  return found
+    .flatMap(({ webhooks }) => webhooks ?? [])
+    .map(({ clientConfig }) =>
+      Buffer.from(clientConfig?.caBundle ?? '', 'base64')
+        .toString()
+        .includes(anchor)
+    )
 }
 
 /** Shifts what a process takes for the time. */

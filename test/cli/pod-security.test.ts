@@ -60,10 +60,24 @@ t.test('the version of the policy decides', async t => {
   }
   t.strictSame(await ids('v1.7'), ['runAsNonRoot'])
   t.strictSame(await ids('v1.8'), ['allowPrivilegeEscalation', 'runAsNonRoot'])
-  t.strictSame(await ids('v1.99'), await ids('latest'), 'one that is not known yet')
+  t.strictSame(await ids('v1.0'), ['runAsNonRoot'], 'the first')
+  for (const later of ['v1.99', `v1.${'9'.repeat(400)}`])
+    t.strictSame(await ids(later), await ids('latest'), 'one that is not known yet')
   for (const wrong of [
     ['--version', '1.8'],
-    ['--version', 'v1'],
+    ...[
+      'v1',
+      '',
+      'v1.',
+      'v1.-1',
+      'v1.07',
+      'v1.8 ',
+      'v1.1e1',
+      'v2.0',
+      'V1.8',
+      'Latest',
+      '__proto__'
+    ].map(version => ['--version', version]),
     ['--level', 'privileged'],
     ['-o', 'yaml']
   ])

@@ -4,21 +4,35 @@ import t, { type Test } from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
 import { command as register } from '../../src/cli/register.ts'
 import { lockDownPolicies, policyBinding } from '../../src/cli/registration/bindings.ts'
-import { mutatingRegistration } from '../../src/cli/registration/webhooks.ts'
+import {
+  mutatingRegistration,
+  validatingRegistration
+} from '../../src/cli/registration/webhooks.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
+import type { LabelSelector } from '../../src/kubernetes/objects.ts'
 import { runCommand } from '../support/cli.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
 
 interface Entry {
+  namespaceSelector: LabelSelector
   matchConditions: { name: string; expression: string }[]
 }
 
+const registrations = {
+  MutatingWebhookConfiguration: mutatingRegistration,
+  ValidatingWebhookConfiguration: validatingRegistration
+}
+
 t.test('registers what the manifests register', t => {
-  const manifest = parseAllDocuments(readFileSync('manifests/rayguard.yaml', 'utf8'))
-    .map(document => document.toJS())
-    .find(({ kind }) => kind === 'MutatingWebhookConfiguration')
-  const made = mutatingRegistration({ namespace: 'rayguard-system' }) as { webhooks: Entry[] }
-  t.strictSame(made.webhooks.map(joined), manifest.webhooks.map(joined))
+  const manifest = parseAllDocuments(readFileSync('manifests/rayguard.yaml', 'utf8')).map(
+    document => document.toJS()
+  )
+  for (const [kind, of] of Object.entries(registrations)) {
+    const made = of({ namespace: 'rayguard-system' }) as { kind: string; webhooks: Entry[] }
+    const standing = manifest.find(object => object.kind === kind)
+    t.strictSame(made.webhooks.map(joined), standing.webhooks.map(joined), kind)
+    t.equal(made.kind, kind)
+  }
   t.end()
 })
 
@@ -36,17 +50,16 @@ t.test('binds the policies that the manifests bind', t => {
 })
 
 t.test('one namespace to begin with', t => {
-  const made = mutatingRegistration({ namespace: 'rayguard-system', canary: 'team-a' })
-  t.match(made, {
-    webhooks: [1, 2].map(() => ({
-      namespaceSelector: {
-        matchExpressions: [
-          { key: 'kubernetes.io/metadata.name', operator: 'In', values: ['team-a'] },
-          { key: 'rayguard.dev/paused', operator: 'DoesNotExist' }
-        ]
-      }
-    }))
-  })
+  for (const of of Object.values(registrations)) {
+    const { webhooks } = of({ namespace: 'rayguard-system', canary: 'team-a' }) as {
+      webhooks: Entry[]
+    }
+    for (const { namespaceSelector } of webhooks)
+      t.strictSame(namespaceSelector.matchExpressions, [
+        { key: 'kubernetes.io/metadata.name', operator: 'In', values: ['team-a'] },
+        { key: 'rayguard.dev/paused', operator: 'DoesNotExist' }
+      ])
+  }
   t.end()
 })
 
@@ -73,10 +86,10 @@ t.test('nothing is registered that nobody answers', async t => {
 
 t.test('a policy is never bound where the webhook is not asked, not for a moment', async t => {
   const { standIn, kubeconfig } = await stage(t)
-  const place = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rayguard'
+  const registration = /\/(mut|valid)atingwebhookconfigurations\/rayguard$/
   const apiVersion = 'admissionregistration.k8s.io/v1'
   const put = (kind: string, name: string) => standIn.put({ apiVersion, kind, metadata: { name } })
-  put('MutatingWebhookConfiguration', 'rayguard')
+  for (const kind of Object.keys(registrations)) put(kind, 'rayguard')
   put('Namespace', 'team-a')
   for (const name of ['rayguard-pods', 'rayguard-authors']) {
     put('ValidatingAdmissionPolicy', name)
@@ -88,7 +101,7 @@ t.test('a policy is never bound where the webhook is not asked, not for a moment
     webhooks: [{ clientConfig: { caBundle: 'Y2E=' } }]
   }
   standIn.interfere(({ method, path }) =>
-    method === 'GET' && path === place ? { status: 200, body } : undefined
+    method === 'GET' && registration.test(path) ? { status: 200, body } : undefined
   )
   const written = async (...argumentsList: string[]) => {
     const before = standIn.requests.length
@@ -98,14 +111,14 @@ t.test('a policy is never bound where the webhook is not asked, not for a moment
     ])
     t.equal(code, 0, err)
     const patches = standIn.requests.slice(before).filter(request => request.startsWith('PATCH'))
-    t.strictSame(patches.slice(0, 3), patches.slice(-3), 'judged first, then written')
-    return patches.slice(-3).map(request => request.split('/').at(-1))
+    t.strictSame(patches.slice(0, 4), patches.slice(-4), 'judged first, then written')
+    return patches.slice(-4).map(request => request.split('/').at(-1))
   }
   const bindings = ['rayguard-pods', 'rayguard-authors']
-  t.strictSame(await written(), ['rayguard', ...bindings], 'to all: the webhook first')
+  t.strictSame(await written(), ['rayguard', 'rayguard', ...bindings], 'to all: the webhook first')
   t.strictSame(
     await written('--canary', 'team-a'),
-    [...bindings, 'rayguard'],
+    [...bindings, 'rayguard', 'rayguard'],
     'to one: the policies first'
   )
 })

@@ -219,6 +219,15 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
   const root = workerPod({ ray: { securityContext: { runAsUser: 0 } } })
   const violating = await post(webhook as number, '/mutate', review(root))
   t.match(String(violating.json.response?.warnings), /runAsUser=0/, 'what it cannot mend is said')
+  const template = { spec: { containers: [{ name: 'ray', image: 'rayproject/ray:2.58.0' }] } }
+  const cluster = { ...rayCluster(), spec: { headGroupSpec: { template } } }
+  const kind = { group: 'ray.io', version: 'v1', kind: 'RayCluster' }
+  const foretold = await post(webhook as number, '/validate', review(cluster, { kind }))
+  t.match(
+    foretold.json.response,
+    { allowed: true, warnings: [/spec\.headGroupSpec.*: Rayguard mends allowPrivilegeEscalation/] },
+    'whoever applies a RayCluster is told of its pods'
+  )
 
   const [address = ''] = (pod.status?.podIPs ?? []).map(({ ip }) => ip)
   const token = standIn.issueToken(pod)
@@ -279,6 +288,7 @@ t.test('a whole run: admission, certificate, metrics, end; and no secret in the 
   for (const line of [
     'rayguard_admissions_total{kind="head",code="Allowed"} 1',
     'rayguard_pod_security_violations_total{check="runAsUser"} 1',
+    'rayguard_resource_reviews_total{kind="RayCluster",result="mended"} 1',
     'rayguard_certificate_requests_total{code="Issued"} 1',
     'rayguard_certificate_requests_total{code="SourceAddress"} 1',
     'rayguard_http_replies_total{listener="enrollment",status="201"} 1',

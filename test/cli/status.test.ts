@@ -71,6 +71,7 @@ async function stage(t: Test): Promise<Stage> {
   })
   for (const name of ['rayguard-system', 'kube-system', 'team-a', 'team-b']) put(standIn, name)
   standIn.put(registration())
+  standIn.put(warnings())
   for (const component of ['webhook', 'enrollment']) {
     for (const at of ['1', '2']) {
       const name = `rayguard-${component}-${at}`
@@ -109,9 +110,26 @@ function put(standIn: StandIn, name: string, labels: Record<string, string> = {}
 }
 
 function registration(ca = pair.ca): WebhookConfiguration {
+  return configuration('MutatingWebhookConfiguration', ca, 'Fail', [
+    'pods.rayguard.dev',
+    'submitters.rayguard.dev'
+  ])
+}
+
+function warnings(ca = pair.ca, failurePolicy = 'Ignore'): WebhookConfiguration {
+  const kind = 'ValidatingWebhookConfiguration'
+  return configuration(kind, ca, failurePolicy, ['resources.rayguard.dev'])
+}
+
+function configuration(
+  kind: string,
+  ca: string,
+  failurePolicy: string,
+  names: readonly string[]
+): WebhookConfiguration {
   const entry = (name: string) => ({
     name,
-    failurePolicy: 'Fail',
+    failurePolicy,
     clientConfig: { url: 'https://127.0.0.1:8443', caBundle: Buffer.from(ca).toString('base64') },
     namespaceSelector: {
       matchExpressions: [
@@ -126,9 +144,9 @@ function registration(ca = pair.ca): WebhookConfiguration {
   })
   return {
     apiVersion: 'admissionregistration.k8s.io/v1',
-    kind: 'MutatingWebhookConfiguration',
+    kind,
     metadata: { name: 'rayguard', creationTimestamp: inDays(-10) },
-    webhooks: [entry('pods.rayguard.dev'), entry('submitters.rayguard.dev')]
+    webhooks: names.map(entry)
   }
 }
 
@@ -232,6 +250,14 @@ t.test('what is wrong with the installation', async t => {
   t.strictSame((await status()).states('Registration'), ['failed'], 'none')
   standIn.put(registration())
 
+  standIn.put(warnings(other.ca))
+  t.match(await status(), { code: 1, text: /✗ resources\.rayguard\.dev does not trust/ })
+  standIn.put(warnings(pair.ca, 'Fail'))
+  t.match(await status(), { code: 0, text: /! failurePolicy of resources.* is not Ignore/ })
+  standIn.remove(warnings())
+  t.match(await status(), { code: 0, text: /! There is no ValidatingWebhookConfiguration/ })
+  standIn.put(warnings())
+
   const broken = { checks: { namespaces: 'the labels are not known' }, ready: false }
   says.set('rayguard-webhook-1', replicaStatus('webhook', broken))
   const notReady = await status()
@@ -282,6 +308,7 @@ t.test('what is wrong with the installation', async t => {
   t.strictSame((await status()).states('Rights'), ['warning'], 'who may not ask is told so')
   for (const [pattern, id] of [
     [/mutatingwebhookconfigurations/, 'Registration'],
+    [/validatingwebhookconfigurations/, 'Warnings'],
     [/rayguard-system\/pods$/, 'Replicas'],
     [/v1\/namespaces$/, 'Namespaces'],
     [/v1\/pods$/, 'RayPods'],

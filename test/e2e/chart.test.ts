@@ -1,7 +1,6 @@
 /** Installed by Helm, upgraded and removed, as a platform team does it that has never seen Rayguard. */
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { parse } from 'yaml'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { apply, type ClusterApi, eventually } from '../support/cluster.ts'
 import { checkInjected } from '../support/cluster-checks.ts'
@@ -66,7 +65,7 @@ part(
 
     await t.test('helm upgrade keeps what the webhook has written', async t => {
       const before = await caBundles()
-      t.equal(before.length, 2)
+      t.equal(before.length, 3)
       await chart(t, 'upgrade', '--set', 'registration.timeoutSeconds=7')
       await twoOfEach(api)
       t.strictSame(await caBundles(), before)
@@ -140,9 +139,12 @@ async function chart(t: Test, command: 'install' | 'upgrade', ...more: string[])
 }
 
 async function caBundles(): Promise<string[]> {
-  const text = await kubectl(['get', 'mutatingwebhookconfiguration', 'rayguard', '-o', 'yaml'])
-  const { webhooks } = parse(text) as { webhooks: { clientConfig: { caBundle: string } }[] }
-  return webhooks.map(({ clientConfig }) => clientConfig.caBundle)
+  const kinds = ['mutatingwebhookconfiguration', 'validatingwebhookconfiguration']
+  const names = kinds.map(kind => `${kind}/rayguard`)
+  const { items } = JSON.parse(await kubectl(['get', ...names, '-o', 'json'])) as {
+    items: { webhooks: { clientConfig: { caBundle: string } }[] }[]
+  }
+  return items.flatMap(({ webhooks }) => webhooks.map(({ clientConfig }) => clientConfig.caBundle))
 }
 
 /** Objects without a namespace that carry our label. */

@@ -74,6 +74,7 @@ part('live', async (t, { api, namespace: makeNamespace }) => {
     await remove()
     for (const kind of [
       'mutatingwebhookconfiguration',
+      'validatingwebhookconfiguration',
       'validatingadmissionpolicy',
       'clusterrole'
     ]) {

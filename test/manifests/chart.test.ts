@@ -25,6 +25,11 @@ const find = <T extends KubernetesObject>(
   name: string
 ) => objects.find(object => object.kind === kind && object.metadata.name === name) as T
 
+const registrationsIn = (objects: KubernetesObject[]): WebhookConfiguration[] =>
+  objects.filter(({ kind }) => /WebhookConfiguration$/.test(kind ?? ''))
+const entriesOf = (objects: KubernetesObject[]) =>
+  registrationsIn(objects).flatMap(({ webhooks }) => webhooks ?? [])
+
 t.test('the files beside the chart are what it renders now', { skip }, async t => {
   const folder = t.testdir({})
   const program = helm ?? ''
@@ -90,18 +95,18 @@ const valueSets: {
     title: 'registered for two namespaces to begin with',
     values: ['registration.namespaces={team-a,team-b}'],
     check(t, objects) {
-      const { webhooks } = find<WebhookConfiguration>(
-        objects,
-        'MutatingWebhookConfiguration',
-        'rayguard'
+      const webhooks = entriesOf(objects)
+      t.strictSame(
+        webhooks.map(({ name }) => name),
+        ['pods', 'submitters', 'resources'].map(what => `${what}.rayguard.dev`)
       )
-      for (const { name, namespaceSelector } of webhooks ?? [])
+      for (const { name, namespaceSelector } of webhooks)
         t.match(
           namespaceSelector?.matchExpressions?.[0],
           { operator: 'In', values: ['team-a', 'team-b'] },
           name
         )
-      const selector = { matchExpressions: webhooks?.[0]?.namespaceSelector?.matchExpressions }
+      const selector = { matchExpressions: webhooks[0]?.namespaceSelector?.matchExpressions }
       for (const { metadata, spec } of lockDownBindings(objects))
         t.match(spec.matchResources.namespaceSelector, selector, `${metadata.name} is bound there`)
     }
@@ -110,8 +115,16 @@ const valueSets: {
     title: 'to be registered by hand',
     values: ['registration.enabled=false'],
     check(t, objects) {
-      t.notOk(objects.some(({ kind }) => kind === 'MutatingWebhookConfiguration'))
+      t.strictSame(entriesOf(objects), [])
       t.strictSame(lockDownBindings(objects), [], 'no policy asks for what nobody does')
+    }
+  },
+  {
+    title: 'without warnings about Ray resources',
+    values: ['registration.warnings=false'],
+    check(t, objects) {
+      t.notOk(objects.some(({ kind }) => kind === 'ValidatingWebhookConfiguration'))
+      t.equal(entriesOf(objects).length, 2, 'pods are asked about all the same')
     }
   },
   {
@@ -281,12 +294,12 @@ const valueSets: {
     check(t, objects) {
       const kinds = objects.filter(({ kind }) => kind === 'Certificate' || kind === 'Issuer')
       t.equal(kinds.length, 5, 'a CA of our own, its issuer, and a certificate for each')
-      const { annotations } = find(objects, 'MutatingWebhookConfiguration', 'rayguard').metadata
-      t.strictSame(
-        annotations,
-        { 'cert-manager.io/inject-ca-from': 'rayguard-system/rayguard-webhook' },
-        'cert-manager writes the caBundle'
-      )
+      for (const { kind, metadata } of registrationsIn(objects))
+        t.strictSame(
+          metadata.annotations,
+          { 'cert-manager.io/inject-ca-from': 'rayguard-system/rayguard-webhook' },
+          `cert-manager writes the caBundle of the ${kind}`
+        )
       const { volumes } = find<Deployment>(objects, 'Deployment', 'rayguard-webhook').spec.template
         .spec
       t.strictSame(

@@ -342,6 +342,18 @@ t.test('the rows of what is tightened, kept and reported', async t => {
       [],
       ['procMount_restricted']
     ],
+    [
+      'privileged false, no capability added',
+      pod({}, [{ ...all, privileged: false, capabilities: { add: [], drop: ['ALL'] } }]),
+      [],
+      []
+    ],
+    [
+      'procMount Unmasked in a user namespace',
+      pod({ hostUsers: false }, [{ ...all, procMount: 'Unmasked' }]),
+      [],
+      ['procMount_restricted']
+    ],
     ['procMount Default', pod({}, [{ ...all, procMount: 'Default' }]), [], []],
     [
       'procMount Unmasked, escalation absent',

@@ -27,16 +27,16 @@ export async function callsOnCreation(namespace: string, name: string): Promise<
   return callsOf((await creation(namespace, name)).annotations ?? {})
 }
 
-/** What Rayguard itself had written there about the creation, by key. */
+/** What Rayguard itself had written there about the creation of a pod or a Ray resource, by key. */
 export async function auditedOnCreation(
   namespace: string,
   name: string
 ): Promise<Record<string, string>> {
   const { annotations = {} } = await creation(namespace, name)
-  const prefix = 'pods.rayguard.dev/'
+  const prefix = /^(pods|resources)\.rayguard\.dev\//
   return Object.fromEntries(
     Object.entries(annotations).flatMap(([key, value]) =>
-      key.startsWith(prefix) ? [[key.slice(prefix.length), value]] : []
+      prefix.test(key) ? [[key.replace(prefix, ''), value]] : []
     )
   )
 }

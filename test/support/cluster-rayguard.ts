@@ -67,7 +67,9 @@ export async function startRayguard(
   })
   const processes = [webhook, enrollment]
   const webhookUrl = `https://127.0.0.1:${webhook.port}`
-  const configurations = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations'
+  const registrations = objects.filter(({ kind = '' }) => kind.endsWith('WebhookConfiguration'))
+  const group = '/apis/admissionregistration.k8s.io/v1'
+  const configurations = ({ kind = '' }) => `${group}/${kind.toLowerCase()}s`
 
   return {
     ca,
@@ -79,19 +81,21 @@ export async function startRayguard(
     metrics: async name => (await Promise.all(processes.map(each => each.metrics(name)))).flat(),
     log: async () => (await Promise.all(processes.map(each => each.log()))).join('\n'),
     async register() {
-      const [registration] = objects.filter(({ kind }) => kind === 'MutatingWebhookConfiguration')
-      await api.create(configurations, byUrl(registration, webhookUrl, servingCa.certificate))
+      for (const each of registrations)
+        await api.create(configurations(each), byUrl(each, webhookUrl, servingCa.certificate))
       // the API server learns of it by a watch; a dry run of a Ray pod says when
       await eventually('the registration is in force', () => inForce(api))
     },
-    unregister: () => api.delete(`${configurations}/rayguard`),
+    async unregister() {
+      for (const each of registrations) await api.delete(`${configurations(each)}/rayguard`)
+    },
     async stop() {
       await Promise.all(processes.map(each => each.stop()))
     }
   }
 }
 
-function byUrl(registration: KubernetesObject | undefined, url: string, ca: string): object {
+function byUrl(registration: KubernetesObject, url: string, ca: string): object {
   const { webhooks, ...rest } = registration as KubernetesObject & {
     webhooks: { clientConfig: { service: { path: string } } }[]
   }

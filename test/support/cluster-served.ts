@@ -5,7 +5,7 @@
 import { connect as connectTls } from 'node:tls'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually } from './cluster.ts'
-import { kubectl } from './cluster-kubectl.ts'
+import { kubectl, run } from './cluster-kubectl.ts'
 import type { Component, ServeProcess } from './cluster-process.ts'
 
 const own = 'rayguard-system'
@@ -37,13 +37,15 @@ export async function direct(
   replica: ServeProcess,
   namespace: string
 ): Promise<void> {
-  const edit = [0, 1].map(at => ({
-    ...{ op: 'replace', path: `/webhooks/${at}/clientConfig/service/port`, value: replica.port }
-  }))
-  await kubectl([
-    ...['patch', 'mutatingwebhookconfiguration', 'rayguard', '--type=json'],
-    `--patch=${JSON.stringify(edit)}`
-  ])
+  for (const [kind, entries] of [
+    ['mutatingwebhookconfiguration', [0, 1]],
+    ['validatingwebhookconfiguration', [0]]
+  ] as const) {
+    const edit = entries.map(at => ({
+      ...{ op: 'replace', path: `/webhooks/${at}/clientConfig/service/port`, value: replica.port }
+    }))
+    await kubectl(['patch', kind, 'rayguard', '--type=json', `--patch=${JSON.stringify(edit)}`])
+  }
   // the API server learns of it by a watch
   const before = await asked(replica)
   await eventually('the API server goes there', async () => {
@@ -73,6 +75,17 @@ export async function injected(api: ClusterApi, namespace: string): Promise<bool
   const labels = { 'ray.io/cluster': 'probe', 'ray.io/node-type': 'worker' }
   const pod = await makes(api, namespace, labels)
   return pod.spec.initContainers?.some(({ name }) => name === 'rayguard-enroll') ?? false
+}
+
+/** What kubectl prints on standard error for somebody who would apply a plain RayCluster. */
+export async function warned(namespace: string): Promise<string> {
+  const template = { spec: { containers: [{ name: 'ray', image: 'rayproject/ray:2.58.0' }] } }
+  const cluster = {
+    ...{ apiVersion: 'ray.io/v1', kind: 'RayCluster', metadata: { name: 'probe', namespace } },
+    spec: { headGroupSpec: { rayStartParams: {}, template } }
+  }
+  const flags = ['create', '--dry-run=server', '-f', '-']
+  return (await run('kubectl', flags, JSON.stringify(cluster))).stderr
 }
 
 export function makes(

@@ -139,6 +139,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   metrics.admission({ kind: 'head', code: 'Allowed' })
   metrics.admission({ kind: 'worker', code: 'HostNetwork' })
   metrics.violations(new Set(['runAsUser', 'hostPorts']))
+  metrics.validation({ kind: 'RayJob', result: 'violates' })
   metrics.admissionDuration(0.0007)
   metrics.issuance({ code: 'Issued', seconds: 0.02 })
   metrics.issuance({ code: 'PodNotFound', seconds: 0.2 })
@@ -152,6 +153,7 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   for (const line of [
     'rayguard_info{version="1.2.3"} 1',
     'rayguard_admissions_total{kind="head",code="Allowed"} 2',
+    'rayguard_resource_reviews_total{kind="RayJob",result="violates"} 1',
     'rayguard_admissions_total{kind="worker",code="HostNetwork"} 1',
     'rayguard_pod_security_violations_total{check="hostPorts"} 1',
     'rayguard_admission_duration_seconds_bucket{le="0.001"} 1',

@@ -3,6 +3,7 @@
  */
 import type { AdmissionOutcome } from '../../admission/admit.ts'
 import type { AdmissionReview } from '../../admission/review.ts'
+import type { KubernetesObject } from '../../kubernetes/objects.ts'
 import { type ClusterKey, type ClusterTls, createLiveClusters } from '../../live/clusters.ts'
 import { certificateEnd, nearDays, nearness } from '../../live/ends.ts'
 import type { LivePod } from '../../live/pod.ts'
@@ -16,6 +17,8 @@ export interface Live {
   readonly whenSynced: Promise<void>
   /** What the live pods of the reviewed pod's RayCluster have. */
   tlsFor(review: AdmissionReview): ClusterTls | undefined
+  /** The same for a RayCluster itself; of other resources it is not known which RayCluster comes of them. */
+  tlsOfCluster(review: AdmissionReview): ClusterTls | undefined
   /** Remembered in memory alone, until the watch shows the pod. */
   answered(review: AdmissionReview, outcome: AdmissionOutcome): void
   stop(): Promise<void>
@@ -72,6 +75,11 @@ export function createLive(surroundings: Surroundings, namespaces: NamespaceInde
     tlsFor(review) {
       const key = keyOf(review)
       return key && clusters.tlsOf(key)
+    },
+    tlsOfCluster({ request: { kind, namespace = '', object } }) {
+      const { uid } = (object as Partial<KubernetesObject> | null)?.metadata ?? {}
+      if (kind.kind !== 'RayCluster' || typeof uid !== 'string') return undefined
+      return clusters.tlsOf({ namespace, uid })
     },
     answered(review, { allowed, kind, tls, dryRun, findings }) {
       const key = keyOf(review)

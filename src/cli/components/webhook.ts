@@ -5,6 +5,7 @@
  */
 import { type AdmissionOutcome, admit } from '../../admission/admit.ts'
 import { admissionRoutes } from '../../admission/route.ts'
+import { type ValidationOutcome, validate } from '../../admission/validate.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { openClientCa } from './client-ca.ts'
@@ -49,7 +50,10 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
           live.answered(review, admission.outcome)
           return admission
         },
-        observe: outcome => observe(outcome, surroundings)
+        observe: outcome => observe(outcome, surroundings),
+        validate: (review, requested) =>
+          validate(review, requested, injection.settings(), live.tlsOfCluster(review)),
+        observeValidation: outcome => observeValidation(outcome, surroundings)
       })
   })
   serving.attach(listener)
@@ -106,4 +110,10 @@ function observe(outcome: AdmissionOutcome, { metrics, log }: Surroundings): voi
   const line = { kind, code, namespace, requestUid, modes, operations, findings, dryRun }
   if (allowed) log[operations > 0 ? 'info' : 'debug'](line, 'pod admitted')
   else log.info({ ...line, reason }, 'pod refused')
+}
+
+function observeValidation(outcome: ValidationOutcome, { metrics, log }: Surroundings): void {
+  const { kind, result, ids, namespace, requestUid, dryRun } = outcome
+  metrics.validation({ kind, result })
+  log.debug({ kind, result, ids: ids.slice(0, 20), namespace, requestUid, dryRun }, 'foretold')
 }

@@ -5,9 +5,13 @@
  * narrowed before it.
  */
 import type { Client } from '../../kubernetes/client.ts'
-import { registrationPath } from '../covered.ts'
+import { registrationPath, warningsPath } from '../covered.ts'
 import { lockDownPolicies, policyBinding } from './bindings.ts'
-import { mutatingRegistration, type RegistrationOptions } from './webhooks.ts'
+import {
+  mutatingRegistration,
+  type RegistrationOptions,
+  validatingRegistration
+} from './webhooks.ts'
 
 export interface Part {
   place: string
@@ -17,7 +21,7 @@ export interface Part {
 export interface Plan {
   /** Bindings that stand and become narrower. */
   before: Part[]
-  registration: Part
+  registration: Part[]
   after: Part[]
 }
 
@@ -26,7 +30,10 @@ const group = '/apis/admissionregistration.k8s.io/v1'
 export async function planOf(client: Client, options: RegistrationOptions): Promise<Plan> {
   const plan: Plan = {
     before: [],
-    registration: { place: registrationPath, body: mutatingRegistration(options) },
+    registration: [
+      { place: registrationPath, body: mutatingRegistration(options) },
+      { place: warningsPath, body: validatingRegistration(options) }
+    ],
     after: []
   }
   for (const name of lockDownPolicies) {

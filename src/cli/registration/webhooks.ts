@@ -1,5 +1,5 @@
 /**
- * The registration of the webhook, as the manifests have it. Pure; a test holds it against `manifests/rayguard.yaml`.
+ * The registrations of the webhook, as the manifests have them. Pure; a test holds them against `manifests/rayguard.yaml`.
  *
  * Without a caBundle: the webhook or cert-manager writes that one field, and keeps it.
  */
@@ -18,23 +18,10 @@ export interface RegistrationOptions {
 
 export const registrationApiVersion = 'admissionregistration.k8s.io/v1'
 
-/** What the API server calls Rayguard for; a whole object for server-side apply. */
+/** What the API server asks Rayguard about pods; a whole object for server-side apply. */
 export function mutatingRegistration(options: RegistrationOptions): object {
   return {
-    apiVersion: registrationApiVersion,
-    kind: 'MutatingWebhookConfiguration',
-    metadata: {
-      name: 'rayguard',
-      labels: { 'app.kubernetes.io/name': 'rayguard', 'app.kubernetes.io/part-of': 'rayguard' },
-      // https://cert-manager.io/docs/concepts/ca-injector/
-      ...(options.certManager
-        ? {
-            annotations: {
-              'cert-manager.io/inject-ca-from': `${options.namespace}/rayguard-webhook`
-            }
-          }
-        : {})
-    },
+    ...header('MutatingWebhookConfiguration', options),
     webhooks: [
       {
         name: 'pods.rayguard.dev',
@@ -58,6 +45,47 @@ export function mutatingRegistration(options: RegistrationOptions): object {
   }
 }
 
+/** What it asks Rayguard about Ray resources, to warn whoever applies them; refuses nothing. */
+export function validatingRegistration(options: RegistrationOptions): object {
+  return {
+    ...header('ValidatingWebhookConfiguration', options),
+    webhooks: [
+      {
+        name: 'resources.rayguard.dev',
+        ...answeredAt('/validate', options),
+        rules: [
+          {
+            apiGroups: ['ray.io'],
+            apiVersions: ['v1', 'v1alpha1'],
+            operations: ['CREATE', 'UPDATE'],
+            resources: ['rayclusters', 'rayjobs', 'rayservices', 'raycronjobs'],
+            scope: 'Namespaced'
+          }
+        ],
+        matchConditions: [isNotMadeByKubeRay, changesTheSpec],
+        failurePolicy: 'Ignore',
+        // Whoever applies waits as long while the webhook hangs.
+        timeoutSeconds: 2
+      }
+    ]
+  }
+}
+
+function header(kind: string, { namespace, certManager }: RegistrationOptions): object {
+  return {
+    apiVersion: registrationApiVersion,
+    kind,
+    metadata: {
+      name: 'rayguard',
+      labels: { 'app.kubernetes.io/name': 'rayguard', 'app.kubernetes.io/part-of': 'rayguard' },
+      // https://cert-manager.io/docs/concepts/ca-injector/
+      ...(certManager
+        ? { annotations: { 'cert-manager.io/inject-ca-from': `${namespace}/rayguard-webhook` } }
+        : {})
+    }
+  }
+}
+
 /** What the registration covers: all namespaces but some, or one, and none that is paused. */
 export function namespaceSelector({ namespace, excluded = [], canary }: RegistrationOptions) {
   const key = 'kubernetes.io/metadata.name'
@@ -69,23 +97,27 @@ export function namespaceSelector({ namespace, excluded = [], canary }: Registra
 }
 
 function common(options: RegistrationOptions): object {
-  const { namespace } = options
   return {
-    admissionReviewVersions: ['v1'],
-    clientConfig: {
-      service: { name: 'rayguard-webhook', namespace, path: '/mutate', port: 443 }
-    },
+    ...answeredAt('/mutate', options),
     rules: [
       rule('CREATE', 'pods'),
       // Ephemeral containers come through a subresource of their own.
       rule('UPDATE', 'pods/ephemeralcontainers')
     ],
-    namespaceSelector: namespaceSelector(options),
     failurePolicy: 'Fail',
-    matchPolicy: 'Equivalent',
     reinvocationPolicy: 'IfNeeded',
-    sideEffects: 'None',
     timeoutSeconds: 5
+  }
+}
+
+function answeredAt(path: string, options: RegistrationOptions): object {
+  const { namespace } = options
+  return {
+    admissionReviewVersions: ['v1'],
+    clientConfig: { service: { name: 'rayguard-webhook', namespace, path, port: 443 } },
+    namespaceSelector: namespaceSelector(options),
+    matchPolicy: 'Equivalent',
+    sideEffects: 'None'
   }
 }
 
@@ -112,4 +144,17 @@ const submitsARayJob = {
   expression:
     'object.spec.containers.exists(container, has(container.env) && ' +
     "container.env.exists(variable, variable.name == 'RAY_JOB_SUBMISSION_ID'))"
+}
+
+/** Whoever applied the RayJob or RayService was told; KubeRay can mend nothing, and need not wait. */
+const isNotMadeByKubeRay = {
+  name: 'is-not-made-by-kuberay',
+  expression:
+    '!(has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(owner, ' +
+    "has(owner.controller) && owner.controller && owner.apiVersion.startsWith('ray.io/')))"
+}
+
+const changesTheSpec = {
+  name: 'changes-the-spec',
+  expression: "request.operation == 'CREATE' || object.spec != oldObject.spec"
 }

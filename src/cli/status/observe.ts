@@ -15,7 +15,7 @@ import type {
 import { path } from '../../kubernetes/path.ts'
 import { clusterLabel } from '../../ray/classify.ts'
 import { listAll } from '../cluster.ts'
-import { registrationPath } from '../covered.ts'
+import { registrationPath, warningsPath } from '../covered.ts'
 import { type RightFound, rightsOf } from './rights.ts'
 
 export interface Observed {
@@ -27,6 +27,8 @@ export interface Observed {
   /** How far the API server's clock is before ours. */
   clockAheadMs: number | undefined
   registration: WebhookConfiguration | undefined
+  /** The one for Ray resources, of which whoever applies them is warned. */
+  warnings: WebhookConfiguration | undefined
   namespaces: Namespace[] | undefined
   rayPods: Pod[] | undefined
   replicas: Replica[] | undefined
@@ -73,18 +75,21 @@ export async function observe(client: Client, options: ObserveOptions): Promise<
   const version = versionOf(text)
   const pods =
     rayNamespace === undefined ? '/api/v1/pods' : path`/api/v1/namespaces/${rayNamespace}/pods`
-  const [registration, namespaces, rayPods, replicas, policies, rights] = await Promise.all([
-    attempt('registration', () => client.get<WebhookConfiguration>(registrationPath)),
-    attempt('namespaces', () => listAll<Namespace>(client, '/api/v1/namespaces')),
-    attempt('rayPods', () => listAll<Pod>(client, pods, clusterLabel)),
-    attempt('replicas', () => replicasIn(client, namespace)),
-    attempt('policies', () => policiesIn(client)),
-    attempt('rights', () => rightsOf(client, namespace))
-  ])
+  const [registration, warnings, namespaces, rayPods, replicas, policies, rights] =
+    await Promise.all([
+      attempt('registration', () => client.get<WebhookConfiguration>(registrationPath)),
+      attempt('warnings', () => client.get<WebhookConfiguration>(warningsPath)),
+      attempt('namespaces', () => listAll<Namespace>(client, '/api/v1/namespaces')),
+      attempt('rayPods', () => listAll<Pod>(client, pods, clusterLabel)),
+      attempt('replicas', () => replicasIn(client, namespace)),
+      attempt('policies', () => policiesIn(client)),
+      attempt('rights', () => rightsOf(client, namespace))
+    ])
   return {
     now: options.clock(),
     clockAheadMs: options.clockAheadMs(),
-    ...{ namespace, version, registration, namespaces, rayPods, replicas, policies, rights, faults }
+    ...{ namespace, version, registration, warnings, namespaces, rayPods, replicas },
+    ...{ policies, rights, faults }
   }
 }
 

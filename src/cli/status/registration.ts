@@ -1,13 +1,22 @@
-/** Whether the API server asks Rayguard about every Ray pod, and would trust its answer. Pure. */
+/** Whether the API server asks Rayguard about every Ray pod and Ray resource, and would trust its answer. Pure. */
 import { X509Certificate } from 'node:crypto'
-import type { WebhookConfiguration, WebhookEntry } from '../../kubernetes/objects.ts'
+import type { WebhookEntry } from '../../kubernetes/objects.ts'
 import { type Check, createChecks } from './check.ts'
 import type { Observed } from './observe.ts'
 
+const warningsEntry = 'resources.rayguard.dev'
 const entryNames = ['pods.rayguard.dev', 'submitters.rayguard.dev']
 const install = 'Apply the manifests again; see docs/install.md.'
 
 export function registrationChecks(observed: Observed): Check[] {
+  return [
+    ...podChecks(observed),
+    ...warningsChecks(observed),
+    ...(observed.registration === undefined ? [] : bundleChecks(observed))
+  ]
+}
+
+function podChecks(observed: Observed): Check[] {
   const { list, ok, warn, fail } = createChecks('Registration')
   const { registration, faults } = observed
   if (registration === undefined) {
@@ -32,18 +41,41 @@ export function registrationChecks(observed: Observed): Check[] {
       'Set it to Fail: a pod that slips through while the webhook is away has no TLS and joins nothing.'
     warn('FailurePolicy', `failurePolicy of ${names} is not Fail.`, advice)
   }
-  list.push(...bundleChecks(observed, registration))
   return list
 }
 
-function bundleChecks(observed: Observed, { webhooks }: WebhookConfiguration): Check[] {
+/** Nothing here is a failure: without it pods get what they get, and nobody is told beforehand. */
+function warningsChecks({ warnings, faults }: Observed): Check[] {
+  const { list, ok, warn } = createChecks('Registration')
+  const fault = faults.find(({ what }) => what === 'warnings')
+  const entry = warnings?.webhooks?.find(({ name }) => name === warningsEntry)
+  if (fault)
+    warn('Warnings', `The ValidatingWebhookConfiguration could not be read (${fault.code}).`)
+  else if (entry === undefined) {
+    const text =
+      'There is no ValidatingWebhookConfiguration "rayguard": whoever applies a Ray resource is told nothing of its pods.'
+    warn(
+      'Warnings',
+      text,
+      `Unless you left it out (registration.warnings of the chart): ${install}`
+    )
+  } else if (entry.failurePolicy !== 'Ignore') {
+    const text = `failurePolicy of ${entry.name} is not Ignore: while the webhook is away no Ray resource can be applied.`
+    warn('Warnings', text, 'Set it to Ignore: it only warns.')
+  } else ok('Warnings', `Whoever applies a Ray resource is warned: ${entry.name}.`)
+  return list
+}
+
+function bundleChecks(observed: Observed): Check[] {
   const { list, ok, warn, fail } = createChecks('Registration')
   const served = (observed.replicas ?? []).flatMap(({ name, status }) => {
     const pem = status?.servingCertificates.webhook
     return pem === undefined ? [] : [{ name, pem }]
   })
   const problems = new Set<string>()
-  for (const entry of webhooks ?? []) {
+  const { registration, warnings } = observed
+  const entries = [registration, warnings].flatMap(each => each?.webhooks ?? [])
+  for (const entry of entries) {
     const bundle = certificatesIn(entry)
     if (bundle.length === 0) {
       problems.add(`${entry.name} has no caBundle that can be read`)

@@ -14,7 +14,9 @@ omitStages: [RequestReceived]
 rules:
   - level: Request
     verbs: [create, update, patch]
-    resources: [{ group: '', resources: [pods, pods/ephemeralcontainers, pods/eviction] }]
+    resources:
+      - { group: '', resources: [pods, pods/ephemeralcontainers, pods/eviction] }
+      - { group: ray.io, resources: [rayclusters] }
   - level: None
 YAML
   # the client certificate that it shows to a webhook that asks for one, whichever it is
@@ -23,10 +25,12 @@ apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration
 plugins:
   - name: MutatingAdmissionWebhook
-    configuration:
+    configuration: &webhooks
       apiVersion: apiserver.config.k8s.io/v1
       kind: WebhookAdmissionConfiguration
       kubeConfigFile: $pki/webhooks.kubeconfig
+  - name: ValidatingAdmissionWebhook
+    configuration: *webhooks
 YAML
   cat >"$pki/webhooks.kubeconfig" <<YAML
 apiVersion: v1
