@@ -29,7 +29,10 @@ export async function evict(client: Client, { metadata }: Pod): Promise<Eviction
     const code = error instanceof KubernetesError ? error.code : undefined
     if (code === 'Throttled') return 'blocked'
     if (code === 'NotFound' || code === 'Conflict') return 'changed'
-    if (code === 'Forbidden') return 'forbidden'
+    // A policy of admission says 422.
+    if (code === 'Forbidden' || code === 'Invalid') return 'forbidden'
+    // Attack: two budgets over one pod, of which the API server says 500, and always will.
+    if (/more than one PodDisruptionBudget/i.test(String(error))) return 'blocked'
     throw error
   }
 }
