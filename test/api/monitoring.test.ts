@@ -23,10 +23,12 @@ t.test('what Prometheus sees of a running Rayguard', { skip }, async t => {
   await t.test('every metric that rules and dashboard read is exported', async t => {
     const exported = (await rayguard.metrics('# TYPE rayguard_')).map(line => line.split(' ')[2])
     const read = metricsOf([...(await alertExpressions()), ...(await dashboardExpressions())])
+    // Those of the replacement are of a process that is not here; api/replacement reads them.
+    const here = read.filter(name => !name.startsWith('rayguard_replacement_'))
     t.strictSame(
-      read.filter(name => !exported.includes(name)),
+      here.filter(name => !exported.includes(name)),
       [],
-      `all ${read.length} of them`
+      `all ${here.length} of them`
     )
   })
 

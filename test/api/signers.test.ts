@@ -61,14 +61,14 @@ t.test('a signer of the cluster', { skip: without }, async t => {
       certificateFile: workshop.path('ca.crt')
     },
     tenant: 'with-a-signer',
-    network: 84
+    network: 86
   })
   const { rayguard, tenant } = stage
   const attacker = api.as(await makeToken(api, tenant, 'default'))
   t.teardown(attacker.close)
   const evil = createCertificateRequest(newKey(), {
     dnsNames: ['localhost', `raycluster-kuberay-head-svc.${tenant}.svc.cluster.local`],
-    ipAddresses: ['127.0.0.1', '::1', '127.0.84.250']
+    ipAddresses: ['127.0.0.1', '::1', '127.0.86.250']
   })
 
   await t.test('every pod has its certificate, and nothing is left over', async t => {
@@ -185,7 +185,7 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     values: ['kind=cert-manager', 'issuer.name=ray-pods'],
     authority: { kind: 'cert-manager', issuer: { name: 'ray-pods' } },
     tenant: 'with-an-issuer',
-    network: 85,
+    network: 87,
     objects: [caSecret(own), issuer('Issuer')]
   })
 
