@@ -157,11 +157,13 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   }
 
   function isShort(own: OwnCa): boolean {
-    const { notAfter } = parsed(own.certificate) ?? {}
-    if (notAfter === undefined) return false
+    const { notBefore, notAfter } = parsed(own.certificate) ?? {}
+    if (notBefore === undefined || notAfter === undefined) return false
     const end = notAfter.getTime()
     const now = clock()
     const possible = Math.min(now + lifetimeSeconds * 1000, authority.describe().notAfter.getTime())
+    // One that has just been made shorter than was asked would be made so again.
+    if (now - notBefore.getTime() < worthMs(own)) return false
     return end - now < options.leafSeconds * livesLeft * 1000 && possible - end > worthMs(own)
   }
 }

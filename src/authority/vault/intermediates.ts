@@ -31,6 +31,7 @@ export function createIntermediates(options: IntermediatesOptions): Intermediate
   const { session, settings, clock } = options
   return {
     problem: () => intermediateProblem(options.chain()) ?? options.denied(),
+    issuers: () => options.chain().trustAnchor,
     async issue({ csr, commonName, lifetimeSeconds }) {
       const chain = options.chain()
       const now = clock()
