@@ -9,7 +9,11 @@ import type { Container, Pod } from '../kubernetes/objects.ts'
 import { quote, type Refusal, refuse } from './outcome.ts'
 
 export function newEphemeral(oldPod: Pod | undefined): (container: Container) => boolean {
-  const present = new Set((oldPod?.spec?.ephemeralContainers ?? []).map(({ name }) => name))
+  // From the API server it is what is stored; in a dry run it is whatever somebody writes.
+  const former: unknown = oldPod?.spec?.ephemeralContainers
+  const present = new Set(
+    Array.isArray(former) ? former.map((each: Container | null) => each?.name) : []
+  )
   return container => !present.has(container.name)
 }
 

@@ -40,6 +40,10 @@ const seeds = [
   workerPod(),
   submitterPod(),
   review(workerPod()),
+  review(
+    { ...workerPod(), spec: { ...workerPod().spec, ephemeralContainers: [{ name: 'debugger' }] } },
+    { operation: 'UPDATE', subResource: 'ephemeralcontainers', oldObject: workerPod() }
+  ),
   { apiVersion: 'v1', kind: 'List', items: [headPod(), resource('RayCluster', clusterSpec)] },
   resource('RayCluster', clusterSpec),
   resource('RayJob', { submissionMode: 'SidecarMode', rayClusterSpec: clusterSpec }),
