@@ -7,9 +7,9 @@
 import type { Chain } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
 import { AuthorityError, type IntermediateAuthority } from '../authority.ts'
-import { intermediateProblem, latestEnd } from '../limits.ts'
+import { intermediateProblem, secondsToAsk } from '../limits.ts'
 import type { Session } from './session.ts'
-import { certificateIn, type PkiSettings, ttlSeconds } from './signing.ts'
+import { certificateIn, type PkiSettings } from './signing.ts'
 
 export interface IntermediatesOptions {
   session: Session
@@ -46,7 +46,7 @@ export function createIntermediates(options: IntermediatesOptions): Intermediate
         organization: 'Rayguard',
         max_path_length: 0,
         not_before_duration: `${backdateSeconds(chain, now)}s`,
-        ttl: `${ttlSeconds(chain, latestEnd(chain, lifetimeSeconds, now), now)}s`
+        ttl: `${secondsToAsk(chain, lifetimeSeconds, now)}s`
       }
       const answer = await session.post(intermediatePath(settings), body, [request])
       const der = certificateIn(answer, 'certificate')

@@ -11,7 +11,7 @@ import { serialNumberText } from '../../x509/leaf.ts'
 import { encodePem, readSinglePem } from '../../x509/pem.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import { AuthorityError, type IssuedCertificate, type LeafContent } from '../authority.ts'
-import { floorSeconds, latestEnd, refuseForeignNames } from '../limits.ts'
+import { floorSeconds, refuseForeignNames, secondsToAsk } from '../limits.ts'
 import type { Session } from './session.ts'
 
 export interface PkiSettings {
@@ -30,7 +30,7 @@ export interface SignedLeaf {
   expectedIssuer: boolean
 }
 
-/** Where the CA's own end is what shortens a life: Vault refuses a certificate that is a moment longer by its clock. */
+/** Vault's clock may be ahead of ours by so much. */
 const clockSkewMs = 5 * 60 * 1000
 
 export function signingPath({ mount, role, issuerRef, mode }: PkiSettings): string {
@@ -47,13 +47,12 @@ export async function signLeaf(
   now: number
 ): Promise<SignedLeaf> {
   refuseForeignNames(chain, request.names)
-  const end = latestEnd(chain, request.lifetimeSeconds, now)
   const csr = encodePem('CERTIFICATE REQUEST', request.csr)
   const path = signingPath(settings)
   const body = {
     csr,
     format: 'pem',
-    ttl: `${ttlSeconds(chain, end, now)}s`,
+    ttl: `${secondsToAsk(chain, request.lifetimeSeconds, now)}s`,
     ...(settings.mode === 'sign' ? namesAsParameters(request) : usages)
   }
   const answer = await session.post(path, body, [csr])
@@ -66,12 +65,6 @@ export async function signLeaf(
     )
   }
   return { issued, expectedIssuer: isIssuer(answer, chain) }
-}
-
-/** Shared with intermediates: never beyond the chain, by whoever's clock. */
-export function ttlSeconds(chain: Chain, end: number, now: number): number {
-  const latest = Math.min(end, chain.notAfter.getTime() - clockSkewMs)
-  return Math.max(1, Math.floor((latest - now) / 1000))
 }
 
 function namesAsParameters({ names }: LeafContent) {
