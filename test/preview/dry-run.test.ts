@@ -122,6 +122,27 @@ t.test('refusals and violations make it fail', async t => {
   t.match(deletion, { failed: false, results: [{ node: 'none', allowed: true, patch: [] }] })
 })
 
+t.test('a former pod of an odd shape is no fault of ours', async t => {
+  for (const ephemeralContainers of ['x', [null], { a: 1 }]) {
+    const asked = review(
+      {
+        ...workerPod(),
+        spec: { ...workerPod().spec, ephemeralContainers: [{ name: 'debugger' }] }
+      },
+      {
+        operation: 'UPDATE',
+        subResource: 'ephemeralcontainers',
+        oldObject: { ...workerPod(), spec: { ephemeralContainers } }
+      }
+    )
+    t.match(
+      resultsOf(JSON.stringify(asked)).results,
+      [{ kind: 'Pod' }],
+      JSON.stringify(ephemeralContainers)
+    )
+  }
+})
+
 t.test('what is wrong is named with document, line and column', async t => {
   const pod = JSON.stringify(headPod())
   const rows: [string, string, object][] = [
