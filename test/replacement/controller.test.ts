@@ -172,6 +172,20 @@ t.test(
   }
 )
 
+t.test('attack 89: what can never be evicted keeps no other pod waiting', async t => {
+  for (const [status, message, result] of [
+    [422, 'denied by a policy', 'forbidden'],
+    [500, 'This pod has more than one PodDisruptionBudget, which is not supported.', 'blocked']
+  ] as const) {
+    const { objects, replica } = await stage(t, ['w1', 'w2'])
+    objects.answer('/w1/eviction', status, message)
+    const one = replica('one')
+    await one.tick()
+    await one.tick()
+    t.strictSame(one.results, [`w1 ${result}`, 'w2 evicted'], message)
+  }
+})
+
 t.test('an eviction of which nothing is known is waited for', async t => {
   const { objects, replica } = await stage(t, ['w1', 'w2'])
   const one = replica('one')

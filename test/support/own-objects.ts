@@ -17,8 +17,8 @@ export interface OwnObjects {
   remove(path: string): void
   /** Calls whose `METHOD path` begins so are answered 403. */
   deny(...starts: string[]): void
-  /** Calls to paths that end so are answered by this status; without one as ever. */
-  answer(end: string, status?: number): void
+  /** Calls to paths that end so are answered by this status and sentence; without a status as ever. */
+  answer(end: string, status?: number, message?: string): void
   /** All calls so far, `METHOD path`. */
   readonly calls: string[]
   close(): Promise<void>
@@ -27,6 +27,7 @@ export interface OwnObjects {
 export async function ownObjects(): Promise<OwnObjects> {
   const objects = new Map<string, Stored>()
   const calls: string[] = []
+  let sentence = 'refused'
   let denied: string[] = []
   const fixed = new Map<string, number>()
   let version = 0
@@ -50,7 +51,7 @@ export async function ownObjects(): Promise<OwnObjects> {
       const [, forced] = [...fixed].find(([end]) => call.endsWith(end)) ?? []
       const refusal = denied.some(start => call.startsWith(start)) ? 403 : forced
       const [status, answer] = refusal
-        ? [refusal, { message: 'refused' }]
+        ? [refusal, { message: sentence }]
         : answerTo(request.method ?? '', path, Buffer.concat(chunks).toString())
       response.writeHead(status, { 'content-type': 'application/json' })
       response.end(JSON.stringify(answer))
@@ -70,7 +71,8 @@ export async function ownObjects(): Promise<OwnObjects> {
     deny(...starts) {
       denied = starts
     },
-    answer(end, status) {
+    answer(end, status, message = 'refused') {
+      sentence = message
       if (status === undefined) fixed.delete(end)
       else fixed.set(end, status)
     },
