@@ -11,7 +11,8 @@ import {
 } from '../contract/pod.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import { own, type RayKind } from '../ray/classify.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
+import { quote } from './quote.ts'
 
 const group = 'rayguard.dev/'
 const known = [netrcSecretAnnotation, reportAnnotation, tlsContainersAnnotation]

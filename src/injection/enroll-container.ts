@@ -19,8 +19,9 @@ import type { Container, EnvVar, Pod, VolumeMount } from '../kubernetes/objects.
 import type { Edits } from './edits.ts'
 import type { KeyReaders } from './key-group.ts'
 import { putMount, refuseOverlap } from './mounts.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
 import { isSameQuantity } from './quantity.ts'
+import { quote } from './quote.ts'
 import type { InjectionSettings } from './settings.ts'
 import { putVariables } from './variables.ts'
 

@@ -6,7 +6,8 @@
  */
 import { tlsVolume, tokenVolume } from '../contract/pod.ts'
 import type { Container, Pod } from '../kubernetes/objects.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
+import { quote } from './quote.ts'
 
 export function newEphemeral(oldPod: Pod | undefined): (container: Container) => boolean {
   // From the API server it is what is stored; in a dry run it is whatever somebody writes.

@@ -6,8 +6,9 @@
  */
 import type { Container, VolumeMount } from '../kubernetes/objects.ts'
 import type { Edits } from './edits.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
 import type { Path } from './pointer.ts'
+import { quote } from './quote.ts'
 
 /** Undefined unless another mount of the container meets the directory; the wanted volume itself is no conflict there. */
 export function refuseOverlap(container: Container, wanted: VolumeMount): Refusal | undefined {

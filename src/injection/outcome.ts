@@ -77,8 +77,3 @@ export type Injection =
 export function refuse(code: RefusalCode, reason: string): Refusal {
   return { code, reason }
 }
-
-/** A name from a pod, fit for a message: quoted, cut, without control characters. */
-export function quote(name: string): string {
-  return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name)
-}

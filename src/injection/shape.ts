@@ -5,7 +5,8 @@
  * fixed depth, so that nothing nested can exhaust the stack.
  */
 import type { Pod } from '../kubernetes/objects.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
+import { quote } from './quote.ts'
 import { containerSecurityProblem, specSecurityProblem } from './security-shape.ts'
 
 /** More than any pod that a node could run, and few enough that a patch stays small. */

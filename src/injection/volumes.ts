@@ -14,7 +14,8 @@ import {
 } from '../contract/pod.ts'
 import type { Pod, Volume } from '../kubernetes/objects.ts'
 import type { Edits } from './edits.ts'
-import { quote, type Refusal, refuse } from './outcome.ts'
+import { type Refusal, refuse } from './outcome.ts'
+import { quote } from './quote.ts'
 import type { InjectionSettings } from './settings.ts'
 
 const sizeLimit = '1Mi'

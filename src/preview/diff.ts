@@ -2,7 +2,8 @@
  * The patch as people read it: a unified diff of the pod before and after, in YAML.
  */
 import { createTwoFilesPatch } from 'diff'
-import { stringify } from 'yaml'
+import { Document, Scalar, stringify, visit } from 'yaml'
+import { hiddenCharacters } from '../injection/quote.ts'
 
 /** Unified diff with three lines of context; empty when nothing changes. */
 export function diffOfPods(before: unknown, after: unknown, name: string): string {
@@ -14,8 +15,23 @@ export function diffOfPods(before: unknown, after: unknown, name: string): strin
     .join('\n')
 }
 
+/** With hidden characters escaped, so that every program reads the same values, and people see that they are there. */
 export function yamlOf(pod: unknown): string {
-  return stringify(pod, { lineWidth: 0, aliasDuplicateObjects: false })
+  const text = stringify(pod, { lineWidth: 0, aliasDuplicateObjects: false })
+  if (text.search(hiddenCharacters) < 0) return text
+  const document = new Document(pod, { aliasDuplicateObjects: false })
+  visit(document, {
+    Scalar(_key, node) {
+      // Only in double quotes can they be escaped (YAML 1.2.2 §7.3.1).
+      if (typeof node.value === 'string' && node.value.search(hiddenCharacters) >= 0)
+        node.type = Scalar.QUOTE_DOUBLE
+    }
+  })
+  return document.toString({ lineWidth: 0 }).replace(hiddenCharacters, escaped)
+}
+
+function escaped(character: string): string {
+  return `\\U${(character.codePointAt(0) ?? 0).toString(16).padStart(8, '0')}`
 }
 
 const controlSequence = '\u001b['

@@ -3,7 +3,7 @@
  * server sends them.
  */
 import { type AdmissionReview, apiVersion, decodeReview } from '../admission/review.ts'
-import { quote } from '../injection/outcome.ts'
+import { quote } from '../injection/quote.ts'
 import { isRayResource, podsOfResource, rayResources } from '../ray/resources.ts'
 import type { Document } from './documents.ts'
 
@@ -139,7 +139,7 @@ function reviewOf(pod: Members): AdmissionReview {
 }
 
 function shown(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value.slice(0, 60)) : 'nothing'
+  return typeof value === 'string' ? quote(value) : 'nothing'
 }
 
 function isObject(value: unknown): value is Members {

@@ -92,6 +92,21 @@ t.test('every output, in JSON and YAML', async t => {
   t.equal(diff.text.match(/^\+\+\+ /gm)?.length, 2, 'a diff of each pod')
 })
 
+t.test('attack: line ends and directions that a reader does not see', async t => {
+  const odd = 'a\u2028b: c\u0085d\u202e'
+  const [group] = rayCluster.spec.workerGroupSpecs
+  const workerGroupSpecs = [{ ...group, groupName: odd }]
+  const body = JSON.stringify({ ...rayCluster, spec: { ...rayCluster.spec, workerGroupSpecs } })
+  for (const output of ['yaml', 'diff']) {
+    const { status, text } = await dryRun(body, `?output=${output}`)
+    t.equal(status, 200)
+    t.match(text, /a\\+u2028b/, 'the name of the document, escaped')
+    t.notMatch(text, /[\u0085\u2028\u202e]/, output)
+  }
+  const pods = parseAllDocuments((await dryRun(body, '?output=yaml')).text)
+  t.equal(pods[1]?.toJS().metadata.labels['ray.io/group'], odd, 'the value is whole')
+})
+
 t.test('profile and tls are those of the query', async t => {
   const root = JSON.stringify(headPod({ ray: { securityContext: { runAsUser: 0 } } }))
   const allowed = async (query: string) =>
