@@ -37,7 +37,7 @@ export function readDocuments(
     offset = nextDocument(text, offset)
     if (offset >= text.length) return { documents }
     const number = documents.length + 1
-    const end = text[offset] === '{' ? undefined : endOfYaml(text, offset)
+    const end = isJson(text, offset) ? undefined : endOfYaml(text, offset)
     const read = end === undefined ? readJson(text, offset) : yamlAt(text, offset, end)
     if ('problem' in read) {
       const { code, problem: message } = read
@@ -49,6 +49,13 @@ export function readDocuments(
     }
     offset = read.end
   }
+}
+
+/** A brace with an unquoted key, a comment or an indicator after it opens a map of YAML (YAML 1.2.2 §7.4.2). */
+function isJson(text: string, offset: number): boolean {
+  const opening = /\{\s*(?:["}]|$)/y
+  opening.lastIndex = offset
+  return opening.test(text)
 }
 
 /** Neither YAML (1.2.2 §5.1) nor JSON has them; the YAML reader takes them for letters. */

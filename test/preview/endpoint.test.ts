@@ -69,6 +69,9 @@ t.test('every output, in JSON and YAML', async t => {
     'the pods of the RayCluster'
   )
   t.equal((await dryRun(JSON.stringify(rayCluster))).text, text, 'the text decides what it is')
+  const flow = stringify(rayCluster, { collectionStyle: 'flow' })
+  t.match(flow, /^\{\s*apiVersion:/)
+  t.equal((await dryRun(flow)).text, text, 'a map of YAML in braces')
   t.notOk('diff' in answer.results[0], 'no diff unless it is asked for')
   const withDiff = JSON.parse((await dryRun(stringify(rayCluster), '?diff=true')).text)
   t.match(
