@@ -32,11 +32,19 @@ function describe(error: unknown, depth: number): ErrorDescription {
   }
 }
 
-/** The places alone; the message stands in its own field. */
-function framesOf({ stack }: Error): string {
-  return (stack ?? '')
+/**
+ * The places alone; the message stands in its own field.
+ *
+ * Attack: a line of the message that looks like a place, in what must not be logged. The message is cut off where it can be
+ * found, and a place ends as V8 ends it.
+ */
+export function framesOf({ stack, message }: Error): string {
+  const text = stack ?? ''
+  const at = message === '' ? -1 : text.indexOf(message)
+  return text
+    .slice(at < 0 ? 0 : at + message.length)
     .split('\n')
-    .filter(line => /^\s+at /.test(line))
+    .filter(line => /^ {4}at .*(?::\d+:\d+|<anonymous>|native)\)?$/.test(line))
     .slice(0, 8)
     .map(line => line.trim())
     .join('\n')

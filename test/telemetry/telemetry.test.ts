@@ -124,6 +124,10 @@ t.test('an error keeps its message, code and causes, and nothing that hangs on i
     'odd members'
   )
 
+  const shown = describeError(new Error('one\n    at secretsecret (/a.ts:1:2)\n    at two')).stack
+  t.match(shown, /^at .*telemetry.test/, 'where it came from')
+  t.notMatch(shown, /secretsecret/, 'attack: a line of the message that looks like a place')
+
   const circle = new Error('one')
   circle.cause = circle
   t.equal(

@@ -12,6 +12,7 @@ import { createDryRunWorker } from '../../preview/worker.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import type { ServerCa } from '../../serving/server-ca.ts'
+import { framesOf } from '../../telemetry/describe-error.ts'
 import { shownSettings } from '../stand-ins.ts'
 import { version } from '../version.ts'
 import { type Component, type Surroundings, untilAborted } from './component.ts'
@@ -41,7 +42,7 @@ export async function createPreview(
     waiting,
     onReplaced({ ended, error }) {
       // Of a fault the place alone: its message may repeat what was sent.
-      const at = ended === 'Fault' ? { at: framesOf(error) } : {}
+      const at = ended === 'Fault' && error instanceof Error ? { at: framesOf(error) } : {}
       const line = { listener: 'preview', reason: ended, ...at }
       log[ended === 'Fault' ? 'error' : 'warn'](line, 'the thread for dry runs is replaced')
     }
@@ -107,17 +108,6 @@ async function asked(answer: Promise<Asked>): Promise<Asked> {
   } catch {
     throw new Error('the thread for dry runs failed; the line of its replacement says where')
   }
-}
-
-function framesOf(error: unknown): string[] {
-  const { stack } = (error ?? {}) as { stack?: unknown }
-  return typeof stack === 'string'
-    ? stack
-        .split('\n')
-        .filter(line => /^ {4}at /.test(line))
-        .slice(0, 5)
-        .map(line => line.trim())
-    : []
 }
 
 function observe(
