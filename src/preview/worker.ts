@@ -49,6 +49,7 @@ export function createDryRunWorker(options: DryRunWorkerOptions): DryRunWorker {
   let thread: Thread | undefined
   let timer: NodeJS.Timeout | undefined
   let stopped = false
+  let problem: string | undefined = 'the thread for dry runs does not run yet'
 
   return {
     start,
@@ -61,7 +62,7 @@ export function createDryRunWorker(options: DryRunWorkerOptions): DryRunWorker {
         place.leave()
       }
     },
-    problem: () => (thread?.ready() ? undefined : 'the thread for dry runs does not run (yet)'),
+    problem: () => problem,
     async stop() {
       stopped = true
       clearTimeout(timer)
@@ -70,11 +71,16 @@ export function createDryRunWorker(options: DryRunWorkerOptions): DryRunWorker {
   }
 
   function start(): void {
-    thread = startThread(options, (ended, hadBegun) => {
+    const begun = () => {
+      problem = undefined
+    }
+    thread = startThread(options, begun, (ended, hadBegun) => {
       if (stopped) return
       options.onReplaced(ended)
-      if (hadBegun) start()
-      else timer = setTimeout(start, retryMs).unref()
+      // Attack: who sends one costly text after the other does not make this replica unready; the next one waits.
+      if (hadBegun) return start()
+      problem = 'the thread for dry runs ends at its start'
+      timer = setTimeout(start, retryMs).unref()
     })
   }
 
@@ -89,13 +95,13 @@ export function createDryRunWorker(options: DryRunWorkerOptions): DryRunWorker {
 }
 
 interface Thread {
-  ready(): boolean
   ask(question: Question, timeLimitMs: number): Promise<Answer | Ended>
   end(): Promise<void>
 }
 
 function startThread(
   { file = threadBeside, memoryLimitMib }: Pick<DryRunWorkerOptions, 'file' | 'memoryLimitMib'>,
+  onBegin: () => void,
   onEnd: (ended: Ended, hadBegun: boolean) => void
 ): Thread {
   const worker = new Worker(file, {
@@ -110,15 +116,21 @@ function startThread(
   let outOfTime = false
   let error: unknown
   let ended: Ended | undefined
+  let late: Answer | undefined
   let settle: ((given: Answer | Ended) => void) | undefined
   let started = () => {}
   const whenStarted = new Promise<void>(resolve => {
     started = resolve
   })
   worker.on('message', (message: 'ready' | Answer) => {
-    if (message !== 'ready') return settle?.(message)
-    begun = true
-    started()
+    if (message === 'ready') {
+      begun = true
+      onBegin()
+      return started()
+    }
+    // The next question must not reach a thread that is being ended.
+    if (outOfTime) late = message
+    else settle?.(message)
   })
   // Without a listener it would be an exception of this process.
   worker.on('error', thrown => {
@@ -128,23 +140,27 @@ function startThread(
     error ??= new Error(`the thread for dry runs ended with ${code}`)
     ended = { ended: outOfTime ? 'Time' : reasonOf(error), error }
     started()
-    settle?.(ended)
+    settle?.(late ?? ended)
     onEnd(ended, begun)
   })
 
   return {
-    ready: () => begun && ended === undefined,
     async ask(question, timeLimitMs) {
       // Its start is not counted: what is asked is not to blame for it.
       await whenStarted
       if (ended !== undefined) return ended
       return new Promise(resolve => {
+        let look: NodeJS.Immediate | undefined
         const timer = setTimeout(() => {
-          outOfTime = true
-          void worker.terminate()
+          // Where this loop was late itself, the answer may be here already, behind the timer.
+          look = setImmediate(() => {
+            outOfTime = true
+            void worker.terminate()
+          })
         }, timeLimitMs)
         settle = given => {
           clearTimeout(timer)
+          clearImmediate(look)
           settle = undefined
           resolve(given)
         }

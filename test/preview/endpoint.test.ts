@@ -244,7 +244,8 @@ t.test('what a body holds is not in the log', async t => {
   const secret = 'hunter2-of-the-body'
   await dryRun(stringify(headPod({ ray: { env: [{ name: 'PASSWORD', value: secret }] } })))
   await dryRun(`kind: ${secret}`)
-  await dryRun(`${secret}: [`)
+  const last = await dryRun(`${secret}: [`)
+  await server.logged(JSON.parse(last.text).requestId)
   t.match(server.log(), /"code":"Unsupported"/, 'requests are')
   t.notMatch(server.log(), secret)
 })
@@ -369,11 +370,25 @@ t.test('a thread that takes too long or too much is replaced', async t => {
   const small = question(JSON.stringify(headPod()))
 
   const hasty = start({ timeLimitMs: 5 })
+  t.ok(hasty.problem(), 'it has not begun')
   t.equal(await hasty.ask(large), 'TooCostly', 'no time')
+  t.equal(hasty.problem(), undefined, 'attack: costly texts make no replica unready')
   const tight = start({ memoryLimitMib: 48 })
   t.equal(await tight.ask(question('- [0]\n'.repeat(60_000))), 'TooCostly', 'no memory')
   t.match(await tight.ask(small), { pods: 1 }, 'the next question finds another thread')
   t.strictSame(replaced.sort(), ['Memory', 'Time'])
+
+  const prompt = start({ timeLimitMs: 200 })
+  await prompt.ask(small)
+  const given = prompt.ask(small)
+  // From here the loop goes on with its timers, and looks for messages after them.
+  await new Promise(resolve => setImmediate(resolve))
+  const until = performance.now() + 600
+  while (performance.now() < until);
+  t.match(await given, { pods: 1 }, 'an answer counts that came while this loop was held')
+  t.match(await prompt.ask(small), { pods: 1 })
+  t.equal(prompt.problem(), undefined)
+  t.equal(replaced.length, 2, 'and its thread stays')
 
   const busy = start({})
   const answers = await Promise.all([busy.ask(large), busy.ask(small), busy.ask(small)])

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
 
 export interface Reply {
   status: number
@@ -15,6 +16,8 @@ export interface PreviewServer {
   origin: string
   /** All of the log until now. */
   log(): string
+  /** The line of a request, which may come after its answer. */
+  logged(requestId: string): Promise<void>
   /** Undefined while it runs. */
   ended(): number | string | undefined
   ask(path: string, options?: AskOptions): Promise<Reply>
@@ -54,6 +57,9 @@ export async function startPreview(
   return {
     origin: `https://localhost:${port}`,
     log: () => lines.join('\n'),
+    async logged(requestId) {
+      while (!lines.some(line => JSON.parse(line).requestId === requestId)) await setTimeout(10)
+    },
     ended: () => child.exitCode ?? child.signalCode ?? undefined,
     ask: (path, options) => ask(port, path, options),
     async close() {
