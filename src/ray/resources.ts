@@ -4,18 +4,15 @@
  * Names that KubeRay draws by lot are shown as `xxxxx`.
  */
 import type { Container, EnvVar, Pod, PodSpec } from '../kubernetes/objects.ts'
+import { type ClusterTemplate, type ForetoldPod, podsOfCluster, rayImage } from './foretold.ts'
 import {
   appended,
-  type ClusterTemplate,
-  type ForetoldPod,
   MalformedResource,
   type Members,
   member,
   objectAt,
-  podsOfCluster,
-  rayImage,
   templateOf
-} from './foretold.ts'
+} from './template.ts'
 
 export const rayResources = ['RayCluster', 'RayJob', 'RayService', 'RayCronJob'] as const
 export type RayResource = (typeof rayResources)[number]
