@@ -1,6 +1,6 @@
 // Bundles the program into dist/: rayguard.js (a few lines that look at argv) and one chunk a command, so that the agent
-// in a pod loads only what it needs; and the thread that works out dry runs, which is loaded by its path. Prints nothing
-// unless something is wrong.
+// in a pod loads only what it needs; the thread that works out dry runs and the process for an HSM's library, which are loaded
+// by their paths. Prints nothing unless something is wrong.
 import { chmod, readFile, rm } from 'node:fs/promises'
 import { build } from 'esbuild'
 import { buildPage } from './page.mjs'
@@ -9,7 +9,11 @@ const { version } = JSON.parse(await readFile(new URL('../package.json', import.
 
 await rm('dist', { recursive: true, force: true })
 await build({
-  entryPoints: { rayguard: 'src/main.ts', 'chunks/dry-run-thread': 'src/preview/thread.ts' },
+  entryPoints: {
+    rayguard: 'src/main.ts',
+    'chunks/dry-run-thread': 'src/preview/thread.ts',
+    'chunks/token-host': 'src/authority/pkcs11/token-host.ts'
+  },
   outdir: 'dist',
   bundle: true,
   splitting: true,
@@ -24,7 +28,8 @@ await build({
   define: {
     RAYGUARD_VERSION: JSON.stringify(version),
     RAYGUARD_PAGE: JSON.stringify(JSON.stringify(await buildPage())),
-    RAYGUARD_DRY_RUN_THREAD: JSON.stringify('./dry-run-thread.js')
+    RAYGUARD_DRY_RUN_THREAD: JSON.stringify('./dry-run-thread.js'),
+    RAYGUARD_TOKEN_HOST: JSON.stringify('./token-host.js')
   },
   banner: {
     // Packages that are CommonJS inside still call require().

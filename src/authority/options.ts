@@ -14,6 +14,8 @@ export interface AuthorityOptions extends Sources {
   pollMs?: number
   /** What certificates will be asked for, where a role has to be tried. Default 90 days. */
   lifetimeSeconds?: number
+  /** What the process of a PKCS#11 library runs, if it is not the file that belongs to this program. */
+  tokenHost?: URL
   /** For the kinds that are asked through the Kubernetes API. */
   cluster?: ClusterAccess
 }

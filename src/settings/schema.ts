@@ -241,8 +241,7 @@ export const schema = section('', {
           minimum: 1,
           maximum: 64,
           default: 3,
-          description:
-            'Signatures at one time. Each holds one of Node’s threads while the HSM works (`UV_THREADPOOL_SIZE`, four if not set), which files need too.'
+          description: 'Sessions with the HSM, which is how many signatures it makes at one time.'
         })
       }),
       variant('kubernetes-csr', 'a signer of the cluster, asked by CertificateSigningRequests.', {

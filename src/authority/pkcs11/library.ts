@@ -13,7 +13,7 @@ interface Attribute {
   value?: number | boolean | string | Buffer
 }
 
-/** The calls of pkcs11js that are used. All but the last hold the event loop while the library works. */
+/** The calls of pkcs11js that are used. All but the last hold the event loop while the library works, or waits for a lock. */
 export interface Calls {
   C_GetSlotList(tokenPresent: boolean): Handle[]
   C_GetTokenInfo(slot: Handle): { label: string; flags: number }

@@ -8,13 +8,14 @@ import { type KeyObject, verify } from 'node:crypto'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../authority.ts'
 import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../local.ts'
 import { type AuthorityOptions, defaultPollMs } from '../options.ts'
-import { readCertificates, readTextFile, usableChain } from '../pem-files.ts'
+import { readCertificates, usableChain } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
 import { poll } from '../poll.ts'
-import { openLibrary } from './library.ts'
+import { readPin } from './pin.ts'
 import { type SignatureForm, signatureForm } from './signature-form.ts'
 import type { TokenSettings } from './token.ts'
-import { createTokenKey, type TokenKey } from './token-key.ts'
+import type { TokenKey } from './token-key.ts'
+import { createTokenProcess } from './token-process.ts'
 
 export interface TokenAuthoritySettings extends TokenSettings {
   kind: 'pkcs11'
@@ -40,21 +41,12 @@ export async function openTokenAuthority(
   let text = await readCertificates(settings)
   const { algorithm } = formOf(text, options).form
   const keyType = algorithm.keyType === 'rsa' ? 'rsa' : 'ec'
-  const readPin = () => pinOf(settings.pinFile)
-  await readPin()
-  const library = await openLibrary(settings.libraryFile)
-  const key = await createTokenKey(library, {
-    ...settings,
-    keyType,
-    readPin,
-    timeoutMs,
-    pauseMs
-  }).catch((error: unknown) => {
-    library.close()
-    throw error
-  })
+  await readPin(settings.pinFile)
+  const { kind: _, certificateFile: __, ...token } = settings
+  const key = createTokenProcess({ ...token, keyType, timeoutMs, pauseMs }, options.tokenHost)
   let issuer: LocalIssuer
   try {
+    await key.connect()
     issuer = await issuerOf(text)
   } catch (error) {
     await key.close()
@@ -122,25 +114,20 @@ function formOf(certificates: string, options: AuthorityOptions) {
   )
 }
 
-/** Not the text itself in any message. */
-async function pinOf(file: string): Promise<string> {
-  const pin = (await readTextFile(file)).replace(/\r?\n$/, '')
-  if (pin !== '') return pin
-  throw new AuthorityError('Invalid', `The file ${file} is empty; the user’s PIN was expected.`)
-}
-
 async function provenKey(
   key: TokenKey,
   form: SignatureForm,
   publicKey: KeyObject
 ): Promise<SigningKey> {
   const proof = Buffer.from('rayguard: does this key belong to this certificate?')
-  const signature = await key.sign(form, proof)
-  if (!verify(form.algorithm.hash, proof, publicKey, signature)) {
+  const { algorithm, mechanism, size } = form
+  const sign = async (bytes: Uint8Array) =>
+    form.finish(await key.sign({ mechanism, size }, form.prepare(bytes)))
+  if (!verify(algorithm.hash, proof, publicKey, await sign(proof))) {
     throw new AuthorityError(
       'Invalid',
       'The key in the token does not belong to the issuing CA in certificateFile.'
     )
   }
-  return { algorithm: form.algorithm, sign: bytes => key.sign(form, bytes) }
+  return { algorithm, sign }
 }

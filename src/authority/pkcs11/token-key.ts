@@ -2,8 +2,8 @@
  * A key that stays in its token: a few sessions that sign side by side, a queue before them, and the way back after the
  * token was away.
  *
- * Decides when a session is lost and when a new login is tried. Signatures are made in Node's threads; only a login holds
- * the event loop.
+ * Decides when a session is lost and when a new login is tried. It may hold the event loop, which is why it runs in
+ * token-host.ts.
  */
 import { AuthorityError } from '../authority.ts'
 import { faultOf, isLost, isWrongPin } from './faults.ts'
@@ -22,9 +22,14 @@ export interface TokenKeyOptions extends TokenSettings {
   pauseMs: number
 }
 
+/** What the token does to a message, not what the message is. */
+export type Signing = Pick<SignatureForm, 'mechanism' | 'size'>
+
 export interface TokenKey {
+  /** Logs in unless that is done; the others do it on their way. Throws AuthorityError. */
+  connect(): Promise<void>
   /** Throws AuthorityError. */
-  sign(form: SignatureForm, toBeSigned: Uint8Array): Promise<Uint8Array>
+  sign(signing: Signing, message: Uint8Array): Promise<Uint8Array>
   /** Waits for signatures that are at work. */
   close(): Promise<void>
 }
@@ -40,11 +45,7 @@ interface Connection {
 
 const mostWaiting = 10_000
 
-/** Logs in at once. Throws AuthorityError. */
-export async function createTokenKey(
-  library: Library,
-  options: TokenKeyOptions
-): Promise<TokenKey> {
+export function createTokenKey(library: Library, options: TokenKeyOptions): TokenKey {
   const { calls } = library
   const { timeoutMs, pauseMs } = options
   let connection: Connection | undefined
@@ -56,9 +57,11 @@ export async function createTokenKey(
   let used = false
   let closed = false
 
-  await connected()
   return {
-    sign: (form, toBeSigned) => signature(form, form.prepare(toBeSigned), true),
+    async connect() {
+      if (connection === undefined) await connected()
+    },
+    sign: (signing, message) => signature(signing, Buffer.from(message), true),
     async close() {
       closed = true
       clearTimeout(pause)
@@ -68,19 +71,15 @@ export async function createTokenKey(
     }
   }
 
-  async function signature(
-    form: SignatureForm,
-    message: Buffer,
-    again: boolean
-  ): Promise<Uint8Array> {
+  async function signature(signing: Signing, message: Buffer, again: boolean): Promise<Uint8Array> {
     const { from, session } = await taken()
     try {
-      return form.finish(await signed(from, session, form, message))
+      return await signed(from, session, signing, message)
     } catch (error) {
       if (!isLost(error)) throw faultOf(error)
       retire(from)
       if (!again) throw faultOf(error)
-      return signature(form, message, false)
+      return signature(signing, message, false)
     }
   }
 
@@ -88,19 +87,19 @@ export async function createTokenKey(
   async function signed(
     from: Connection,
     session: Handle,
-    form: SignatureForm,
+    { mechanism, size }: Signing,
     message: Buffer
   ): Promise<Uint8Array> {
-    const signing = (async () => {
+    const work = (async () => {
       try {
-        calls.C_SignInit(session, { mechanism: form.mechanism }, from.key)
-        return await calls.C_SignAsync(session, message, Buffer.alloc(form.size))
+        calls.C_SignInit(session, { mechanism }, from.key)
+        return await calls.C_SignAsync(session, message, Buffer.alloc(size))
       } finally {
         // When it comes too late too: until then there is one session less.
         giveBack(from, session)
       }
     })()
-    return await inTime(signing, timeoutMs, 'The token has not signed in time.')
+    return await inTime(work, timeoutMs, 'The token has not signed in time.')
   }
 
   async function taken(): Promise<{ from: Connection; session: Handle }> {

@@ -1,0 +1,75 @@
+/**
+ * The process that a PKCS#11 library runs in: answers what token-process.ts asks, and ends with it.
+ *
+ * An entry of its own: what is not imported from here is not in the process.
+ */
+import { AuthorityError, type AuthorityErrorCode } from '../authority.ts'
+import { openLibrary } from './library.ts'
+import { readPin } from './pin.ts'
+import type { TokenSettings } from './token.ts'
+import { createTokenKey, type Signing, type TokenKey, type TokenKeyOptions } from './token-key.ts'
+
+export interface HostSettings extends TokenSettings, Omit<TokenKeyOptions, 'readPin'> {
+  libraryFile: string
+  pinFile: string
+}
+
+export type Work =
+  | { kind: 'connect' }
+  | { kind: 'sign'; signing: Signing; message: Uint8Array }
+  /** When what is at work is done. */
+  | { kind: 'close' }
+
+export interface Question {
+  id: number
+  work: Work
+}
+
+export interface Answer {
+  id: number
+  /** Of a signature. */
+  value?: Uint8Array | undefined
+  fault?: { code: AuthorityErrorCode; message: string }
+}
+
+const settings: HostSettings = JSON.parse(process.argv[2] ?? '')
+let opened: Promise<TokenKey> | undefined
+
+process.on('message', (question: Question) => void answer(question))
+// Not process.exit, which would wait for a library that hangs.
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
+// Whoever ends both at once, as a terminal does: the server signs to the end, so this has to as well.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
+
+async function answer({ id, work }: Question): Promise<void> {
+  const reply = (rest: Omit<Answer, 'id'>) => process.send?.({ id, ...rest } satisfies Answer)
+  try {
+    reply({ value: await done(work) })
+  } catch (error) {
+    // Whatever else is thrown is a fault of ours, and ends the process.
+    if (!(error instanceof AuthorityError)) throw error
+    reply({ fault: { code: error.code, message: error.message } })
+  }
+}
+
+async function done(work: Work): Promise<Uint8Array | undefined> {
+  if (work.kind === 'close') {
+    await (await opened)?.close()
+    return undefined
+  }
+  opened ??= open()
+  const key = await opened
+  if (work.kind === 'sign') return await key.sign(work.signing, work.message)
+  await key.connect()
+  return undefined
+}
+
+async function open(): Promise<TokenKey> {
+  try {
+    const library = await openLibrary(settings.libraryFile)
+    return createTokenKey(library, { ...settings, readPin: () => readPin(settings.pinFile) })
+  } catch (error) {
+    opened = undefined
+    throw error
+  }
+}

@@ -1,0 +1,49 @@
+/** A PKCS#11 library whose logins and signatures come back only while its gate is open: an HSM as slow as a test wants. */
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { libraryFile as softHsm } from './soft-hsm.ts'
+
+export interface GatedToken {
+  libraryFile: string
+  /** For what is called from now on. */
+  shut(): void
+  open(): void
+  /** That were started with this library. */
+  processes(): number[]
+}
+
+const source = fileURLToPath(new URL('gated-token.c', import.meta.url))
+const headers = fileURLToPath(
+  new URL('../../node_modules/pkcs11js/includes/pkcs11', import.meta.url)
+)
+
+/** Over the tokens of SoftHSM. It finds its gate by a variable of this process. */
+export function openGatedToken(directory: string): GatedToken {
+  const libraryFile = join(directory, 'gated-token.so')
+  const gate = join(directory, 'gate')
+  execFileSync('cc', [
+    ...['-shared', '-fPIC', '-I', headers, `-DSOFTHSM="${softHsm}"`],
+    ...['-o', libraryFile, source, '-lpthread', '-ldl']
+  ])
+  process.env.GATED_TOKEN_GATE = gate
+  return {
+    libraryFile,
+    shut: () => writeFileSync(gate, ''),
+    open: () => rmSync(gate, { force: true }),
+    processes: () =>
+      readdirSync('/proc')
+        .map(Number)
+        .filter(pid => pid > 0 && commandOf(pid).includes(libraryFile))
+  }
+}
+
+/** Empty for one that has just ended. */
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return ''
+  }
+}
