@@ -60,6 +60,8 @@ export interface IntermediateAuthority {
   readonly leavesOutPathLength?: boolean
   /** PEM of the intermediate alone. Throws {@link AuthorityError}. The caller checks what it gets. */
   issue(request: IntermediateRequest): Promise<string>
+  /** Nobody comes again for what was asked; for authorities that keep it until somebody does. */
+  withdraw?(request: IntermediateRequest): void
 }
 
 /** Seals what is stored outside, by a key that never leaves the authority. */

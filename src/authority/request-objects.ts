@@ -45,6 +45,8 @@ export interface WantedRequest<O extends KubernetesObject> {
 export interface RequestDesk<O extends KubernetesObject> {
   /** Throws {@link AuthorityError}. */
   ask(wanted: WantedRequest<O>): Promise<Progress & { state: 'issued' }>
+  /** Takes away what was asked for, behind the caller. */
+  withdraw(wanted: WantedRequest<O>): void
   close(): Promise<void>
 }
 
@@ -95,7 +97,7 @@ export function createRequestDesk<O extends KubernetesObject>(
       if (!(await place.enter())) {
         throw new AuthorityError('Unavailable', 'Too many requests wait for the signer.')
       }
-      const name = nameOf([namespace, ...wanted.identity])
+      const name = nameOf(wanted)
       inUse.add(name)
       try {
         return await answerTo(wanted, name)
@@ -108,6 +110,7 @@ export function createRequestDesk<O extends KubernetesObject>(
         if (wanted.rayCluster === undefined) remove(name)
       }
     },
+    withdraw: wanted => remove(nameOf(wanted)),
     async close() {
       clearInterval(sweeper)
       await watch.stop()
@@ -202,6 +205,11 @@ export function createRequestDesk<O extends KubernetesObject>(
       : kind.progress(last)
   }
 
+  function nameOf({ identity }: WantedRequest<O>): string {
+    const all = JSON.stringify([namespace, ...identity])
+    return `rayguard-${createHash('sha256').update(all).digest('hex').slice(0, 40)}`
+  }
+
   /** Behind the answer; what fails here is found by the sweep. */
   function remove(name: string): void {
     const removal = client
@@ -229,11 +237,6 @@ function seen<O extends KubernetesObject>(kind: RequestKind<O>, object: O): Seen
     changedAt: Math.max(0, ...times),
     progress: kind.progress(object)
   }
-}
-
-function nameOf(identity: readonly string[]): string {
-  const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex')
-  return `rayguard-${digest.slice(0, 40)}`
 }
 
 function faultOf(error: unknown): AuthorityError {

@@ -33,6 +33,7 @@ export interface PlayedSigner {
   behave(as: 'sign' | 'wait' | 'deny' | 'fail'): void
   /** The name of the CA in the workshop, made by `makeCa`. */
   ca: string
+  lifetimeSeconds: number
 }
 
 const versions = {
@@ -61,6 +62,7 @@ export function playSigner(
     present,
     bend: undefined,
     ca: 'ca',
+    lifetimeSeconds,
     behave(as) {
       behaviour = as
       for (const object of present()) look(object)
@@ -103,7 +105,7 @@ export function playSigner(
 
   function signed(object: RequestObject, conditions: Condition[]): RequestObject['status'] {
     const csr = Buffer.from(object.spec.request ?? '', 'base64').toString()
-    const { bend, ca } = signer
+    const { bend, ca, lifetimeSeconds } = signer
     const certificate = base64(
       signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA: object.spec.isCA ?? false })
     )

@@ -72,8 +72,14 @@ export async function openCertManagerAuthority(
   }
   try {
     await checkIssuerKind(createCalls(client), issuer, issuerOpenToAllNamespaces)
-    desk = createRequestDesk({ collection, progress: progressOf, changes: changesOf }, options)
-    const ask = asking(desk, ca, issuer, options.clock)
+    const opened = createRequestDesk<CertificateRequest>(
+      { collection, progress: progressOf, changes: changesOf },
+      options
+    )
+    desk = opened
+    const ask = asking(opened, ca, issuer, options.clock)
+    const withdraw: Withdraw = asked =>
+      opened.withdraw(wanted(asked, issuer, asked.lifetimeSeconds))
     const first = ca.chain ?? (await learnedChain(ask))
     return {
       namesFrom: 'request',
@@ -82,7 +88,7 @@ export async function openCertManagerAuthority(
         return issuedCertificate(certificate, chain)
       },
       describe: () => descriptionOf(kind, ca.chain ?? first),
-      intermediates: intermediatesOf(ask, () => ca.chain ?? first),
+      intermediates: intermediatesOf(ask, withdraw, () => ca.chain ?? first),
       close
     }
   } catch (error) {
@@ -100,6 +106,8 @@ type Ask = (asked: Asked) => Promise<{
   /** The CA that has signed it. */
   chain: Chain
 }>
+
+type Withdraw = (asked: Asked) => void
 
 function asking(
   desk: RequestDesk<CertificateRequest>,
@@ -119,7 +127,7 @@ function asking(
 }
 
 /** `isCA` says all: cert-manager takes subject and key from the request, and knows no path length. */
-function intermediatesOf(ask: Ask, chain: () => Chain): IntermediateAuthority {
+function intermediatesOf(ask: Ask, withdraw: Withdraw, chain: () => Chain): IntermediateAuthority {
   return {
     leavesOutPathLength: true,
     problem: () => intermediateProblem(chain()),
@@ -128,6 +136,9 @@ function intermediatesOf(ask: Ask, chain: () => Chain): IntermediateAuthority {
       if (problem !== undefined) throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
       const { certificate } = await ask({ csr, publicKey, lifetimeSeconds, rayCluster })
       return encodePem('CERTIFICATE', certificate.der)
+    },
+    withdraw({ csr, publicKey, lifetimeSeconds, rayCluster }) {
+      withdraw({ csr, publicKey, lifetimeSeconds, rayCluster })
     }
   }
 }

@@ -3,8 +3,7 @@
  *
  * Decides the form and what counts as whole. Keys never leave this file but as what is stored and as signatures.
  */
-import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto'
-import { promisify } from 'node:util'
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { type Certificate, keyIdentifierOf, readCertificate } from '../../x509/certificate.ts'
 import { readChain } from '../../x509/chain.ts'
 import { checkIntermediate } from '../../x509/check-intermediate.ts'
@@ -15,11 +14,13 @@ import {
   type Authority,
   AuthorityError,
   type IntermediateAuthority,
+  type IntermediateRequest,
   type RayClusterReference
 } from '../authority.ts'
 import { createLocalIssuer, type LocalIssuer, type Sources } from '../local.ts'
 import { openPemKey } from '../pem-key.ts'
 import type { OwnCa, StoredKey } from './entries.ts'
+import { createPending } from './pending.ts'
 
 export interface OwnCaOptions extends Sources {
   authority: Authority
@@ -28,9 +29,15 @@ export interface OwnCaOptions extends Sources {
 }
 
 export interface OwnCas {
-  /** Throws {@link AuthorityError}. */
+  /** Where it was asked for before, that one, as soon as it is signed. Throws {@link AuthorityError}. */
   make(rayCluster: RayClusterReference): Promise<OwnCa>
-  /** The same key and name with a later end; `undefined` where there is nothing to gain. Throws {@link AuthorityError}. */
+  /** Whether one has been asked for, and how many for the RayClusters of a namespace. */
+  isAsked(uid: string): boolean
+  asked(namespace: string): number
+  /**
+   * The same key and name with a later end; `undefined` where there is nothing to gain. What was asked for before is used,
+   * as with the first. Throws {@link AuthorityError}.
+   */
   renewed(own: OwnCa): Promise<OwnCa | undefined>
   /** Throws {@link AuthorityError}. */
   open(own: OwnCa): Promise<LocalIssuer>
@@ -38,33 +45,47 @@ export interface OwnCas {
   isDue(own: OwnCa): boolean
   /** Whether it signs nothing more as it is. */
   isOver(own: OwnCa): boolean
+  /** It is what is kept: nothing is asked for any more that it makes needless. */
+  stands(own: OwnCa): void
+  /** The RayCluster is gone. */
+  drop(uid: string): void
+  /** Nothing that was asked for is of use to anybody else. */
+  close(): void
 }
 
 /** The CA lives four times as long as a pod's certificate and is renewed at half of that, so none is ever cut short. */
 const lives = 4
 const livesLeft = 2
 const hourMs = 3_600_000
-const newKeys = promisify(generateKeyPair)
 
 export function createOwnCas(options: OwnCaOptions): OwnCas {
   const { authority, clock } = options
   const lifetimeSeconds = options.leafSeconds * lives
+  const pending = createPending({
+    sign: signed,
+    withdraw(rayCluster, privateKey) {
+      authority.intermediates?.withdraw?.(requestOf(rayCluster, privateKey))
+    },
+    clock
+  })
 
   return {
     async make(rayCluster) {
-      const { privateKey } = await newKeys('ec', { namedCurve: 'P-256' })
-      const certificate = await signed(rayCluster, privateKey)
+      const { privateKey, certificate } = await pending.signed(rayCluster)
       const key = await stored(privateKey, rayCluster.uid)
       return { ...rayCluster, trust: 'perCluster', certificate, key, usedAt: clock() }
     },
+    isAsked: pending.has,
+    asked: pending.count,
     async renewed(own) {
       const privateKey = await keyOf(own)
       const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key
       if (!isShort(own)) return { ...own, key }
-      const certificate = await signed(own, privateKey)
+      const { certificate } = await pending.signed(own, privateKey)
       const [former, next] = [own.certificate, certificate].map(parsed)
       if (!former || !next) throw unusable(own, 'the certificate cannot be read')
       if (!standsIn(former, next)) {
+        pending.drop(own.uid)
         throw new AuthorityError(
           'Invalid',
           'The renewed CA of a RayCluster has another subject or key identifier than the former one.'
@@ -73,6 +94,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       if (next.notAfter.getTime() - former.notAfter.getTime() > worthMs(own)) {
         return { ...own, key, certificate }
       }
+      pending.drop(own.uid)
       return mustSeal(own) ? { ...own, key } : undefined
     },
     async open(own) {
@@ -92,23 +114,25 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
       return createLocalIssuer('perCluster', reading.chain, openPemKey(pem), options)
     },
-    isDue: own => mustSeal(own) || isShort(own),
+    isDue,
     isOver(own) {
       const { notAfter } = parsed(own.certificate) ?? {}
       return notAfter === undefined || notAfter.getTime() - clock() < hourMs
-    }
+    },
+    stands(own) {
+      const publicKey = parsed(own.certificate)?.publicKey
+      if (!isDue(own)) pending.drop(own.uid)
+      else if (publicKey !== undefined) pending.keepOnly(own.uid, publicKey)
+    },
+    drop: pending.drop,
+    close: pending.close
   }
 
   async function signed(rayCluster: RayClusterReference, privateKey: KeyObject): Promise<string> {
     const signer = signingAuthority(authority)
-    const commonName = commonNameOf(rayCluster)
-    const publicKey = spki(privateKey)
-    const csr = createIntermediateRequest(privateKey, commonName)
-    const { namespace, name, uid } = rayCluster
-    const certificate = await signer.issue({
-      ...{ publicKey, csr, commonName, lifetimeSeconds },
-      rayCluster: { namespace, name, uid }
-    })
+    const request = requestOf(rayCluster, privateKey)
+    const { publicKey, commonName } = request
+    const certificate = await signer.issue(request)
     const problems = checkIntermediate(certificate, {
       ...{ publicKey, commonName, now: new Date(clock()) },
       maximumLifetimeSeconds: lifetimeSeconds,
@@ -121,6 +145,12 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       'Invalid',
       `The CA for a RayCluster is not as it was asked for: ${found}`
     )
+  }
+
+  function requestOf(rayCluster: RayClusterReference, privateKey: KeyObject): IntermediateRequest {
+    const commonName = commonNameOf(rayCluster)
+    const csr = createIntermediateRequest(privateKey, commonName)
+    return { publicKey: spki(privateKey), csr, commonName, lifetimeSeconds, rayCluster }
   }
 
   async function stored(privateKey: KeyObject, uid: string): Promise<StoredKey> {
@@ -150,6 +180,10 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       'Unavailable',
       `The CA of the RayCluster ${own.namespace}/${own.name} is sealed by ${key.sealedBy}, which this authority does not hold.`
     )
+  }
+
+  function isDue(own: OwnCa): boolean {
+    return mustSeal(own) || isShort(own)
   }
 
   function mustSeal({ key }: OwnCa): boolean {

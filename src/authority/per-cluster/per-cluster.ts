@@ -60,6 +60,13 @@ interface Agreement {
   entry: Entry | undefined
 }
 
+/** A CA that has been signed, for what the Secret says of the RayCluster. */
+interface Offer {
+  ca: OwnCa
+  /** The certificate that it renews; `undefined`: there is none. */
+  inPlaceOf: string | undefined
+}
+
 interface InUse {
   own: OwnCa
   issuer: LocalIssuer
@@ -91,13 +98,17 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     },
     describe: () => authority.describe(),
     problem: () => authority.problem?.(),
-    close: () => authority.close(),
+    async close() {
+      ownCas.close()
+      await authority.close()
+    },
     used,
     ownCas,
     held,
     reopen: uid => void inUse.delete(uid),
     drop(uid) {
       for (const each of [inUse, used, held]) each.delete(uid)
+      ownCas.drop(uid)
     }
   }
 
@@ -133,13 +144,10 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   ): Promise<LocalIssuer | undefined> {
     const facts = { trust, pods, since: await options.since() }
     let agreement = await agreed(rayCluster, facts)
-    // Made outside of the turn: one that signs slowly must not hold up the other RayClusters of the same Secret.
-    if (agreement.standing === 'make') {
-      agreement = await agreed(rayCluster, facts, await makeWithin(rayCluster))
-    }
-    const { standing, entry, changed } = agreement
+    const offered = await offerFor(rayCluster, agreement)
+    if (offered !== undefined) agreement = await agreed(rayCluster, facts, offered)
+    const { standing, entry } = agreement
     note(rayCluster, entry)
-    if (changed) options.onChange(changed, rayCluster)
     const serves = standing === 'own' || standing === 'stillOwn' || standing === 'make'
     if (!serves || entry?.trust !== 'perCluster') return undefined
     const issuer = await ownCas.open(entry)
@@ -148,11 +156,22 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     return issuer
   }
 
-  /** What stands for a RayCluster when everything is written that follows from it. `made`: a CA, should it still lack one. */
+  /** Outside of the turn: one that signs slowly must not hold up the other RayClusters of the same Secret. */
+  async function offerFor(
+    rayCluster: RayClusterReference,
+    { standing, entry }: Agreement
+  ): Promise<Offer | undefined> {
+    if (standing === 'make') return { ca: await makeWithin(rayCluster), inPlaceOf: undefined }
+    if (entry?.trust !== 'perCluster' || !ownCas.isOver(entry)) return undefined
+    const ca = await ownCas.renewed(entry)
+    return ca && { ca, inPlaceOf: entry.certificate }
+  }
+
+  /** What stands for a RayCluster when everything is written that follows from it. */
   async function agreed(
     rayCluster: RayClusterReference,
     facts: Pick<Facts, 'trust' | 'pods' | 'since'>,
-    made?: OwnCa
+    offered?: Offer
   ): Promise<Agreement> {
     const agreement: Agreement = { standing: 'shared', changed: undefined, entry: undefined }
     const entry = await secrets.change(rayCluster.uid, async (current, place) => {
@@ -163,7 +182,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
         case 'own':
         case 'stillOwn': {
           if (before?.trust !== 'perCluster') return 'keep'
-          const renewed = ownCas.isOver(before) ? await ownCas.renewed(before) : undefined
+          const renewed = before.certificate === offered?.inPlaceOf ? offered.ca : undefined
           if (renewed) agreement.changed = 'renewed'
           else if (before !== current) agreement.changed = 'restored'
           const next = renewed ?? before
@@ -171,9 +190,9 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           return agreement.changed ? next : 'keep'
         }
         case 'make':
-          if (made === undefined) return 'keep'
+          if (offered === undefined) return 'keep'
           agreement.changed = 'made'
-          return made
+          return offered.ca
         case 'stillShared': {
           if (before?.trust === 'shared' && !mustTouch(before)) return 'keep'
           return { ...rayCluster, trust: 'shared', usedAt: clock() }
@@ -191,6 +210,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
         }
       }
     })
+    if (agreement.changed) options.onChange(agreement.changed, rayCluster)
     return { ...agreement, entry: entry === 'damaged' ? undefined : entry }
   }
 
@@ -212,22 +232,19 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
   /** Attack: RayClusters made without end, each with a CA that is signed outside and kept here. */
   async function makeWithin(rayCluster: RayClusterReference): Promise<OwnCa> {
-    const { namespace } = rayCluster
-    const held = heldBy(namespace)
+    const { namespace, uid } = rayCluster
+    // Once for each, however often its pods come: what is asked for may be signed at any time.
+    if (ownCas.isAsked(uid)) return await ownCas.make(rayCluster)
+    const held = heldBy(namespace) + ownCas.asked(namespace)
     const wait = held >= options.perNamespace ? 1 : hourly.take(namespace)
     if (wait > 0) {
       options.onChange('refused', rayCluster)
       throw new AuthorityError(
         'Exhausted',
-        `The namespace ${namespace} has ${held} CAs of Ray clusters; at most ${options.perNamespace} are held, and made within an hour.`
+        `The namespace ${namespace} has ${held} CAs of Ray clusters, made or asked for; at most ${options.perNamespace} are held, and asked for within an hour.`
       )
     }
-    try {
-      return await ownCas.make(rayCluster)
-    } catch (error) {
-      hourly.giveBack(namespace)
-      throw error
-    }
+    return await ownCas.make(rayCluster)
   }
 
   function heldBy(namespace: string): number {
@@ -242,7 +259,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     if (entry === undefined) held.delete(uid)
     else held.set(uid, { namespace: entry.namespace, name: entry.name, trust: entry.trust })
     // Another replica has taken it away, or never had it.
-    if (entry?.trust !== 'perCluster') used.delete(uid)
+    if (entry?.trust === 'perCluster') ownCas.stands(entry)
+    else used.delete(uid)
   }
 
   function mustTouch({ usedAt = 0 }: Entry): boolean {

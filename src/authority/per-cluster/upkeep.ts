@@ -4,7 +4,7 @@
  *
  * All replicas do it; the API's optimistic concurrency sees to it that nothing is done twice. Decides nothing about pods.
  */
-import { type Entry, entryIn, type SecretData } from './entries.ts'
+import { type Entry, entryIn, type Found, type OwnCa, type SecretData } from './entries.ts'
 import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
 import { settle } from './record.ts'
 import type { ClusterSecrets } from './secrets.ts'
@@ -102,21 +102,27 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     if (entry.trust !== 'perCluster') return
     const inUse = authority.used.get(uid)
     if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
-    if (!authority.ownCas.isDue(entry)) return
-    let renewed = false
-    await secrets.change(uid, async current => {
-      renewed = false
-      if (current === undefined || current === 'damaged' || current.trust !== 'perCluster') {
-        return 'keep'
-      }
-      const next = authority.ownCas.isDue(current)
-        ? await authority.ownCas.renewed(current)
-        : undefined
-      renewed = next !== undefined && next.certificate !== current.certificate
-      return next ?? 'keep'
+    authority.ownCas.stands(entry)
+    if (authority.ownCas.isDue(entry) && (await renew(uid))) options.onChange('renewed', entry)
+  }
+
+  /** Signed outside of the turn, which the enrollments of other RayClusters wait for too. */
+  async function renew(uid: string): Promise<boolean> {
+    // Another replica may have done it since the round began.
+    const current = ownCaIn(await secrets.change(uid, async () => 'keep'))
+    if (current === undefined || !authority.ownCas.isDue(current)) return false
+    const next = await authority.ownCas.renewed(current)
+    if (next === undefined) return false
+    let written = false
+    const found = await secrets.change(uid, async present => {
+      const own = ownCaIn(present)
+      written = own?.certificate === current.certificate
+      return own && written ? { ...own, key: next.key, certificate: next.certificate } : 'keep'
     })
+    const stands = ownCaIn(found)
+    if (stands !== undefined) authority.ownCas.stands(stands)
     authority.reopen(uid)
-    if (renewed) options.onChange('renewed', entry)
+    return written && next.certificate !== current.certificate
   }
 
   async function bringBack(own: Entry): Promise<void> {
@@ -143,6 +149,10 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     goneSince.set(entry.uid, since)
     return clock() - since >= goneForMs
   }
+}
+
+function ownCaIn(found: Found): OwnCa | undefined {
+  return typeof found === 'object' && found.trust === 'perCluster' ? found : undefined
 }
 
 function entriesIn(data: SecretData | undefined): Entry[] {

@@ -6,6 +6,7 @@
  * token-host.ts.
  */
 import { AuthorityError } from '../authority.ts'
+import { inTime } from '../in-time.ts'
 import { faultOf, isLost, isWrongPin } from './faults.ts'
 import type { Handle, Library } from './library.ts'
 import type { SignatureForm } from './signature-form.ts'
@@ -204,17 +205,5 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
       () => true,
       () => false
     )
-  }
-}
-
-async function inTime<T>(promise: Promise<T>, timeoutMs: number, otherwise: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new AuthorityError('Unavailable', otherwise)), timeoutMs)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
   }
 }

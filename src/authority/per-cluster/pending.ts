@@ -1,0 +1,132 @@
+/**
+ * What an authority has been asked to sign for RayClusters and has not signed yet.
+ *
+ * A signer may take minutes, a person who approves hours, and no enrollment waits so long. So what was asked stays asked:
+ * key and certificate are kept, by the UID of the RayCluster, for whoever comes next. A new key each time would be a new
+ * request each time, and none of them would ever be through.
+ */
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { equalBytes } from '../../x509/public-key.ts'
+import type { RayClusterReference } from '../authority.ts'
+import { inTime } from '../in-time.ts'
+
+export interface Signed {
+  privateKey: KeyObject
+  /** PEM. */
+  certificate: string
+}
+
+export interface PendingOptions {
+  /** Throws {@link AuthorityError}. */
+  sign(rayCluster: RayClusterReference, privateKey: KeyObject): Promise<string>
+  /** Nobody wants the signature any more. */
+  withdraw(rayCluster: RayClusterReference, privateKey: KeyObject): void
+  /** Milliseconds since the epoch. */
+  clock: () => number
+  /** How long the second and each further try is waited for. Default 1000. */
+  patienceMs?: number
+}
+
+export interface Pending {
+  /**
+   * For `key`; without it for the key of a former try, or a new one. Goes on asking behind a caller who is sent away.
+   * Throws {@link AuthorityError}.
+   */
+  signed(rayCluster: RayClusterReference, key?: KeyObject): Promise<Signed>
+  has(uid: string): boolean
+  /** First CAs for the RayClusters of a namespace. */
+  count(namespace: string): number
+  /** Another key than this one has lost. */
+  keepOnly(uid: string, publicKey: Uint8Array): void
+  drop(uid: string): void
+  /** The keys go with this process, and with them the use of what was asked. */
+  close(): void
+}
+
+interface Asked {
+  rayCluster: RayClusterReference
+  privateKey: KeyObject
+  /** Not a renewal. */
+  isFirst: boolean
+  certificate?: string
+  trying?: Promise<string> | undefined
+  /** A try has ended without a signature. */
+  slow: boolean
+}
+
+/** After the last who came; requests in the Kubernetes API that nobody comes for are kept as long. */
+const keptMs = 3_600_000
+/** Attack: RayClusters without end, all pending. Quotas of namespaces come first. */
+const most = 5_000
+/** Pods that wait for a person must not take the places of those that could be served. */
+const defaultPatienceMs = 1_000
+
+export function createPending(options: PendingOptions): Pending {
+  const { sign, withdraw, clock, patienceMs = defaultPatienceMs } = options
+  const asked = new LRUCache<string, Asked>({
+    max: most,
+    ttl: keptMs,
+    ttlResolution: 0,
+    updateAgeOnGet: true,
+    perf: { now: clock },
+    dispose({ rayCluster, privateKey, certificate }) {
+      if (certificate === undefined) withdraw(rayCluster, privateKey)
+    }
+  })
+
+  return {
+    async signed(rayCluster, key) {
+      const entry = entryFor(rayCluster, key)
+      const certificate = entry.certificate ?? (await tried(entry))
+      return { privateKey: entry.privateKey, certificate }
+    },
+    has: uid => asked.has(uid),
+    count: namespace =>
+      [...asked.values()].filter(
+        ({ isFirst, rayCluster }) => isFirst && rayCluster.namespace === namespace
+      ).length,
+    keepOnly(uid, publicKey) {
+      const entry = asked.peek(uid)
+      if (entry !== undefined && !equalBytes(spki(entry.privateKey), publicKey)) asked.delete(uid)
+    },
+    drop: uid => void asked.delete(uid),
+    close: () => asked.clear()
+  }
+
+  function entryFor(rayCluster: RayClusterReference, key: KeyObject | undefined): Asked {
+    const { namespace, name, uid } = rayCluster
+    const known = asked.get(uid)
+    if (known !== undefined && (key === undefined || known.privateKey.equals(key))) return known
+    // Takes a tenth of a millisecond, less than the way to a thread and back.
+    const privateKey = key ?? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+    const isFirst = key === undefined
+    const entry = { rayCluster: { namespace, name, uid }, privateKey, isFirst, slow: false }
+    asked.set(uid, entry)
+    return entry
+  }
+
+  /** Whoever comes while it is tried joins. */
+  async function tried(entry: Asked): Promise<string> {
+    entry.trying ??= attempt(entry).finally(() => {
+      entry.trying = undefined
+    })
+    if (!entry.slow) return await entry.trying
+    const why = 'The CA of the RayCluster has been asked for and is not signed yet.'
+    return await inTime(entry.trying, patienceMs, why)
+  }
+
+  async function attempt(entry: Asked): Promise<string> {
+    try {
+      entry.certificate = await sign(entry.rayCluster, entry.privateKey)
+      return entry.certificate
+    } catch (error) {
+      entry.slow = true
+      throw error
+    }
+  }
+}
+
+function spki(key: KeyObject): Uint8Array {
+  return createPublicKey(key).export({ type: 'spki', format: 'der' })
+}
