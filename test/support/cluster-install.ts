@@ -42,9 +42,13 @@ export function withSettings(
   yaml: string,
   { trust, lifetime }: { trust: 'perCluster' | 'shared'; lifetime?: string }
 ): string {
-  const enrollment = lifetime === undefined ? '' : `\n    enrollment: { lifetime: ${lifetime} }`
-  const changed = yaml.replace(/^ {4}trust: perCluster$/m, `    trust: ${trust}${enrollment}`)
-  if (!changed.includes(`\n    trust: ${trust}${enrollment}\n`))
+  const ofTrust = yaml.replace(/^ {4}trust: perCluster$/m, `    trust: ${trust}`)
+  const changed =
+    lifetime === undefined
+      ? ofTrust
+      : ofTrust.replace(/^ {4}enrollment:\n/m, `$&      lifetime: ${lifetime}\n`)
+  const fits = changed.includes(`\n    trust: ${trust}\n`)
+  if (!fits || (lifetime !== undefined && changed === ofTrust))
     throw new Error('the manifest has changed, and this does not fit it any more')
   return changed
 }
