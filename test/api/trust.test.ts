@@ -14,7 +14,7 @@ import {
   secretOf
 } from '../../src/authority/per-cluster/entries.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
-import { enterPerCluster } from '../../src/authority/per-cluster/record.ts'
+import { createRecord, settlingMs } from '../../src/authority/per-cluster/record.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
@@ -58,7 +58,8 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
     const secrets = createClusterSecrets(client, own)
     const authority = createPerClusterAuthority({
       ...{ ...sources, authority: outer, secrets, trust: 'perCluster' },
-      since: async () => 0,
+      record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
+      apiClock: Date.now,
       podsOf: () => [],
       leafSeconds: 3600,
       perNamespace: 1_000,
@@ -109,10 +110,13 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
     const before = await issue(first, one)
     await api.delete(secretPath(secretOf(one.uid)))
     const upkeep = createUpkeep({
-      ...{ ...first, trust: 'perCluster' },
+      ...first,
+      record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
       exists: async () => true,
       runs: () => false,
+      foreign: () => false,
       clock: () => performance.now(),
+      apiClock: Date.now,
       everyMs: 60_000,
       onChange: (change, { name }) => changes.push(`${change} ${name}`),
       onFault: error => t.fail(String(error))
@@ -123,13 +127,28 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
     t.equal((await issue(second, one)).trustAnchors, before.trustAnchors, 'for all')
   })
 
-  await t.test('who was first to enter has the last word', async t => {
-    const now = Date.now()
-    const entered = await Promise.all(
-      replicas.map(({ secrets }, index) =>
-        enterPerCluster(secrets, { now: now + index * 1000, podsRun: true })
-      )
+  await t.test('replicas of both settings start at once, and one word stands for all', async t => {
+    const time = { now: Date.now() }
+    const records = replicas.map(({ secrets }, index) =>
+      createRecord({
+        ...{ secrets, setting: index === 0 ? ('shared' as const) : ('perCluster' as const) },
+        clock: () => time.now,
+        past: async () => ({ signed: false, foreign: false })
+      })
     )
-    t.equal(new Set(entered.map(({ since }) => since)).size, 1, 'one time for all replicas')
+    const read = () => Promise.all(records.map(record => record.current()))
+    await read()
+    time.now += 10_000
+    const [word, ...others] = await read()
+    t.ok((word?.since ?? 0) > 0, 'there are CAs: it is no first installation')
+    t.strictSame(others, [word, word], 'who was written over follows')
+    time.now += settlingMs
+    const later = await read()
+    t.ok(
+      later.some(({ since }) => since === time.now),
+      'until a settling time is over'
+    )
+    time.now += 10_000
+    t.equal(new Set((await read()).map(({ since }) => since)).size, 1, 'and one word stands again')
   })
 })

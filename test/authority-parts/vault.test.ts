@@ -451,8 +451,8 @@ t.test('a CA for each RayCluster below Vault’s, its key sealed by Vault', asyn
   const replica = () =>
     createPerClusterAuthority({
       ...{ authority: external, secrets: createClusterSecrets(client, 'rayguard-system') },
-      ...{ trust: 'perCluster', clock: Date.now, random: randomBytes },
-      since: async () => 0,
+      ...{ clock: Date.now, apiClock: Date.now, random: randomBytes },
+      record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
       podsOf: () => [],
       leafSeconds: request.lifetimeSeconds,
       perNamespace: 10,

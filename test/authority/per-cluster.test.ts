@@ -14,12 +14,18 @@ import {
   createPerClusterAuthority,
   type PerClusterOptions
 } from '../../src/authority/per-cluster/per-cluster.ts'
-import { enterPerCluster, enterShared, settle } from '../../src/authority/per-cluster/record.ts'
+import {
+  createRecord,
+  freshMs,
+  type Past,
+  recordIn,
+  settlingMs,
+  type TrustRecord
+} from '../../src/authority/per-cluster/record.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import {
   type ClusterPod,
   type Facts,
-  settlingMs,
   standingOf
 } from '../../src/authority/per-cluster/standing.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
@@ -93,10 +99,10 @@ async function stage(t: Test) {
     const secrets = createClusterSecrets(client, namespace)
     const inner: Authority & { made?: number } = options.authority ?? external(() => time.now)
     const all: PerClusterOptions = {
-      ...{ authority: inner, secrets, trust: 'perCluster' as const },
+      ...{ authority: inner, secrets, record: async () => ever },
       clock: () => time.now,
+      apiClock: () => time.now,
       random: randomBytes,
-      since: async () => 0,
       podsOf: ({ uid }) => pods.get(uid) ?? [],
       leafSeconds: 90 * daySeconds,
       perNamespace: 100,
@@ -113,15 +119,22 @@ async function stage(t: Test) {
         ...{ names, lifetimeSeconds, rayCluster }
       })
     }
-    return { authority, secrets, issue, trust: all.trust, inner }
+    return { authority, secrets, issue, record: all.record, inner, apiClock: all.apiClock }
   }
   const secret = (name: string) => {
     const target = { kind: 'Secret', apiVersion: 'v1', namespace, name }
     return standIn.store.get(target) as Secret | undefined
   }
-  return { standIn, replica, pods, changes, time, secret }
+  const recordOf = (setting: TrustRecord['trust'], past: Partial<Past> = {}) =>
+    createRecord({
+      ...{ secrets: replica().secrets, setting, clock: () => time.now },
+      past: async () => ({ signed: false, foreign: false, ...past })
+    })
+  return { standIn, replica, recordOf, pods, changes, time, secret }
 }
 
+/** Never anything but `perCluster`. */
+const ever: TrustRecord = { trust: 'perCluster', since: 0, settled: false }
 const changesOf = new WeakMap<object, PerClusterOptions['onChange']>()
 
 function cluster(name: string, namespace = 'team'): RayClusterReference {
@@ -426,61 +439,153 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   const since = time.now
   const old = cluster('old')
   pods.set(old.uid, [{ createdAt: since - dayMs, certificate: 'held' }])
-  const now = replica({ since: async () => since })
+  const record = async () => ({ ...ever, since })
+  const now = replica({ record })
   time.now += dayMs
   t.equal((await now.issue(old)).trustAnchors, root, 'a new pod joins its cluster')
-  t.equal(
-    (await replica({ since: async () => since }).issue(old)).trustAnchors,
-    root,
-    'in every replica'
-  )
+  t.equal((await replica({ record }).issue(old)).trustAnchors, root, 'in every replica')
   // its first pods are replaced one by one: those of now hold the shared CA too
   time.now += dayMs
   pods.set(old.uid, [{ createdAt: since + dayMs, certificate: 'held' }])
   t.equal((await now.issue(old)).trustAnchors, root, 'as long as any holds it')
-  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  pods.delete(old.uid)
   t.equal((await now.issue(old)).trustAnchors, root, 'what was signed a moment ago counts')
+  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
   time.now += 120_000
+  t.equal((await now.issue(old)).trustAnchors, root, 'also in a pod that has not said so yet')
+  time.now += 120_000
+  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
   const anew = await now.issue(old)
   t.not(anew.trustAnchors, root, 'all made anew: a CA of its own')
   t.not((await now.issue(cluster('new'))).trustAnchors, root, 'as every new cluster')
 
   // and back
-  const back = replica({ trust: 'shared' })
-  pods.set(old.uid, [{ createdAt: time.now, certificate: 'held' }])
+  time.now += dayMs
+  const changed = { trust: 'shared' as const, since: time.now, settled: false }
+  const back = replica({ record: async () => changed })
+  const early = await back.issue(old)
+  t.equal(early.trustAnchors, anew.trustAnchors, 'others may sign by the former setting still')
+  time.now += settlingMs
+  pods.set(old.uid, [{ createdAt: time.now - 1, certificate: 'held' }])
   t.equal(
     (await back.issue(old)).trustAnchors,
     anew.trustAnchors,
     'shared: a new pod joins its cluster'
   )
-  pods.delete(old.uid)
+  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  time.now += 120_000
   t.equal(
     (await back.issue(old)).trustAnchors,
     anew.trustAnchors,
-    'what was signed a moment ago counts'
+    'what was there when it was signed the last time counts'
   )
+  pods.delete(old.uid)
   time.now += 120_000
   t.equal((await back.issue(old)).trustAnchors, root, 'then the shared CA')
   t.equal((await back.issue(cluster('more'))).trustAnchors, root, 'as every new cluster')
   t.match(changes, ['made old', 'made new', 'removed old'], 'told')
 })
 
-t.test('what holds is written down once', async t => {
-  const { replica, secret, time } = await stage(t)
-  const { secrets } = replica()
-  t.equal(await enterShared(secrets, time.now), undefined, 'shared from the start leaves no trace')
-  t.equal(secret(recordSecret), undefined, 'none at all')
-  const first = await enterPerCluster(secrets, { now: time.now, podsRun: false })
-  t.equal(first.since, 0, 'nothing ran: nothing is from before')
-  const again = await enterPerCluster(secrets, { now: time.now, podsRun: true })
-  t.equal(again.since, 0, 'the first word stands')
-  const back = await enterShared(secrets, time.now)
-  t.match(back, { trust: 'shared', settled: false }, 'there may be CAs left')
-  t.ok(await enterShared(secrets, time.now), 'until')
-  await settle(secrets)
-  t.equal(await enterShared(secrets, time.now), undefined, 'all are gone')
-  const anew = await enterPerCluster(secrets, { now: 86_400_000, podsRun: true })
-  t.equal(anew.since, 86_400_000, 'since now')
+t.test('what holds is written down, and every replica works by it', async t => {
+  const { secret, time, recordOf } = await stage(t)
+  const written = () => recordIn(secret(recordSecret)?.data ?? {})
+  const first = recordOf('perCluster')
+  t.match(await first.current(), { trust: 'perCluster', since: 0 }, 'nothing is from before')
+  const enters = recordOf('shared')
+  t.match(await enters.current(), { trust: 'shared', since: time.now, settled: false }, 'changed')
+  const since = time.now
+  t.match(await first.current(), { since: 0 }, 'who read a moment ago does not ask again')
+  time.now += freshMs + 1
+  t.match(await first.current(), { trust: 'shared', since }, 'then works by what the other wrote')
+  time.now = since + settlingMs
+  t.match(await enters.current(), { trust: 'shared', since }, 'whose setting it is looks on')
+  t.match(
+    await first.current(),
+    { trust: 'perCluster', since: time.now },
+    'the other holds against'
+  )
+  time.now += freshMs + 1
+  t.match(await enters.current(), written(), 'and one word stands')
+  t.match(await recordOf('perCluster').current(), written(), 'who starts alike changes nothing')
+  time.now += 1000
+  const anew = await recordOf('shared').current()
+  t.match(anew, { trust: 'shared', since: time.now }, 'who starts unlike does so at once')
+})
+
+t.test('the first record says what may have been before it', async t => {
+  for (const [what, setting, past, left, expected] of [
+    ['a first installation', 'perCluster', {}, false, { since: 0 }],
+    ['a replica that leaves no record', 'perCluster', { signed: true }, false, { since: 'now' }],
+    ['the record was lost', 'perCluster', {}, true, { since: 'now' }],
+    ['all was lost', 'perCluster', { signed: true, foreign: true }, false, { since: 'now' }],
+    ['shared from the start', 'shared', {}, false, { settled: true }],
+    ['so for long', 'shared', { signed: true }, false, { settled: true }],
+    ['shared, and the record was lost', 'shared', {}, true, { settled: false }],
+    ['shared, and all was lost', 'shared', { foreign: true }, false, { settled: false }]
+  ] as [string, TrustRecord['trust'], Partial<Past>, boolean, { since?: unknown }][]) {
+    const { time, recordOf, replica } = await stage(t)
+    if (left) await replica().issue(cluster('left'))
+    const found = await recordOf(setting, past).current()
+    const wanted = expected.since === 'now' ? { since: time.now } : expected
+    t.match(found, { trust: setting, ...wanted }, what)
+    const unlike = setting === 'shared' ? 'perCluster' : 'shared'
+    time.now += 1
+    const next = await recordOf(unlike).current()
+    t.equal(next.since, time.now, 'whoever comes second knows that there was something')
+  }
+})
+
+t.test('who may not look does not sign', async t => {
+  const { standIn, recordOf, replica } = await stage(t)
+  standIn.interfere(({ path }) => (path.includes('/secrets') ? { status: 403 } : undefined))
+  const record = recordOf('shared')
+  const denied = replica({ record: record.current })
+  await t.rejects(denied.issue(cluster('a')), { code: 'Unavailable' }, 'the pod comes again')
+  standIn.interfere(undefined)
+  const root = workshop.read('root.crt')
+  t.equal((await denied.issue(cluster('a'))).trustAnchors, root, 'when the right is given')
+  const asked = standIn.requests.length
+  await Promise.all([1, 2, 3, 4].map(() => denied.issue(cluster('a'))))
+  t.equal(standIn.requests.length, asked, 'what was read a moment ago serves all')
+})
+
+t.test('shared is settled when no CA is left, and not before all know', async t => {
+  const { standIn, secret, time, recordOf, replica } = await stage(t)
+  const one = cluster('one')
+  await replica().issue(one)
+  const whole = secret(secretOf(one.uid)) as Secret
+  const record = recordOf('shared')
+  await record.current()
+  const works = replica({ record: record.current })
+  let foreign = true
+  const upkeep = upkeepOf(works, { foreign: () => foreign })
+  const settled = async () => {
+    await upkeep.look()
+    return recordIn(secret(recordSecret)?.data ?? {})?.settled
+  }
+  const put = (text: string) =>
+    standIn.put({ ...whole, data: text ? { [one.uid]: text } : {} } as Secret)
+  put('')
+  t.notOk(await settled(), 'others may make one yet')
+  await works.issue(cluster('claimed'))
+  time.now += settlingMs
+  put(whole.data?.[one.uid] ?? '')
+  t.notOk(await settled(), 'one is there')
+  put(Buffer.from('{').toString('base64'))
+  t.notOk(await settled(), 'what cannot be read may be one')
+  put('')
+  t.notOk(await settled(), 'pods trust one that is lost')
+  foreign = false
+  t.ok(await settled(), 'nothing is left')
+  t.notOk(await works.secrets.hold(), 'not of those on the shared CA either')
+  time.now += freshMs + 1
+  const asked = standIn.requests.length
+  await works.issue(one)
+  t.strictSame(
+    standIn.requests.slice(asked),
+    [`GET /api/v1/namespaces/${namespace}/secrets/${recordSecret}`],
+    'from now on nobody looks there'
+  )
 })
 
 t.test('the standing of a cluster, case by case', async t => {
@@ -491,68 +596,78 @@ t.test('the standing of a cluster, case by case', async t => {
   const held = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'held' })
   const unknown = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'unknown' })
   const none = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'none' })
-  const asked = (facts: Partial<Facts>) =>
-    standingOf({
-      trust: 'perCluster',
-      since: at,
-      found: undefined,
-      pods: [],
-      now: at + dayMs,
-      ...facts
-    })
-  for (const [what, expected, facts] of [
+  const foreign: ClusterPod = { createdAt: at, certificate: 'foreign' }
+  const later = at + dayMs
+  const first = at + settlingMs
+  type Case = [string, string, Partial<Omit<Facts, 'record'>>]
+  const perCluster: Case[] = [
     ['a new cluster', 'make', {}],
-    ['its first pod asks', 'make', { pods: [unknown(at + dayMs)] }],
+    ['its first pod asks', 'make', { pods: [unknown(later)] }],
+    ['others do not know yet', 'stillShared', { now: first - 1 }],
+    ['they do', 'make', { now: first }],
     ['a pod from before', 'stillShared', { pods: [held(at - 1)] }],
     ['a pod from before that gave up', 'make', { pods: [none(at - 1)] }],
+    ['a pod of then that says nothing', 'stillShared', { pods: [unknown(first - 1)] }],
+    ['a pod of after', 'make', { pods: [unknown(first)] }],
+    ['attack: a status that says a certificate', 'lost', { pods: [held(first)] }],
+    ['its CA is lost', 'lost', { pods: [foreign] }],
+    ['lost, and others do not know yet', 'lost', { pods: [foreign], now: at }],
+    ['written down, a pod holds it', 'stillShared', { found: claim, pods: [held(later)] }],
+    ['one of a former shared CA', 'stillShared', { found: claim, pods: [foreign] }],
+    ['signed a moment ago', 'stillShared', { found: { ...claim, usedAt: later } }],
     [
-      'while replicas of both settings run',
+      'then it was there',
       'stillShared',
-      { pods: [unknown(at + settlingMs - 1)] }
+      { found: { ...claim, usedAt: first }, pods: [unknown(first)] }
     ],
-    ['after that', 'make', { pods: [unknown(at + settlingMs)] }],
-    ['attack: a status that says a certificate', 'lost', { pods: [held(at + settlingMs)] }],
-    ['nothing ever was shared', 'lost', { since: 0, pods: [held(at)] }],
-    ['written down, a pod holds it', 'stillShared', { found: claim, pods: [held(at + dayMs)] }],
-    [
-      'written down, signed a moment ago',
-      'stillShared',
-      { found: { ...claim, usedAt: at + dayMs } }
-    ],
+    ['then it was not', 'make', { found: { ...claim, usedAt: first }, pods: [unknown(later)] }],
     ['written down, all are gone', 'make', { found: claim }],
+    ['others do not know yet', 'stillShared', { found: claim, now: first - 1 }],
     ['it has a CA', 'own', { found: ca, pods: [held(at - 1)] }],
-    ['shared', 'shared', { trust: 'shared' }],
-    [
-      'shared, and it has a CA in use',
-      'stillOwn',
-      { trust: 'shared', found: ca, pods: [held(at)] }
-    ],
-    ['shared, and its CA is idle', 'release', { trust: 'shared', found: ca, pods: [unknown(at)] }],
-    [
-      'shared again before it changed',
-      'shared',
-      { trust: 'shared', found: claim, pods: [held(at)] }
-    ]
-  ] as const satisfies [string, string, Partial<Facts>][]) {
-    t.equal(asked(facts), expected, what)
+    ['it has a CA, at once', 'own', { found: ca, pods: [], now: at }]
+  ]
+  const shared: Case[] = [
+    ['a new cluster', 'shared', {}],
+    ['others may make a CA', 'stillShared', { now: first - 1 }],
+    ['its CA is lost', 'lost', { pods: [foreign] }],
+    ['it has a CA in use', 'stillOwn', { found: ca, pods: [foreign] }],
+    ['others may use it', 'stillOwn', { found: ca, now: first - 1 }],
+    ['a pod of then that says nothing', 'stillOwn', { found: ca, pods: [unknown(first - 1)] }],
+    ['a pod of after', 'release', { found: ca, pods: [unknown(first)] }],
+    ['used a moment ago', 'stillOwn', { found: { ...ca, usedAt: later } }],
+    ['its CA is idle', 'release', { found: ca, pods: [none(at)] }],
+    ['back before it changed', 'shared', { found: claim, pods: [held(at)] }],
+    ['others may make a CA of it', 'stillShared', { found: claim, now: at }]
+  ]
+  for (const [trust, cases] of Object.entries({ perCluster, shared })) {
+    for (const [what, expected, facts] of cases) {
+      const record = { trust: trust as TrustRecord['trust'], since: at }
+      const all = { record, found: undefined, pods: [], now: later, ...facts }
+      t.equal(standingOf(all), expected, `${trust}: ${what}`)
+    }
   }
+  const since = { record: { trust: 'perCluster', since: 0 } as const, found: undefined, now: at }
+  t.equal(standingOf({ ...since, pods: [] }), 'make', 'nothing ever was shared')
+  t.equal(standingOf({ ...since, pods: [held(at)] }), 'lost', 'so nobody can hold it')
 })
 
 function upkeepOf(
   {
     authority,
     secrets,
-    trust
+    record,
+    apiClock
   }: Pick<
     ReturnType<Awaited<ReturnType<typeof stage>>['replica']>,
-    'authority' | 'secrets' | 'trust'
+    'authority' | 'secrets' | 'record' | 'apiClock'
   >,
   changes: Partial<Parameters<typeof createUpkeep>[0]> = {}
 ) {
   return createUpkeep({
-    ...{ authority, secrets, trust },
+    ...{ authority, secrets, record, apiClock },
     exists: async () => true,
     runs: () => false,
+    foreign: () => false,
     clock: () => performance.now(),
     everyMs: 60_000,
     onChange: changesOf.get(authority) ?? (() => {}),

@@ -60,17 +60,18 @@ async function stage(t: Test) {
     const secrets = createClusterSecrets(client, namespace)
     const onChange = (change: string, { name }: { name: string }) =>
       void changes.push(`${change} ${name}`)
+    const record = async () => ({ trust: 'perCluster' as const, since: 0, settled: false })
+    const trust = { record, apiClock: sources.clock }
     const authority = createPerClusterAuthority({
-      ...{ ...sources, authority: inner, secrets, leafSeconds, perNamespace, onChange },
-      trust: 'perCluster',
-      since: async () => 0,
+      ...{ ...sources, ...trust, authority: inner, secrets, leafSeconds, perNamespace, onChange },
       podsOf: () => []
     })
     const faults: unknown[] = []
     const upkeep = createUpkeep({
-      ...{ authority, secrets, onChange, trust: 'perCluster', everyMs: 60_000 },
+      ...{ ...trust, authority, secrets, onChange, everyMs: 60_000 },
       exists: async () => true,
       runs: () => true,
+      foreign: () => false,
       clock: () => performance.now(),
       onFault: error => void faults.push(error)
     })

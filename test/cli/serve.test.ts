@@ -510,6 +510,42 @@ t.test('rights that are missing are named by the probe and the log', async t => 
   )
 })
 
+t.test('who may not see which setting of trust holds is not ready, also with shared', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.interfere(({ path }) => (path.includes('/secrets') ? { status: 403 } : undefined))
+  const served = serve(t, settings({ trust: 'shared' }), ['--components', 'enrollment'])
+  const ops = await served.port('ops')
+  const said = await served.said('which setting of trust holds cannot be seen; again soon')
+  t.match(said, { err: { code: 'Forbidden' } }, 'the log has the reason')
+  t.match(
+    (await get(ops, '/readyz')).json,
+    { checks: { trust: /rayguard-clusters/ } },
+    'so it says'
+  )
+})
+
+t.test('a version that leaves no record counts as long as its replicas are there', async t => {
+  const { standIn, settings } = await place(t)
+  for (const template of ['of-now', 'of-before'])
+    standIn.put({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: {
+        name: template,
+        namespace: 'rayguard-system',
+        labels: {
+          'app.kubernetes.io/name': 'rayguard',
+          'app.kubernetes.io/component': 'enrollment',
+          'pod-template-hash': template
+        }
+      }
+    })
+  const began = Date.now()
+  const served = serve(t, settings({ trust: 'perCluster' }), ['--components', 'enrollment'])
+  const { since } = await served.said('which setting of trust holds for all replicas')
+  t.ok(Date.parse(String(since)) >= began, 'clusters of before are told apart')
+})
+
 t.test('while the API is away it starts, says so, and is not ready', async t => {
   const { standIn, settings } = await place(t)
   standIn.interfere(() => ({ reset: true }))

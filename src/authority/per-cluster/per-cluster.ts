@@ -2,7 +2,7 @@
  * An authority that gives each RayCluster a CA of its own, signed by the authority within, and certificates below it.
  *
  * Pods trust the CA of their cluster alone: no certificate of another cluster, and none that the authority within signs for
- * anybody else, lets anyone join. With `trust: shared` it serves the RayClusters that are still to change.
+ * anybody else, lets anyone join. Where the record says `shared` it serves the RayClusters that are still to change.
  */
 import { createQuota } from '../../flow/quota.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
@@ -15,15 +15,17 @@ import {
 import type { LocalIssuer, Sources } from '../local.ts'
 import { type Entry, isUid, type OwnCa } from './entries.ts'
 import { createOwnCas, type OwnCas } from './own-ca.ts'
+import type { TrustRecord } from './record.ts'
 import type { ClusterSecrets, Place } from './secrets.ts'
-import { type ClusterPod, type Facts, type Standing, standingOf } from './standing.ts'
+import { type ClusterPod, type Standing, standingOf } from './standing.ts'
 
 export interface PerClusterOptions extends Sources {
   authority: Authority
   secrets: ClusterSecrets
-  trust: 'perCluster' | 'shared'
-  /** Since when `perCluster` holds. Throws KubernetesError. */
-  since(): Promise<number>
+  /** Which setting holds now, whatever that of this replica is. Throws KubernetesError and AuthorityError. */
+  record(): Promise<TrustRecord>
+  /** Milliseconds since the epoch, as the API server counts them; `clock` counts for certificates. */
+  apiClock: () => number
   /** The live pods of a RayCluster that have our TLS; `undefined` while they are not known. */
   podsOf(rayCluster: RayClusterReference): readonly ClusterPod[] | undefined
   /** The longest life that a pod's certificate is given. */
@@ -58,6 +60,8 @@ interface Agreement {
   /** What was written for it. */
   changed: OwnCaChange | undefined
   entry: Entry | undefined
+  /** Of the record that it rests on. */
+  since: number
 }
 
 /** A CA that has been signed, for what the Secret says of the RayCluster. */
@@ -70,12 +74,14 @@ interface Offer {
 interface InUse {
   own: OwnCa
   issuer: LocalIssuer
+  /** Of the record: what was opened before a change of the setting may have been taken away by others since. */
+  since: number
 }
 
 const hourSeconds = 3600
 
 export function createPerClusterAuthority(options: PerClusterOptions): PerClusterAuthority {
-  const { authority, secrets, trust, clock } = options
+  const { authority, secrets, clock, apiClock } = options
   const ownCas = createOwnCas(options)
   const inUse = new Map<string, InUse>()
   const used = new Map<string, OwnCa>()
@@ -115,22 +121,21 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   /** `undefined`: the authority within signs for this RayCluster. */
   async function issuerFor(rayCluster: RayClusterReference): Promise<LocalIssuer | undefined> {
     const { uid } = rayCluster
+    const { trust, since, settled } = await reached(options.record)
+    if (trust === 'shared' && settled) return undefined
     if (!isUid(uid)) throw new AuthorityError('Invalid', 'The UID of the RayCluster is none.')
     const known = trust === 'perCluster' ? inUse.get(uid) : undefined
-    if (known !== undefined && !ownCas.isOver(known.own)) return known.issuer
+    if (known?.since === since && !ownCas.isOver(known.own)) return known.issuer
     // The first pods of a RayCluster come together: one of them asks for all.
-    const answer = asking.get(uid) ?? found(rayCluster).finally(() => asking.delete(uid))
+    const answer =
+      asking.get(uid) ?? reached(() => found(rayCluster)).finally(() => asking.delete(uid))
     asking.set(uid, answer)
     return await answer
   }
 
-  async function found(rayCluster: RayClusterReference): Promise<LocalIssuer | undefined> {
-    const pods = options.podsOf(rayCluster)
-    if (pods === undefined) {
-      throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
-    }
+  async function reached<T>(step: () => Promise<T>): Promise<T> {
     try {
-      return await settled(rayCluster, pods)
+      return await step()
     } catch (cause) {
       if (!(cause instanceof KubernetesError)) throw cause
       const why = `The CAs of Ray clusters cannot be read or written: ${cause.message}`
@@ -138,20 +143,16 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     }
   }
 
-  async function settled(
-    rayCluster: RayClusterReference,
-    pods: readonly ClusterPod[]
-  ): Promise<LocalIssuer | undefined> {
-    const facts = { trust, pods, since: await options.since() }
-    let agreement = await agreed(rayCluster, facts)
+  async function found(rayCluster: RayClusterReference): Promise<LocalIssuer | undefined> {
+    let agreement = await agreed(rayCluster)
     const offered = await offerFor(rayCluster, agreement)
-    if (offered !== undefined) agreement = await agreed(rayCluster, facts, offered)
-    const { standing, entry } = agreement
+    if (offered !== undefined) agreement = await agreed(rayCluster, offered)
+    const { standing, entry, since } = agreement
     note(rayCluster, entry)
     const serves = standing === 'own' || standing === 'stillOwn' || standing === 'make'
     if (!serves || entry?.trust !== 'perCluster') return undefined
     const issuer = await ownCas.open(entry)
-    inUse.set(rayCluster.uid, { own: entry, issuer })
+    inUse.set(rayCluster.uid, { own: entry, issuer, since })
     used.set(rayCluster.uid, entry)
     return issuer
   }
@@ -168,16 +169,24 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   }
 
   /** What stands for a RayCluster when everything is written that follows from it. */
-  async function agreed(
-    rayCluster: RayClusterReference,
-    facts: Pick<Facts, 'trust' | 'pods' | 'since'>,
-    offered?: Offer
-  ): Promise<Agreement> {
-    const agreement: Agreement = { standing: 'shared', changed: undefined, entry: undefined }
+  async function agreed(rayCluster: RayClusterReference, offered?: Offer): Promise<Agreement> {
+    const agreement: Agreement = {
+      standing: 'shared',
+      changed: undefined,
+      entry: undefined,
+      since: 0
+    }
     const entry = await secrets.change(rayCluster.uid, async (current, place) => {
       const before = whole(current, place, rayCluster)
-      const standing = standingOf({ ...facts, found: before, now: clock() })
-      Object.assign(agreement, { standing, changed: undefined })
+      // Now, and not when the pod asked: what was read before the turn came may be old.
+      const record = await options.record()
+      const standing = standingOf({
+        record,
+        found: before,
+        pods: livePods(rayCluster),
+        now: apiClock()
+      })
+      Object.assign(agreement, { standing, changed: undefined, since: record.since })
       switch (standing) {
         case 'own':
         case 'stillOwn': {
@@ -186,16 +195,16 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           if (renewed) agreement.changed = 'renewed'
           else if (before !== current) agreement.changed = 'restored'
           const next = renewed ?? before
-          if (standing === 'stillOwn' && mustTouch(next)) return { ...next, usedAt: clock() }
+          if (standing === 'stillOwn' && mustDate(next)) return { ...next, usedAt: apiClock() }
           return agreement.changed ? next : 'keep'
         }
         case 'make':
           if (offered === undefined) return 'keep'
           agreement.changed = 'made'
-          return offered.ca
+          return { ...offered.ca, usedAt: apiClock() }
         case 'stillShared': {
-          if (before?.trust === 'shared' && !mustTouch(before)) return 'keep'
-          return { ...rayCluster, trust: 'shared', usedAt: clock() }
+          if (before?.trust === 'shared' && !mustDate(before)) return 'keep'
+          return { ...rayCluster, trust: 'shared', usedAt: apiClock() }
         }
         case 'release':
           agreement.changed = 'removed'
@@ -212,6 +221,12 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     })
     if (agreement.changed) options.onChange(agreement.changed, rayCluster)
     return { ...agreement, entry: entry === 'damaged' ? undefined : entry }
+  }
+
+  function livePods(rayCluster: RayClusterReference): readonly ClusterPod[] {
+    const pods = options.podsOf(rayCluster)
+    if (pods !== undefined) return pods
+    throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
   }
 
   /** A Secret that was deleted or damaged is brought back from what is in use here. */
@@ -263,13 +278,13 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     else used.delete(uid)
   }
 
-  function mustTouch({ usedAt = 0 }: Entry): boolean {
-    return clock() - usedAt > touchEveryMs
+  function mustDate({ usedAt = 0 }: Entry): boolean {
+    return apiClock() - usedAt > dateEveryMs
   }
 }
 
-/** Often enough that a signature is never older than it looks by what `standing.ts` allows for. */
-const touchEveryMs = 10_000
+/** Often enough that a signature is never much younger than it looks, by what `standing.ts` allows for. */
+const dateEveryMs = 10_000
 
 function lost({ namespace, name, uid }: RayClusterReference, { secret }: Place): AuthorityError {
   return new AuthorityError(

@@ -35,8 +35,12 @@ export interface ClusterSecrets {
   change(uid: string, decide: Decide): Promise<Found>
   /** All Secrets, one after the other. `data` is undefined where there is none. */
   all(): AsyncGenerator<{ secret: string; data: SecretData | undefined }>
-  /** The same for the Secret that says since when which setting holds. */
-  changeRecord(decide: (data: SecretData) => SecretData | 'keep'): Promise<SecretData>
+  /** Whether there is anything in any of them. */
+  hold(): Promise<boolean>
+  /** The Secret that says since when which setting holds; empty where there is none. */
+  record(): Promise<SecretData>
+  /** As `change`, of that Secret. */
+  changeRecord(decide: (data: SecretData) => Promise<SecretData | 'keep'>): Promise<SecretData>
 }
 
 const attempts = 8
@@ -60,12 +64,19 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
       })
       return entryIn(data, uid)
     },
-    async *all() {
-      for (const secret of entrySecrets) {
-        yield { secret, data: dataOf(await read(secret)) }
-      }
+    all,
+    async hold() {
+      for await (const { data } of all()) if (Object.keys(data ?? {}).length > 0) return true
+      return false
     },
-    changeRecord: decide => inTurn(recordSecret, async current => decide(current))
+    record: async () => dataOf(await read(recordSecret)) ?? {},
+    changeRecord: decide => inTurn(recordSecret, decide)
+  }
+
+  async function* all(): ReturnType<ClusterSecrets['all']> {
+    for (const secret of entrySecrets) {
+      yield { secret, data: dataOf(await read(secret)) }
+    }
   }
 
   function inTurn(

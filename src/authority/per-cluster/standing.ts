@@ -3,24 +3,39 @@
  *
  * Pods of one cluster under two CAs cannot talk to each other, and Ray never reads its trust anchors again. So a change of
  * the setting reaches a RayCluster only when none of its pods can hold a certificate of the other side; until then its new
- * pods join the old one.
+ * pods join the old one. For a settling time after a change all stays as it was, because others may not know of it yet.
+ *
+ * | the record   | its entry | settling    | later, a pod may hold the other side's | later, none can           |
+ * | ------------ | --------- | ----------- | -------------------------------------- | ------------------------- |
+ * | `perCluster` | own CA    | own         | own                                    | own                       |
+ * |              | shared    | stillShared | stillShared                            | make                      |
+ * |              | none      | stillShared | stillShared, of before; else lost      | make                      |
+ * | `shared`     | own CA    | stillOwn    | stillOwn                               | release                   |
+ * |              | shared    | stillShared | shared                                 | shared                    |
+ * |              | none      | stillShared | shared                                 | shared                    |
+ *
+ * Without an entry a pod that holds a certificate of neither means `lost` in each of these. In `still...` the entry is
+ * written and dated before anything is signed, in one place for all replicas, so that who comes second sees it.
  */
 import type { Found } from './entries.ts'
+import { settlingMs, type TrustRecord } from './record.ts'
 
 export interface ClusterPod {
   /** Milliseconds since the epoch, by the API server's clock. */
   createdAt: number
-  /** By what its agent has said; `unknown` while it has said nothing. */
-  certificate: 'held' | 'none' | 'unknown'
+  /**
+   * By what its agent has said; `unknown` while it has said nothing. `foreign`: it holds one, and not of the CA that all
+   * share, or of what is trusted beside that.
+   */
+  certificate: 'held' | 'foreign' | 'none' | 'unknown'
 }
 
 export interface Facts {
-  trust: 'perCluster' | 'shared'
-  /** Since when `perCluster` holds; 0: always, no pod is older than it. Milliseconds since the epoch. */
-  since: number
+  record: Pick<TrustRecord, 'trust' | 'since'>
   found: Exclude<Found, 'damaged'>
   /** Of the RayCluster, as they live now; the one that asks may be among them. */
   pods: readonly ClusterPod[]
+  /** Milliseconds since the epoch, by the API server's clock. */
   now: number
 }
 
@@ -38,26 +53,33 @@ export type Standing =
   /** Its pods trust a CA that is nowhere to be found. */
   | 'lost'
 
-/** For so long after the change another replica may still have signed by the former setting. */
-export const settlingMs = 5 * 60_000
 /** Between a signature and the pod's word of it in the watch. */
 const unseenMs = 60_000
 
-export function standingOf({ trust, since, found, pods, now }: Facts): Standing {
-  const holds = pods.some(({ certificate }) => certificate === 'held')
-  if (trust === 'shared') {
-    if (found?.trust !== 'perCluster') return 'shared'
-    return holds || now - (found.usedAt ?? 0) < unseenMs ? 'stillOwn' : 'release'
+export function standingOf({ record: { trust, since }, found, pods, now }: Facts): Standing {
+  const settled = since + settlingMs
+  const settling = now < settled
+  if (found === undefined) {
+    if (pods.some(({ certificate }) => certificate === 'foreign')) return 'lost'
+    if (settling) return 'stillShared'
+    if (trust === 'shared') return 'shared'
+    // Attack: only time makes a cluster one from before. What a pod's status says can be forged by who may write it, and
+    // would let a new cluster have certificates that others from before accept.
+    const older = ({ createdAt, certificate }: ClusterPod) =>
+      createdAt < settled && certificate !== 'none'
+    if (pods.some(older)) return 'stillShared'
+    return pods.some(({ certificate }) => certificate === 'held') ? 'lost' : 'make'
   }
-  if (found?.trust === 'perCluster') return 'own'
-  const older = pods.some(
-    ({ createdAt, certificate }) => createdAt < since + settlingMs && certificate !== 'none'
-  )
-  // Attack: only time makes a cluster one from before. What a pod's status says can be forged by who may write it, and
-  // would let a new cluster have certificates that others from before accept.
-  if (found?.trust === 'shared') {
-    return holds || (since > 0 && older) || now - found.usedAt < unseenMs ? 'stillShared' : 'make'
+  // Of what has said nothing yet, only those count that were there when the last one was signed.
+  const { usedAt = 0 } = found
+  const last = Math.max(settled, usedAt + unseenMs)
+  const holds = ({ createdAt, certificate }: ClusterPod) =>
+    certificate === 'unknown' ? createdAt < last : certificate !== 'none'
+  const mayHold = now < last || pods.some(holds)
+  if (found.trust === 'perCluster') {
+    if (trust === 'perCluster') return 'own'
+    return mayHold ? 'stillOwn' : 'release'
   }
-  if (since > 0 && older) return 'stillShared'
-  return holds ? 'lost' : 'make'
+  if (trust === 'perCluster') return mayHold ? 'stillShared' : 'make'
+  return settling ? 'stillShared' : 'shared'
 }

@@ -4,21 +4,26 @@
  *
  * All replicas do it; the API's optimistic concurrency sees to it that nothing is done twice. Decides nothing about pods.
  */
-import { type Entry, entryIn, type Found, type OwnCa, type SecretData } from './entries.ts'
+import { type Entry, entryIn, type Found, type OwnCa } from './entries.ts'
 import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
-import { settle } from './record.ts'
+import { settle, settlingMs, type TrustRecord } from './record.ts'
 import type { ClusterSecrets } from './secrets.ts'
 
 export interface UpkeepOptions {
   authority: PerClusterAuthority
   secrets: ClusterSecrets
-  trust: 'perCluster' | 'shared'
+  /** Throws KubernetesError and AuthorityError. */
+  record(): Promise<TrustRecord>
   /** Whether it is there, by name and UID. Throws KubernetesError. */
   exists(entry: Entry): Promise<boolean>
   /** Live pods of it run, as far as a watch shows. */
   runs(entry: Entry): boolean
+  /** Any live pod holds a certificate of a CA that is not the shared one. */
+  foreign(): boolean
   /** Milliseconds that never go back. */
   clock: () => number
+  /** Milliseconds since the epoch, by the API server's clock. */
+  apiClock: () => number
   everyMs: number
   onChange(change: OwnCaChange, entry: Entry): void
   onFault(error: unknown): void
@@ -35,7 +40,7 @@ export interface Upkeep {
 const goneForMs = 10 * 60_000
 
 export function createUpkeep(options: UpkeepOptions): Upkeep {
-  const { authority, secrets, trust, clock } = options
+  const { authority, secrets, clock, apiClock } = options
   const goneSince = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
@@ -61,23 +66,34 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
 
   async function look(): Promise<void> {
     try {
-      const seen = new Set<string>()
-      for await (const { data } of secrets.all()) {
-        for (const entry of entriesIn(data)) {
-          if (stopped) return
-          seen.add(entry.uid)
-          await attempted(() => tend(entry))
-        }
-      }
-      for (const own of [...authority.used.values()]) {
-        if (!seen.has(own.uid)) await attempted(() => bringBack(own))
-      }
-      for (const uid of [...authority.held.keys()]) if (!seen.has(uid)) authority.held.delete(uid)
-      const left = [...authority.held.values()].some(entry => entry.trust === 'perCluster')
-      if (trust === 'shared' && !left) await settle(secrets)
+      const record = await options.record()
+      if (record.trust === 'shared' && record.settled) authority.held.clear()
+      else await lookAtAll(record)
     } catch (error) {
       options.onFault(error)
     }
+  }
+
+  async function lookAtAll(record: TrustRecord): Promise<void> {
+    const seen = new Set<string>()
+    const changed = isChanged(record)
+    let left = options.foreign()
+    for await (const { data = {} } of secrets.all()) {
+      for (const uid of Object.keys(data)) {
+        if (stopped) return
+        const entry = entryIn(data, uid)
+        // Whatever a damaged one was: its CA may be in use.
+        left ||= entry === 'damaged' || entry?.trust === 'perCluster'
+        if (entry === undefined || entry === 'damaged') continue
+        seen.add(uid)
+        await attempted(() => (changed && entry.trust === 'shared' ? clear(entry) : tend(entry)))
+      }
+    }
+    for (const own of [...authority.used.values()]) {
+      if (!seen.has(own.uid)) await attempted(() => bringBack(own))
+    }
+    for (const uid of [...authority.held.keys()]) if (!seen.has(uid)) authority.held.delete(uid)
+    if (changed && !left) await settle(secrets, record)
   }
 
   /** What fails for one RayCluster is no reason to leave the others. */
@@ -87,6 +103,20 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     } catch (error) {
       options.onFault(error)
     }
+  }
+
+  /** To `shared`, and every replica knows. */
+  function isChanged({ trust, since }: TrustRecord): boolean {
+    return trust === 'shared' && apiClock() >= since + settlingMs
+  }
+
+  /** A RayCluster that is on the shared CA has no need to be told apart from others any more. */
+  async function clear({ uid }: Entry): Promise<void> {
+    await secrets.change(uid, async current => {
+      const isOnShared = typeof current === 'object' && current.trust === 'shared'
+      return isOnShared && isChanged(await options.record()) ? 'remove' : 'keep'
+    })
+    authority.held.delete(uid)
   }
 
   async function tend(entry: Entry): Promise<void> {
@@ -153,11 +183,4 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
 
 function ownCaIn(found: Found): OwnCa | undefined {
   return typeof found === 'object' && found.trust === 'perCluster' ? found : undefined
-}
-
-function entriesIn(data: SecretData | undefined): Entry[] {
-  return Object.keys(data ?? {}).flatMap(uid => {
-    const found = entryIn(data ?? {}, uid)
-    return found === undefined || found === 'damaged' ? [] : [found]
-  })
 }

@@ -9,17 +9,15 @@ import {
   type OwnCaChange,
   type PerClusterAuthority
 } from '../../authority/per-cluster/per-cluster.ts'
-import {
-  enterPerCluster,
-  enterShared,
-  type TrustRecord
-} from '../../authority/per-cluster/record.ts'
+import { type CurrentRecord, createRecord, type Past } from '../../authority/per-cluster/record.ts'
 import { type ClusterSecrets, createClusterSecrets } from '../../authority/per-cluster/secrets.ts'
 import type { ClusterPod } from '../../authority/per-cluster/standing.ts'
 import { createUpkeep, type Upkeep } from '../../authority/per-cluster/upkeep.ts'
 import type { TrustStatus } from '../../contract/status.ts'
 import { type Calls, createCalls } from '../../kubernetes/calls.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
+import type { Pod } from '../../kubernetes/objects.ts'
+import { path } from '../../kubernetes/path.ts'
 import type { LiveClusters } from '../../live/clusters.ts'
 import type { LivePod } from '../../live/pod.ts'
 import { ConfigurationError, type Surroundings } from './component.ts'
@@ -34,6 +32,8 @@ export interface Trust {
 
 const upkeepEveryMs = 5 * 60_000
 const secondLookMs = 5_000
+const ownRights =
+  'get, create and update the Secrets rayguard-clusters and rayguard-clusters-0 to -f'
 
 /** Throws {@link ConfigurationError} where the CA cannot do what the settings ask for. */
 export function createTrust(
@@ -45,27 +45,40 @@ export function createTrust(
   const { trust, enrollment } = settings
   if (trust === 'perCluster') refuseUnableAuthority(authority)
   const secrets = createClusterSecrets(client, namespace)
-  const record = createRecord(secrets, clusters, surroundings)
-  const onChange = observer(surroundings)
+  const isShared = sharedAnchors(authority)
+  const foreign = () => [...clusters.pods()].some(pod => pod.live && isForeign(pod, isShared))
+  const record = createRecord({
+    ...{ secrets, setting: trust, clock: clocks.api },
+    past: () => past(clusters, foreign, surroundings),
+    onChange({ trust, since }) {
+      const words = { trust, since: new Date(since).toISOString() }
+      log.info(words, 'which setting of trust holds for all replicas')
+    }
+  })
   const perCluster = createPerClusterAuthority({
-    ...{ authority, secrets, trust, onChange },
+    ...{ authority, secrets, record: record.current, onChange: observer(surroundings) },
     clock: clocks.wall,
+    apiClock: clocks.api,
     random: random.bytes,
-    since: async () => (await record.current())?.since ?? 0,
     podsOf: ({ namespace, uid }) =>
-      clusters.synced() ? [...clusters.podsOf({ namespace, uid })].flatMap(clusterPod) : undefined,
+      clusters.synced()
+        ? [...clusters.podsOf({ namespace, uid })].flatMap(pod => clusterPod(pod, isShared))
+        : undefined,
     leafSeconds: Math.max(enrollment.lifetimeSeconds, enrollment.namespaceLifetime.longestSeconds),
     perNamespace: enrollment.quota.clustersPerNamespace
   })
-  const upkeep = upkeepOf(perCluster, secrets, clusters, surroundings)
+  const upkeep = upkeepOf(
+    { authority: perCluster, secrets, record, clusters, foreign },
+    surroundings
+  )
   gauges(perCluster, authority, surroundings)
   let retry: NodeJS.Timeout | undefined
   let stopped = false
   let problem: string | undefined = 'the running Ray clusters are not known (yet)'
-  if (trust === 'perCluster') readiness.add('trust', () => problem)
+  readiness.add('trust', () => problem)
 
   return {
-    authority: trust === 'perCluster' ? perCluster : onceKnown(authority, perCluster, record),
+    authority: perCluster,
     about: () => ({ setting: trust, waiting: waiting(perCluster, trust) }),
     start: () => void begin(),
     async stop() {
@@ -75,24 +88,25 @@ export function createTrust(
     }
   }
 
-  /** Where there is nothing but the shared CA, there is nothing to look after. */
   async function begin(): Promise<void> {
+    await clusters.whenSynced
+    if (stopped) return
     try {
-      const found = await record.current()
+      await record.current()
       problem = undefined
-      if (found === undefined || stopped) return
-      await clusters.whenSynced
-      if (!stopped) upkeep.start()
     } catch (error) {
-      problem = 'the Secrets with the CAs of Ray clusters cannot be read'
-      log.warn(
-        { err: error },
-        'the Secrets with the CAs of Ray clusters cannot be read; again soon'
-      )
-      if (stopped) return
+      // Also with `shared`: without a look there nobody knows which RayClusters have CAs of their own. During an upgrade
+      // the replicas of before serve on as long as the new ones are not ready.
+      const denied = error instanceof KubernetesError && error.code === 'Forbidden'
+      problem = denied
+        ? `missing rights: ${ownRights}`
+        : 'the Secrets with the CAs of Ray clusters cannot be read'
+      log.warn({ err: error, problem }, 'which setting of trust holds cannot be seen; again soon')
       retry = setTimeout(() => void begin(), secondLookMs)
       retry.unref()
+      return
     }
+    if (!stopped) upkeep.start()
   }
 }
 
@@ -107,78 +121,43 @@ function refuseUnableAuthority(authority: Authority): void {
   )
 }
 
-interface CurrentRecord {
-  /** `undefined`: there is nothing but the shared CA. Throws KubernetesError. */
-  current(): Promise<TrustRecord | undefined>
-}
-
-function createRecord(
-  secrets: ClusterSecrets,
+/** A version that knew `shared` alone leaves no record. Its replicas may sign as long as they are there. */
+async function past(
   clusters: LiveClusters,
-  { settings, clocks, log }: Surroundings
-): CurrentRecord {
-  let known: Promise<TrustRecord | undefined> | undefined
-  return {
-    current() {
-      known ??= read().catch(error => {
-        known = undefined
-        throw error
-      })
-      return known
-    }
+  foreign: () => boolean,
+  { client, namespace }: Surroundings
+): Promise<Past> {
+  const { items } = await client.list<Pod>(path`/api/v1/namespaces/${namespace}/pods`, {
+    labelSelector: 'app.kubernetes.io/name=rayguard,app.kubernetes.io/component=enrollment'
+  })
+  const templates = new Set(items.map(({ metadata }) => metadata.labels?.['pod-template-hash']))
+  // After the replicas, which may end meanwhile: for what they have signed there is a pod by now.
+  if (!clusters.synced()) {
+    throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
   }
-
-  async function read(): Promise<TrustRecord | undefined> {
-    if (settings.trust === 'perCluster') {
-      await clusters.whenSynced
-      const podsRun = [...clusters.pods()].some(({ live, tls }) => live && tls === 'rayguard')
-      return await enterPerCluster(secrets, { now: clocks.api(), podsRun })
-    }
-    try {
-      return await enterShared(secrets, clocks.api())
-    } catch (error) {
-      if (!(error instanceof KubernetesError && error.code === 'Forbidden')) throw error
-      log.warn({ err: error }, 'whether Ray clusters have CAs of their own cannot be seen')
-      return undefined
-    }
-  }
-}
-
-/** With `shared`: the authority itself, but for what is left of CAs of single RayClusters. */
-function onceKnown(
-  authority: Authority,
-  perCluster: PerClusterAuthority,
-  record: CurrentRecord
-): Authority {
-  const present = async () => {
-    try {
-      return (await record.current()) === undefined ? authority : perCluster
-    } catch (cause) {
-      if (!(cause instanceof KubernetesError)) throw cause
-      throw new AuthorityError('Unavailable', cause.message, { cause })
-    }
-  }
-  return {
-    ...perCluster,
-    issue: async request => (await present()).issue(request),
-    namesFor: async rayCluster =>
-      (await (await present()).namesFor?.(rayCluster)) ?? authority.namesFrom
-  }
+  const podsRun = [...clusters.pods()].some(({ live, tls }) => live && tls === 'rayguard')
+  return { signed: podsRun || templates.size > 1, foreign: foreign() }
 }
 
 function upkeepOf(
-  authority: PerClusterAuthority,
-  secrets: ClusterSecrets,
-  clusters: LiveClusters,
+  parts: {
+    authority: PerClusterAuthority
+    secrets: ClusterSecrets
+    record: CurrentRecord
+    clusters: LiveClusters
+    foreign: () => boolean
+  },
   surroundings: Surroundings
 ): Upkeep {
-  const { settings, client, clocks, log } = surroundings
+  const { authority, secrets, record, clusters, foreign } = parts
+  const { client, clocks, log } = surroundings
   const calls = createCalls(client)
   return createUpkeep({
-    ...{ authority, secrets, trust: settings.trust, onChange: observer(surroundings) },
+    ...{ authority, secrets, record: record.current, foreign, onChange: observer(surroundings) },
     exists: entry => isThere(calls, entry),
     runs: entry => [...clusters.podsOf(entry)].length > 0,
     clock: clocks.steady,
+    apiClock: clocks.api,
     everyMs: upkeepEveryMs,
     onFault(error) {
       log.warn({ err: error }, 'the CAs of Ray clusters cannot be looked after; again later')
@@ -195,10 +174,25 @@ async function isThere(
 }
 
 /** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
-function clusterPod({ tls, createdAt, agent }: LivePod): ClusterPod[] {
+function clusterPod(pod: LivePod, isShared: (anchorSha256: string) => boolean): ClusterPod[] {
+  const { tls, createdAt, agent } = pod
   if (tls !== 'rayguard') return []
-  const certificate = { well: 'held', badly: 'none' } as const
-  return [{ createdAt, certificate: agent ? certificate[agent.ended] : 'unknown' }]
+  if (agent?.ended === 'badly') return [{ createdAt, certificate: 'none' }]
+  if (isForeign(pod, isShared)) return [{ createdAt, certificate: 'foreign' }]
+  return [{ createdAt, certificate: agent ? 'held' : 'unknown' }]
+}
+
+function isForeign({ agent }: LivePod, isShared: (anchorSha256: string) => boolean): boolean {
+  return agent?.ended === 'well' && !isShared(agent.anchorSha256)
+}
+
+/** Nobody is told to be foreign while the CA is not known; nor is who does not say what it holds, as old agents. */
+function sharedAnchors(authority: Authority): (anchorSha256: string) => boolean {
+  return anchor => {
+    const { anchorSha256, alsoTrusted = [] } = authority.describe()
+    const known = [anchorSha256, ...alsoTrusted.map(also => also.anchorSha256)]
+    return anchor === '' || anchorSha256 === '' || known.includes(anchor)
+  }
 }
 
 function observer({ metrics, log }: Surroundings) {
