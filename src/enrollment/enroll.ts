@@ -44,6 +44,8 @@ export interface EnrollmentOptions {
   maximumConcurrent?: number
   /** Of those with a confirmed token: how many are worked on at one time. Default 64. */
   atWork?: number
+  /** How long the others wait before they are told to come again. Default 15 s. */
+  waitMs?: number
   /** Milliseconds since the epoch. */
   clock: () => number
 }
@@ -73,8 +75,13 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
   // A pod asks about once a second; each attempt costs several calls to the API.
   const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
   const attemptsOfSource = createQuota({ burst: 120, periodSeconds: 15, clock })
-  // Sixty-four that end soon serve a burst sooner than a thousand that all end last, and hold less memory meanwhile.
-  const gate = createTurns({ atOnce: options.atWork ?? 64, waiting: maximumConcurrent })
+  // Sixty-four that end soon serve a burst sooner than a thousand that all end last, and hold less memory meanwhile. To wait
+  // costs less than to come again with another handshake; but agents go after 30 s, of which an authority may take ten.
+  const gate = createTurns({
+    atOnce: options.atWork ?? 64,
+    waiting: maximumConcurrent,
+    waitMs: options.waitMs ?? 15_000
+  })
   const knownKeys = createKnownKeys()
   const sign = createSigning(authority, clock)
   let concurrent = 0

@@ -156,6 +156,21 @@ t.test('attack 44: so many are worked on at one time, who is held gives the turn
   t.equal((await held).status, 201, 'and so is the one that waited')
 })
 
+t.test('who waits too long for a turn is told to come again, and is then served', async t => {
+  const stage = await stageWithPods(t, { atWork: 1, waitMs: 20 })
+  const first = await stage.run(rayPod({ name: 'first', ips: ['127.0.0.2'] }))
+  const second = await stage.run(rayPod({ name: 'second', ips: ['127.0.0.3'] }))
+  const pods = holdBack(stage, /\/pods\/first$/)
+  const slow = stage.enroll(first)
+  await untilTrue(() => pods.seen.length === 1)
+  const late = await stage.enroll(second)
+  t.match(late, { status: 503, body: { code: 'NotReady' } }, 'while the other one is worked on')
+  t.ok(late.headers['retry-after'], 'with a time')
+  pods.release()
+  t.equal((await slow).status, 201, 'the one at work is served')
+  t.equal((await stage.enroll(second)).status, 201, 'and then the other one')
+})
+
 t.test('attack 45: junk tokens wait for their reviews alone, and only so many of them', async t => {
   const stage = await stageWithPods(t, { identity: { reviews: { atOnce: 1, waiting: 1 } } })
   const [first, second, third] = await Promise.all(
