@@ -14,20 +14,23 @@ export interface Ca {
   issuer: LocalIssuer
 }
 
-export const keyKinds = ['P-256', 'RSA-2048'] as const
-export type KeyKind = (typeof keyKinds)[number]
+export type KeyKind = 'P-256' | 'RSA-2048' | 'RSA-4096'
 
 export const dayMs = 24 * 60 * 60 * 1000
 
-export async function createCa(commonName: string, kind: KeyKind = 'P-256'): Promise<Ca> {
+export async function createCa(
+  commonName: string,
+  kind: KeyKind = 'P-256',
+  pathLength = 0
+): Promise<Ca> {
   const keys =
     kind === 'P-256'
       ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      : generateKeyPairSync('rsa', { modulusLength: 2048 })
+      : generateKeyPairSync('rsa', { modulusLength: kind === 'RSA-2048' ? 2048 : 4096 })
   const certificate = await createAuthorityCertificate({
     commonName,
     keys,
-    pathLength: 0,
+    pathLength,
     serialNumber: randomBytes(16),
     notBefore: new Date(Date.now() - dayMs),
     notAfter: new Date(Date.now() + 3650 * dayMs)

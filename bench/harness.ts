@@ -101,6 +101,24 @@ export async function ratePerSecond(
   return (count / (performance.now() - start)) * 1000
 }
 
+/** Runs the work `count` times, `atOnce` of them at one time; times a second. */
+export async function rateTogether(
+  count: number,
+  atOnce: number,
+  work: () => Promise<unknown>
+): Promise<number> {
+  const start = performance.now()
+  let begun = 0
+  const inTurn = async () => {
+    while (begun < count) {
+      begun += 1
+      await work()
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, inTurn))
+  return (count / (performance.now() - start)) * 1000
+}
+
 /** Runs the synchronous work `count` times; microseconds each. */
 export function microsecondsEach(count: number, work: (index: number) => unknown): number {
   const start = performance.now()

@@ -13,12 +13,15 @@ interface Bench {
 
 const benches: Record<string, () => Promise<Bench>> = {
   signing: () => import('./signing.ts'),
+  authorities: () => import('./authorities.ts'),
   issuance: () => import('./issuance.ts'),
   patch: () => import('./patch.ts'),
   mutate: () => import('./mutate.ts'),
   agent: () => import('./agent.ts'),
   start: () => import('./start.ts'),
   burst: () => import('./burst.ts'),
+  'per-cluster': () => import('./per-cluster.ts'),
+  'slow-signer': () => import('./slow-signer.ts'),
   preview: () => import('./preview.ts')
 }
 

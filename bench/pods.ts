@@ -6,9 +6,11 @@ import { randomUUID } from 'node:crypto'
 import { headName, headPod, rayCluster, workerPod } from '../src/demo/pods.ts'
 import { inject } from '../src/injection/inject.ts'
 import type { InjectionSettings } from '../src/injection/settings.ts'
-import type { Container, Pod, RayCluster } from '../src/kubernetes/objects.ts'
+import type { Container, KubernetesObject, Pod, RayCluster } from '../src/kubernetes/objects.ts'
 
-export const cluster: RayCluster = rayCluster('11111111-0000-4000-8000-000000000001')
+const headPodName = 'demo-head'
+
+export const cluster: RayCluster = withHead(rayCluster('11111111-0000-4000-8000-000000000001'))
 
 export function largeHead(): Pod {
   return grown(headPod(cluster), 'head')
@@ -20,7 +22,24 @@ export function largeWorker(): Pod {
 
 /** As the API server has stored it after admission and scheduling, with its address. */
 export function runningWorker(name: string, address: string, settings: InjectionSettings): Pod {
-  const asked = largeWorker()
+  return running(largeWorker(), name, address, settings)
+}
+
+export function runningHead(address: string, settings: InjectionSettings): Pod {
+  return running(largeHead(), headPodName, address, settings)
+}
+
+/** A RayCluster of its own: what belongs to `cluster`, under another name and UID. */
+export function inOtherCluster<T extends KubernetesObject>(objects: T[], name: string): T[] {
+  const text = JSON.stringify(objects).replaceAll('demo', name)
+  return JSON.parse(text.replaceAll(cluster.metadata.uid ?? '', randomUUID()))
+}
+
+function withHead(made: RayCluster): RayCluster {
+  return { ...made, status: { head: { ...made.status?.head, podName: headPodName } } }
+}
+
+function running(asked: Pod, name: string, address: string, settings: InjectionSettings): Pod {
   const { namespace = '' } = asked.metadata
   const injection = inject(asked, { namespace, podSecurity: 'warn', tls: 'tls' }, settings)
   if (!injection.allowed) throw new Error(`The pod of the bench is refused: ${injection.reason}`)

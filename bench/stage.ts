@@ -14,6 +14,7 @@ import { stringify } from 'yaml'
 import { freePort } from '../src/demo/addresses.ts'
 import { demoNamespace, namespaceOf } from '../src/demo/pods.ts'
 import type { KubernetesObject } from '../src/kubernetes/objects.ts'
+import type { BackEnd } from './back-ends.ts'
 import { type Ca, createCa, createServingPair, type ServingPair } from './certificates.ts'
 import { startProcess } from './processes.ts'
 import { image } from './settings.ts'
@@ -42,6 +43,10 @@ export type Component = 'webhook' | 'enrollment' | 'preview'
 export interface ServeOptions {
   /** Where pods are told to enroll; otherwise at this server. */
   enrollmentUrl?: string
+  /** Otherwise a CA in files. */
+  backEnd?: Pick<BackEnd, 'settings' | 'environment'>
+  /** As the program has it, if not said: each RayCluster has a CA of its own. */
+  trust?: 'shared'
 }
 
 export interface Server {
@@ -58,7 +63,7 @@ export interface Server {
 export async function openStage(): Promise<Stage> {
   const directory = await mkdtemp(join(tmpdir(), 'rayguard-bench-'))
   const servingCa = await createCa('bench serving')
-  const podCa = await createCa('bench pods')
+  const podCa = await createCa('bench pods', 'P-256', 1)
   const serving = await createServingPair(servingCa)
   const standIn = startProcess('stand-in')
   const apiUrl = await standIn.call<string>('listen', { ...serving, clientToken })
@@ -79,7 +84,7 @@ export async function openStage(): Promise<Stage> {
     put: objects => standIn.call<string[]>('put', objects),
     async serve(components, options = {}) {
       const settings = await writeSettings(directory, components, options)
-      const server = await startServer(settings)
+      const server = await startServer(settings, options.backEnd?.environment ?? {})
       servers.push(server)
       return server
     },
@@ -99,7 +104,7 @@ interface Written {
 async function writeSettings(
   directory: string,
   components: Component[],
-  { enrollmentUrl }: ServeOptions
+  { enrollmentUrl, backEnd, trust }: ServeOptions
 ): Promise<Written> {
   const ports = {
     webhook: await freePort(host),
@@ -131,12 +136,15 @@ async function writeSettings(
         serverUrl: enrollmentUrl ?? `https://${host}:${ports.enrollment}`,
         serverCaFile: path('serving-ca.crt')
       },
-      enrollment: { quota: { perPod: 10_000, perNamespace: 1_000_000 } },
-      authority: {
+      enrollment: {
+        quota: { perPod: 10_000, perNamespace: 1_000_000, clustersPerNamespace: 10_000 }
+      },
+      authority: backEnd?.settings ?? {
         kind: 'pem',
         certificateFile: path('ca.crt'),
         privateKeyFile: path('ca.key')
       },
+      ...(trust === undefined ? {} : { trust }),
       shutdown: { drain: '0s', deadline: '2s' },
       log: { level: 'info' }
     })
@@ -144,10 +152,13 @@ async function writeSettings(
   return { file, ports }
 }
 
-async function startServer({ file, ports }: Written): Promise<Server> {
+async function startServer(
+  { file, ports }: Written,
+  environment: Record<string, string>
+): Promise<Server> {
   const start = performance.now()
   const child = spawn(process.execPath, [...nodeFlags, program, 'serve', '--config', file], {
-    env: {},
+    env: environment,
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const log: Buffer[] = []

@@ -16,7 +16,8 @@ await build({
   chunkNames: '[name]-[hash]',
   // Starts workers of its own by path.
   external: ['autocannon'],
-  define: { RAYGUARD_VERSION: '"bench"' },
+  // The rest is as the program itself has it, in dist/.
+  define: { RAYGUARD_VERSION: '"bench"', RAYGUARD_TOKEN_HOST: '"../chunks/token-host.js"' },
   banner: {
     js: "import { createRequire as bannerCreateRequire } from 'node:module';const require = bannerCreateRequire(import.meta.url);"
   },

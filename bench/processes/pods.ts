@@ -1,5 +1,5 @@
 /**
- * A thousand pods in one process: each sends from its own address with its own key, and asks again as the agent does.
+ * Many pods in one process: each sends from its own address with its own key, and asks again as the agent does.
  *
  * Keys and requests are made beforehand, so that what is measured is the server.
  */
@@ -17,7 +17,7 @@ export interface BurstPod {
 export interface Burst {
   /** From the first connection to the last certificate. */
   seconds: number
-  /** Each pod's own wait, in milliseconds. */
+  /** Each pod's own wait from when it was due, in milliseconds. */
   waits: number[]
   /** Answers that meant "again", and connections that broke, by code. */
   again: Record<string, number>
@@ -29,28 +29,40 @@ interface BurstTarget {
   url: string
   ca: string
   pods: BurstPod[]
+  /** One after the other, whether the former ones have their answer or not; otherwise all at once. */
+  perSecond?: number
 }
 
-const bodies: string[] = []
-const triesAtMost = 20
+/** By the address of the pod. */
+const bodies = new Map<string, string>()
+/** Some five minutes, as long as the agent goes on. */
+const triesAtMost = 100
 
 serveParent({
   prepare(addresses: string[]) {
-    bodies.length = 0
+    bodies.clear()
     for (const address of addresses) {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      bodies.push(JSON.stringify({ csr: createCertificateRequest(privateKey), podIPs: [address] }))
+      const csr = createCertificateRequest(privateKey)
+      bodies.set(address, JSON.stringify({ csr, podIPs: [address] }))
     }
   },
-  async burst({ url, ca, pods }: BurstTarget): Promise<Burst> {
+  async burst({
+    url,
+    ca,
+    pods,
+    perSecond = Number.POSITIVE_INFINITY
+  }: BurstTarget): Promise<Burst> {
     const again: Burst['again'] = {}
     const failed: Burst['failed'] = {}
     const start = performance.now()
     const waits = await Promise.all(
       pods.map(async (pod, at) => {
-        const code = await enrolled(url, ca, pod, bodies[at] ?? '', again)
+        const due = start + (at / perSecond) * 1000
+        if (due > start) await sleep(due - performance.now())
+        const code = await enrolled(url, ca, pod, bodies.get(pod.address) ?? '', again)
         if (code !== undefined) count(failed, code)
-        return performance.now() - start
+        return performance.now() - due
       })
     )
     return { seconds: (performance.now() - start) / 1000, waits, again, failed }
