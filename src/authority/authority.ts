@@ -13,10 +13,12 @@ export interface LeafContent {
   names: CertificateNames
   /** What the setting asks for; the authority shortens it to the end of its own chain. */
   lifetimeSeconds: number
+  /** For a client outside the pods, which has no names. An authority that cannot sign such a thing is found out by its answer. */
+  purpose?: 'client' | undefined
 }
 
 export interface LeafRequest extends LeafContent {
-  /** Whose pod it is, as the Kubernetes API has confirmed. */
+  /** Whose pod it is, as the Kubernetes API has confirmed; of a client: which it may connect to. */
   rayCluster: RayClusterReference
 }
 

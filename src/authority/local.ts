@@ -143,6 +143,7 @@ function encode(
     publicKey: request.publicKey,
     keyAlgorithm,
     names: request.names,
+    purpose: request.purpose,
     ...parts
   })
 }

@@ -22,12 +22,12 @@ export function createSigning(
 ): (request: LeafRequest) => Promise<Signature> {
   const checkLeaf = createLeafCheck()
   return async request => {
-    const { publicKey, names, lifetimeSeconds } = request
+    const { publicKey, names, purpose, lifetimeSeconds } = request
     try {
       const certificate = await authority.issue(request)
       const now = new Date(clock())
       const problems = checkLeaf(certificate, {
-        ...{ publicKey, names, now },
+        ...{ publicKey, names, purpose, now },
         minimumLifetimeSeconds: floorSeconds(lifetimeSeconds) - toleranceSeconds,
         maximumLifetimeSeconds: lifetimeSeconds
       })

@@ -16,9 +16,9 @@ import {
 } from './certificate.ts'
 import { maximumChainBytes } from './check-leaf.ts'
 import { DerError, readElement, readElements, readObjectIdentifier, tags } from './der.ts'
-import { organization } from './intermediate.ts'
 import { readPem, readSinglePem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
+import { organization } from './subject.ts'
 
 export interface IntermediateExpectation {
   /** DER, SubjectPublicKeyInfo. */

@@ -1,5 +1,5 @@
 /**
- * Judges a certificate that an authority made, ours or somebody else's, before a pod gets it.
+ * Judges a certificate that an authority made, ours or somebody else's, before a pod or a client gets it.
  *
  * Decides whether it is exactly what was asked for and whether gRPC can use it. It never repairs; any problem means that
  * the certificate is not handed out. The whole path is checked here, since a pod trusts the anchor alone.
@@ -21,6 +21,7 @@ import { DerError } from './der.ts'
 import { type CertificateNames, equalNames } from './names.ts'
 import { readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
+import { clientCommonName, subjectOf } from './subject.ts'
 
 export interface IssuedChain {
   /** PEM, leaf first. */
@@ -34,6 +35,8 @@ export interface LeafExpectation {
   publicKey: Uint8Array
   /** Canonical. */
   names: CertificateNames
+  /** For a client outside the pods. */
+  purpose?: 'client' | undefined
   now: Date
   /** What is left of it now. Default 0. */
   minimumLifetimeSeconds?: number
@@ -129,6 +132,17 @@ function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<
   if (!equalBytes(leaf.publicKey, expected.publicKey)) {
     yield problem('PublicKey', 'The certificate is for another key.')
   }
+  yield* expected.purpose === 'client' ? clientProblems(leaf) : nameProblems(leaf, expected)
+  yield* usageProblems(leaf, expected)
+  for (const [oid, { critical }] of leaf.extensions) {
+    if (critical && !understood.has(oid)) {
+      yield problem('CriticalExtension', `The critical extension ${oid} is not known to gRPC.`)
+    }
+  }
+  yield* dateProblems(leaf, expected)
+}
+
+function* nameProblems(leaf: Certificate, expected: LeafExpectation): Generator<LeafProblem> {
   // A common name is a name too, and some clients still look at it.
   if (leaf.subject.length !== 2) yield problem('Subject', 'The subject is not empty.')
   const difference = nameDifference(namesOf(leaf), expected.names)
@@ -138,13 +152,17 @@ function* leafProblems(leaf: Certificate, expected: LeafExpectation): Generator<
   if (!leaf.extensions.get(extensionOids.subjectAlternativeName)?.critical) {
     yield problem('Names', 'The names are not critical although the subject is empty.')
   }
-  yield* usageProblems(leaf)
-  for (const [oid, { critical }] of leaf.extensions) {
-    if (critical && !understood.has(oid)) {
-      yield problem('CriticalExtension', `The critical extension ${oid} is not known to gRPC.`)
-    }
+}
+
+const clientSubject = subjectOf(clientCommonName)
+
+function* clientProblems(leaf: Certificate): Generator<LeafProblem> {
+  if (!equalBytes(leaf.subject, clientSubject)) {
+    yield problem('Subject', `The subject is not that of every client (CN=${clientCommonName}).`)
   }
-  yield* dateProblems(leaf, expected)
+  if (leaf.extensions.has(extensionOids.subjectAlternativeName)) {
+    yield problem('Names', 'A client has names that a server could have.')
+  }
 }
 
 const shownNames = 5
@@ -173,24 +191,22 @@ const understood = new Set<string>([
   extensionOids.basicConstraints,
   extensionOids.subjectAlternativeName
 ])
-const serverAuthentication = '1.3.6.1.5.5.7.3.1'
-const clientAuthentication = '1.3.6.1.5.5.7.3.2'
+const clientPurposes = [{ name: 'clientAuth', oid: '1.3.6.1.5.5.7.3.2' }]
+const podPurposes = [{ name: 'serverAuth', oid: '1.3.6.1.5.5.7.3.1' }, ...clientPurposes]
 /** digitalSignature, keyEncipherment, keyAgreement: a pod's key may do what TLS does, and sign nothing else. */
 const tlsKeyUsages = new Set([0, 2, 4])
 const keyCertSign = 5
 
-function* usageProblems(leaf: Certificate): Generator<LeafProblem> {
+function* usageProblems(leaf: Certificate, { purpose }: LeafExpectation): Generator<LeafProblem> {
   const usages = keyUsageOf(leaf)
   if (!usages?.has(0) || [...usages].some(usage => !tlsKeyUsages.has(usage))) {
     yield problem('KeyUsage', 'The key usage is not digitalSignature (and what TLS needs).')
   }
   const purposes = extendedKeyUsageOf(leaf)
-  if (
-    purposes?.size !== 2 ||
-    !purposes.has(serverAuthentication) ||
-    !purposes.has(clientAuthentication)
-  ) {
-    yield problem('ExtendedKeyUsage', 'The purposes are not exactly serverAuth and clientAuth.')
+  const wanted = purpose === 'client' ? clientPurposes : podPurposes
+  if (purposes?.size !== wanted.length || !wanted.every(({ oid }) => purposes.has(oid))) {
+    const names = wanted.map(({ name }) => name).join(' and ')
+    yield problem('ExtendedKeyUsage', `The purposes are not exactly ${names}.`)
   }
   if (basicConstraintsOf(leaf).isAuthority) {
     yield problem('BasicConstraints', 'The certificate is a CA.')

@@ -11,13 +11,10 @@ import {
   booleanTrue,
   contextTag,
   element,
-  objectIdentifier,
   octetString,
   sequence,
-  set,
   time,
-  unsignedInteger,
-  utf8String
+  unsignedInteger
 } from './der.ts'
 import {
   authorityKeyIdentifier,
@@ -28,6 +25,7 @@ import {
 } from './extensions.ts'
 import { keyIdentifier } from './leaf.ts'
 import { signedRequest } from './request.ts'
+import { subjectOf } from './subject.ts'
 
 export interface IntermediateIssuer {
   /** DER, Name: the subject of the issuing CA, byte for byte. */
@@ -47,7 +45,6 @@ export interface Intermediate {
   notAfter: Date
 }
 
-export const organization = 'Rayguard'
 /** ub-common-name (RFC 5280 appendix A.1). */
 export const longestCommonName = 64
 
@@ -70,7 +67,7 @@ export function intermediateToBeSigned(
     issuer.signatureAlgorithm.identifier,
     issuer.subject,
     sequence(time(notBefore), time(notAfter)),
-    intermediateSubject(commonName),
+    subjectOf(commonName),
     publicKey,
     element(
       contextTag(3, 'constructed'),
@@ -95,17 +92,5 @@ export function signedCertificate(
 
 /** DER, PKCS#10: the same subject, CA:TRUE, path length 0 and key usage as what is written here. */
 export function createIntermediateRequest(privateKey: KeyObject, commonName: string): Uint8Array {
-  return signedRequest(privateKey, intermediateSubject(commonName), [
-    pathLengthZero,
-    signsCertificates
-  ])
-}
-
-/** In this order, as Go's encoder would have it: authorities in Go write it anew. */
-function intermediateSubject(commonName: string): Uint8Array {
-  return sequence(attribute('2.5.4.10', organization), attribute('2.5.4.3', commonName))
-}
-
-function attribute(oid: string, text: string): Uint8Array {
-  return set(sequence(objectIdentifier(oid), utf8String(text)))
+  return signedRequest(privateKey, subjectOf(commonName), [pathLengthZero, signsCertificates])
 }

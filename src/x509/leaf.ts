@@ -1,6 +1,7 @@
 /**
  * Writes the one kind of certificate that a pod gets (RFC 5280 §4.1): no subject, names in a critical subjectAltName,
- * both TLS usages, never a CA. Our own listeners get the same with the server's usage alone.
+ * both TLS usages, never a CA. Our own listeners get the same with the server's usage alone; a client outside the pods gets
+ * a fixed subject, no name and the client's usage alone, so that it can be no server.
  *
  * Decides the fixed form; never the names, the key or the dates. The library makes the same in 3 ms of the event loop,
  * this in some 20 µs; the tests have the library and openssl judge the result.
@@ -27,6 +28,7 @@ import {
 } from './extensions.ts'
 import type { CertificateNames } from './names.ts'
 import { type PublicKeyAlgorithm, publicKeyBits } from './public-key.ts'
+import { clientCommonName, subjectOf } from './subject.ts'
 
 export interface LeafIssuer {
   /** DER, Name: the subject of the issuing CA, byte for byte. */
@@ -45,6 +47,8 @@ export interface Leaf {
   keyAlgorithm: PublicKeyAlgorithm
   /** Canonical. */
   names: CertificateNames
+  /** Of a client, which has no names. */
+  purpose?: 'client' | undefined
   /** 16 random bytes, see {@link randomSerialNumber}. */
   serialNumber: Uint8Array
   /** Whole seconds; milliseconds are cut off. */
@@ -60,6 +64,7 @@ export interface LeafWriter {
 }
 
 const emptySubject = sequence()
+const clientSubject = subjectOf(clientCommonName)
 
 // cA is FALSE by default and therefore not written (RFC 5280 §4.2.1.9).
 const notAnAuthority = criticalExtension(oids.basicConstraints, sequence())
@@ -79,6 +84,10 @@ const serverAlone = extension(
   oids.extendedKeyUsage,
   sequence(objectIdentifier('1.3.6.1.5.5.7.3.1'))
 )
+const clientAlone = extension(
+  oids.extendedKeyUsage,
+  sequence(objectIdentifier('1.3.6.1.5.5.7.3.2'))
+)
 
 /** What is the same in all certificates of an issuer is encoded once, here. */
 export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
@@ -94,23 +103,27 @@ export function createLeafWriter(issuer: LeafIssuer): LeafWriter {
         algorithm,
         issuer.subject,
         sequence(time(leaf.notBefore), time(leaf.notAfter)),
-        emptySubject,
+        leaf.purpose === 'client' ? clientSubject : emptySubject,
         leaf.publicKey,
         element(
           contextTag(3, 'constructed'),
           sequence(
             notAnAuthority,
             leaf.keyAlgorithm === 'RSA' ? digitalSignatureAndEncipherment : digitalSignature,
-            usages,
+            leaf.purpose === 'client' ? clientAlone : usages,
             extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(leaf.publicKey))),
             issuerKey,
-            // Critical because the subject is empty (RFC 5280 §4.2.1.6).
-            criticalExtension(oids.subjectAlternativeName, encodeAlternativeNames(leaf.names))
+            leaf.purpose === 'client' ? new Uint8Array() : alternativeNames(leaf.names)
           )
         )
       ),
     certificate: (toBeSigned, signature) => sequence(toBeSigned, algorithm, bitString(signature))
   }
+}
+
+/** Critical because the subject is empty (RFC 5280 §4.2.1.6). */
+function alternativeNames(names: CertificateNames): Uint8Array {
+  return criticalExtension(oids.subjectAlternativeName, encodeAlternativeNames(names))
 }
 
 /** The first 160 bits of the key's SHA-256 (RFC 7093 §2 method 1). */

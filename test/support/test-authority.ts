@@ -38,7 +38,7 @@ export function createTestAuthority(ca: Issuer): TestAuthority {
   }
   return authority
 
-  function signed({ publicKey, names, lifetimeSeconds }: LeafRequest): IssuedCertificate {
+  function signed({ publicKey, names, purpose, lifetimeSeconds }: LeafRequest): IssuedCertificate {
     const reading = readPublicKey(publicKey)
     if (!reading.allowed) throw new Error('The enrollment let a bad key through.')
     const serialNumber = randomSerialNumber(size => randomBytes(size))
@@ -49,6 +49,7 @@ export function createTestAuthority(ca: Issuer): TestAuthority {
       publicKey,
       keyAlgorithm: reading.algorithm,
       names,
+      purpose,
       serialNumber,
       notBefore,
       notAfter

@@ -289,6 +289,29 @@ t.test('what we and openssl make well passes the check', async t => {
 })
 const opensslOnce = opensslLeaf({})
 
+t.test('a certificate for a client outside the pods has no name and one purpose', async t => {
+  const anchor = workshop.read('ca.crt')
+  const none = { dnsNames: [], ipAddresses: [] }
+  const changes = { purpose: 'client' as const, names: none }
+  const ours = encodePem('CERTIFICATE', issuerOf('ca')(leafOf('p256', changes)))
+  t.strictSame(codes(ours, anchor, changes), [])
+  t.strictSame(codes(ours, anchor), ['Subject', 'Names', 'Names', 'ExtendedKeyUsage'], 'as a pod')
+  const client: Bent = {
+    subject: '/O=Rayguard/CN=Ray client',
+    extensions: ['subjectAltName', 'extendedKeyUsage=clientAuth']
+  }
+  const cases: [string, Bent, string[]][] = [
+    ["openssl's", client, []],
+    ['attack 93: of a pod', {}, ['Subject', 'Names', 'ExtendedKeyUsage']],
+    ['another subject', { ...client, subject: '/CN=Ray client' }, ['Subject']],
+    ['no subject', { ...client, subject: '/' }, ['Subject']],
+    ['a name', { ...client, extensions: ['extendedKeyUsage=clientAuth'] }, ['Names']],
+    ['for servers too', { ...client, extensions: ['subjectAltName'] }, ['ExtendedKeyUsage']]
+  ]
+  for (const [what, bent, problems] of cases)
+    t.strictSame(codes(opensslLeaf(bent), anchor, changes), problems, what)
+})
+
 t.test('every difference from what was asked for is found', async t => {
   const anchor = workshop.read('ca.crt')
   const sans = goodExtensions[3]?.replace('critical,', '') ?? ''
