@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { KubernetesObject, Pod } from '../kubernetes/objects.ts'
+import type { CertificateSigningRequest, KubernetesObject, Pod } from '../kubernetes/objects.ts'
 
 /** What the stand-in serves. A version that is left out here is answered with 404, as by a cluster without it. */
 export const resources: { kind: string; resource: string; versions: string[] }[] = [
@@ -128,7 +128,13 @@ export function createStore(clock: () => number): Store {
   }
 }
 
-/** Namespace, label selector (`key` and `key=value`), field selector (`=` and `!=` on `status.phase` and `metadata.name`). */
+const fields: Record<string, (object: KubernetesObject) => string | undefined> = {
+  'metadata.name': ({ metadata }) => metadata.name,
+  'status.phase': object => (object as Pod).status?.phase,
+  'spec.signerName': object => (object as CertificateSigningRequest).spec.signerName
+}
+
+/** Namespace, label selector (`key` and `key=value`), field selector (`=` and `!=` on {@link fields}). */
 export function matches(object: KubernetesObject, target: Target, query: URLSearchParams): boolean {
   if (object.kind !== target.kind) return false
   if (target.namespace !== undefined && object.metadata.namespace !== target.namespace) return false
@@ -142,7 +148,7 @@ export function matches(object: KubernetesObject, target: Target, query: URLSear
     .filter(term => term !== '')
     .every(term => {
       const [, field, operator, wanted] = /^([a-z.]+)(!=|=)(.*)$/i.exec(term) ?? []
-      const found = field === 'status.phase' ? (object as Pod).status?.phase : object.metadata.name
+      const found = fields[field ?? '']?.(object)
       return (operator === '=') === ((found ?? '') === wanted)
     })
 }

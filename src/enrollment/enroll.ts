@@ -17,7 +17,7 @@ import type { Pod, RayCluster } from '../kubernetes/objects.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { authorityRefusal } from './authority-refusal.ts'
-import { createKnownKeys } from './keys.ts'
+import { createKnownKeys, type KnownKeys } from './keys.ts'
 import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
 import { createSigning } from './signature.ts'
 
@@ -34,6 +34,8 @@ export interface EnrollmentOptions {
   identity: Identity
   authority: Authority
   checkSourceAddress: boolean
+  /** Who has shown which key; its own unless others have to know as well. */
+  knownKeys?: KnownKeys
   /** Of the certificates of a namespace. Never throws. */
   lifetimeOf(namespace: string): Promise<Proof<Lifetime>>
   /** Certificates within an hour. */
@@ -82,7 +84,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     waiting: maximumConcurrent,
     waitMs: options.waitMs ?? 15_000
   })
-  const knownKeys = createKnownKeys()
+  const knownKeys = options.knownKeys ?? createKnownKeys()
   const sign = createSigning(authority, clock)
   let concurrent = 0
   let held = 0

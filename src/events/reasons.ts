@@ -19,7 +19,8 @@ export const eventReasons = [
   'LifetimeLabel',
   'LeftWithoutTLS',
   'CertificateNearItsEnd',
-  'PodReplaced'
+  'PodReplaced',
+  'ClientCertificateIssued'
 ] as const
 export type EventReason = (typeof eventReasons)[number]
 
@@ -29,7 +30,7 @@ export interface Occurrence {
   reason: EventReason
   type: 'Normal' | 'Warning'
   /** What was attempted. */
-  action: 'Enroll' | 'Inject' | 'Watch' | 'Evict'
+  action: 'Enroll' | 'Inject' | 'Watch' | 'Evict' | 'Sign'
   note: string
   /** What tells two occurrences of one reason at one object apart. */
   key?: string
@@ -103,6 +104,18 @@ export function certificateNearItsEnd(
     { ...what, regarding: pod, key: `${days}/${notAfter}` },
     ...(cluster === undefined ? [] : [{ ...what, regarding: cluster, key: `${days}/${hour}` }])
   ]
+}
+
+/** Somebody outside the pods may connect now; `user` is what the API server calls them. */
+export function clientCertificateIssued(
+  cluster: Regarding,
+  { user, serialNumber, notAfter }: { user: string; serialNumber: string; notAfter: Date }
+): Occurrence {
+  return {
+    ...{ regarding: cluster, reason: 'ClientCertificateIssued', type: 'Normal', action: 'Sign' },
+    key: serialNumber,
+    note: `${user} got a client certificate (serial number ${serialNumber}) until ${notAfter.toISOString()}.`
+  }
 }
 
 /** A pod may be gone when somebody looks; its RayCluster is what people know. */

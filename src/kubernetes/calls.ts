@@ -3,7 +3,14 @@
  */
 import type { Client } from './client.ts'
 import { codeOfStatus, KubernetesError } from './error.ts'
-import type { KubernetesObject, Namespace, Pod, Service, TokenReviewStatus } from './objects.ts'
+import type {
+  KubernetesObject,
+  Namespace,
+  Pod,
+  Service,
+  TokenReviewStatus,
+  UserInfo
+} from './objects.ts'
 import { path } from './path.ts'
 import type { Right } from './rights.ts'
 
@@ -21,6 +28,8 @@ export interface Calls {
   may(right: Right): Promise<boolean>
   /** Whether the objects of a kind belong to namespaces; `undefined`: the cluster does not know the kind. */
   isNamespaced(group: string, kind: string): Promise<boolean | undefined>
+  /** Whether a user may, whom the API server has vouched for. */
+  userMay(user: UserInfo, right: Right): Promise<boolean>
 }
 
 export interface RayReference {
@@ -104,6 +113,20 @@ export function createCalls(client: Client): Calls {
         path`/apis/${group}/${version}`
       )
       return list?.resources.find(resource => resource.kind === kind)?.namespaced
+    },
+    async userMay({ username, uid, groups, extra }, right) {
+      const review = await client.create<{
+        status?: { allowed?: boolean; denied?: boolean } | null
+      } | null>(
+        '/apis/authorization.k8s.io/v1/subjectaccessreviews',
+        {
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SubjectAccessReview',
+          spec: { user: username, uid, groups, extra, resourceAttributes: right }
+        },
+        { repeatable: true }
+      )
+      return review?.status?.allowed === true && review.status.denied !== true
     }
   }
 }

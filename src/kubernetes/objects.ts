@@ -276,3 +276,33 @@ export interface TokenReviewStatus {
     extra?: Record<string, string[]> | null
   } | null
 }
+
+/** The API server writes the four fields about the user, and nobody can change them. */
+export interface CertificateSigningRequest extends KubernetesObject {
+  spec: UserInfo & {
+    /** Base64 of PEM. */
+    request?: string
+    signerName?: string
+    expirationSeconds?: number | null
+    usages?: string[] | null
+  }
+  status?: {
+    conditions?: RequestCondition[] | null
+    /** Base64 of PEM. */
+    certificate?: string | null
+  } | null
+}
+
+export interface UserInfo {
+  username?: string
+  uid?: string
+  groups?: string[] | null
+  extra?: Record<string, string[]> | null
+}
+
+export interface RequestCondition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+}

@@ -67,6 +67,7 @@ const formats = {
     accepts: text => text.length <= 256 && text.split('/').every(isVaultName)
   },
   'vault-name': { expected: 'a name in Vault, like ray-pods', accepts: isVaultName },
+  'client-lifetime': durationFormat('1h', '30d'),
   drain: durationFormat('0s', '5m'),
   deadline: durationFormat('1s', '10m'),
   cpu: {

@@ -13,13 +13,19 @@ import { type Path, pathText, type SchemaNode } from './node.ts'
 import { ruleProblems } from './rules.ts'
 import { type SettingsFile, schema, servingFiles } from './schema.ts'
 
-export type Settings = Omit<SettingsFile, 'serving' | 'enrollment' | 'replacement' | 'shutdown'> & {
+export type Settings = Omit<
+  SettingsFile,
+  'serving' | 'enrollment' | 'replacement' | 'clientCertificates' | 'shutdown'
+> & {
   serving: Serving
   enrollment: Omit<SettingsFile['enrollment'], 'lifetime' | 'namespaceLifetime'> & {
     lifetimeSeconds: number
     namespaceLifetime: LifetimeBounds
   }
   replacement: { aheadSeconds: number; heads: boolean; intervalSeconds: number }
+  clientCertificates: Omit<SettingsFile['clientCertificates'], 'lifetime'> & {
+    lifetimeSeconds: number
+  }
   shutdown: { drainSeconds: number; deadlineSeconds: number }
 }
 
@@ -117,7 +123,9 @@ function startsWith(path: Path, start: Path): boolean {
 }
 
 /** Texts with units become numbers in those units. */
-function resolve({ serving, enrollment, replacement, shutdown, ...rest }: SettingsFile): Settings {
+function resolve(file: SettingsFile): Settings {
+  const { serving, enrollment, replacement, clientCertificates, shutdown, ...rest } = file
+  const { lifetime: clientLifetime, ...clients } = clientCertificates
   const { lifetime, namespaceLifetime, ...others } = enrollment
   return {
     ...rest,
@@ -135,6 +143,7 @@ function resolve({ serving, enrollment, replacement, shutdown, ...rest }: Settin
       heads: replacement.heads,
       intervalSeconds: seconds(replacement.interval)
     },
+    clientCertificates: { ...clients, lifetimeSeconds: seconds(clientLifetime) },
     shutdown: { drainSeconds: seconds(shutdown.drain), deadlineSeconds: seconds(shutdown.deadline) }
   }
 }

@@ -15,6 +15,7 @@ export function ruleProblems(settings: SettingsFile): Problem[] {
     ...portRules(settings),
     ...audienceRules(settings),
     ...lifetimeRules(settings),
+    ...clientRules(settings),
     ...shutdownRules(settings)
   ]
 }
@@ -151,6 +152,20 @@ function lifetimeRules({ enrollment }: SettingsFile): Problem[] {
   return [
     ...(shortestSeconds > chosen ? [problem('shortest', 'most', shortest)] : []),
     ...(longestSeconds < chosen ? [problem('longest', 'least', longest)] : [])
+  ]
+}
+
+const kindsForClients: readonly string[] = ['pem', 'pkcs11']
+
+/** Signers elsewhere are set up for pods, which serve; what they sign for a client would be refused each time. */
+function clientRules({ clientCertificates, authority, trust }: SettingsFile): Problem[] {
+  if (!clientCertificates.enabled || authority === undefined || trust !== 'shared') return []
+  if (kindsForClients.includes(authority.kind)) return []
+  return [
+    {
+      path: ['clientCertificates', 'enabled'],
+      message: `expected authority.kind ${kindsForClients.join(' or ')} with trust shared, found ${authority.kind}, which signs for pods alone`
+    }
   ]
 }
 

@@ -209,6 +209,25 @@ export const schema = section('', {
       )
     }
   ),
+  clientCertificates: section(
+    'Certificates for drivers and notebooks outside the pods (docs/client-certificates.md).',
+    {
+      enabled: Type.Boolean({
+        default: false,
+        description:
+          'Sign them, with the enrollment component. Off, because it needs rights of its own, and because whoever has such a certificate can run code in the Ray cluster.'
+      }),
+      lifetime: text('client-lifetime', 'How long they live at most; a user may ask for less.', {
+        default: '12h'
+      }),
+      requestsPerUser: Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        default: 20,
+        description: 'How many requests of one user are answered within an hour, refused ones too.'
+      })
+    }
+  ),
   authority: Type.Optional(
     variants('Who signs. The enrollment component needs it; the webhook never opens it.', [
       variant('pem', 'certificate and private key are files.', {

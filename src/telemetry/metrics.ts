@@ -60,6 +60,8 @@ export interface Metrics {
   reload(thing: ReloadedThing | 'clientCa', result: 'done' | 'failed'): void
   /** What was told of it, RFC 3339 by name. */
   certificateExpiries(): Record<string, string>
+  /** One request for a client certificate was answered. */
+  clientCertificate(code: string): void
   /** A number that `read` gives whenever metrics are read. */
   gauge(name: string, help: string, read: () => number): void
   /** The same for each value of one label; few and known values alone. */
@@ -133,6 +135,12 @@ export function createMetrics(options: { version: string }): Metrics {
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
     registers
   })
+  const clientCertificates = new Counter({
+    name: 'rayguard_client_certificate_requests_total',
+    help: 'Requests for client certificates that were answered, by outcome.',
+    labelNames: ['code'],
+    registers
+  })
   const replies = new Counter({
     name: 'rayguard_http_replies_total',
     help: 'Replies of the HTTPS listeners, by status.',
@@ -200,6 +208,9 @@ export function createMetrics(options: { version: string }): Metrics {
     dryRun({ code, seconds }) {
       dryRuns.inc({ code: dryRunCodes(code) })
       dryRunSeconds.observe(seconds)
+    },
+    clientCertificate(code) {
+      clientCertificates.inc({ code })
     },
     reply(listener, status) {
       replies.inc({ listener, status: String(status) })

@@ -35,7 +35,10 @@ const named: Record<string, string[]> = {
   'leases.coordination.k8s.io': ['rayguard-replacement', 'any-other'],
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
   'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
-  'signers.certificates.k8s.io': ['example.com/ray-pods', 'kubernetes.io/kubelet-serving']
+  'signers.certificates.k8s.io': [
+    ...['example.com/ray-pods', 'rayguard.dev/ray-client', 'rayguard.dev/another'],
+    'kubernetes.io/kubelet-serving'
+  ]
 }
 
 /** Names no object of its own, or is not there without cert-manager; rights to it are asked for all the same. */
@@ -49,31 +52,55 @@ const beside: Resource[] = [
   }))
 ]
 
-/** What an authority adds to the rights of the enrollment server, by the values of the chart. */
-const ofAuthorities: { values: string[]; added: string[] }[] = [
+const requestVerbs = ['create', 'get', 'list', 'watch', 'delete']
+const signingRequests = requestVerbs.map(
+  verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
+)
+
+/** What values of the chart add to the rights of the enrollment server, in roles of their own. */
+const byValues: { values: string[]; roles: RegExp; added: string[] }[] = [
   {
-    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods'],
-    added: ['create', 'get', 'list', 'watch', 'delete'].map(
-      verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
-    )
+    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods'].map(ofAuthority),
+    roles: /^rayguard-signing-requests$/,
+    added: signingRequests
   },
   {
-    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'],
+    values: ['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'].map(
+      ofAuthority
+    ),
+    roles: /^rayguard-signing-requests$/,
     added: [
-      ...['create', 'get', 'list', 'watch', 'delete'].map(
-        verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
-      ),
+      ...signingRequests,
       'cluster: update certificatesigningrequests/approval.certificates.k8s.io',
       'cluster: approve signers.certificates.k8s.io example.com/ray-pods'
     ]
   },
   {
-    values: ['kind=cert-manager', 'issuer.name=ray-pods'],
-    added: ['create', 'get', 'list', 'watch', 'delete'].map(
-      verb => `${own}: ${verb} certificaterequests.cert-manager.io`
-    )
+    values: ['kind=cert-manager', 'issuer.name=ray-pods'].map(ofAuthority),
+    roles: /^rayguard-certificate-requests$/,
+    added: requestVerbs.map(verb => `${own}: ${verb} certificaterequests.cert-manager.io`)
+  },
+  {
+    values: ['clientCertificates.enabled=true'],
+    roles: /^rayguard-client/,
+    added: [
+      ...['get', 'list', 'watch'].map(
+        verb => `cluster: ${verb} certificatesigningrequests.certificates.k8s.io`
+      ),
+      ...['approval', 'status'].map(
+        part => `cluster: update certificatesigningrequests/${part}.certificates.k8s.io`
+      ),
+      ...['approve', 'sign'].map(
+        verb => `cluster: ${verb} signers.certificates.k8s.io rayguard.dev/ray-client`
+      ),
+      'cluster: create subjectaccessreviews.authorization.k8s.io'
+    ]
   }
 ]
+
+function ofAuthority(value: string): string {
+  return `settings.authority.${value}`
+}
 
 const expected: Record<string, string[]> = {
   webhook: [
@@ -168,20 +195,20 @@ t.test('the rights of the service accounts', { skip }, async t => {
   }
 })
 
-t.test('the rights that an authority adds', { skip: skip || skipWithoutHelm }, async t => {
+t.test('the rights that values of the chart add', { skip: skip || skipWithoutHelm }, async t => {
   const api = await connect()
   const kinds = /^(Namespace|ServiceAccount|(Cluster)?Role(Binding)?)$/
   const manifest = (await readManifest()).filter(({ kind = '' }) => kinds.test(kind))
   await kubectl(['apply', '-f', '-'], toInput(manifest))
   t.teardown(api.close)
   const resources = [...(await discover(api)), ...beside].filter(({ group }) =>
-    /^(certificates\.k8s\.io|cert-manager\.io)$/.test(group)
+    /^((certificates|authorization)\.k8s\.io|cert-manager\.io)$/.test(group)
   )
   const everybody = new Set(await rightsOf(api, 'default', resources))
-  for (const { values, added } of ofAuthorities) {
+  for (const { values, roles, added } of byValues) {
     const objects = toInput(
-      renderChart(...values.map(value => `settings.authority.${value}`)).filter(
-        ({ kind = '', metadata }) => kinds.test(kind) && /-requests$/.test(metadata.name ?? '')
+      renderChart(...values).filter(
+        ({ kind = '', metadata }) => kinds.test(kind) && roles.test(metadata.name ?? '')
       )
     )
     await kubectl(['apply', '-f', '-'], objects)

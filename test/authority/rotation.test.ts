@@ -2,11 +2,8 @@
  * The CA is replaced under running pods: the real agent enrolls at each step, and every pod shakes hands with every other.
  */
 import { randomBytes, X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { connect, createServer } from 'node:tls'
 import t, { type Test } from 'tap'
 import {
   type AlsoTrustedReload,
@@ -20,6 +17,7 @@ import { strangers } from '../../src/live/anchors.ts'
 import { readAnchors } from '../../src/x509/anchors.ts'
 import { optionsFor, run } from '../support/agent-run.ts'
 import { startStage } from '../support/enrollment-stage.ts'
+import { mutualTls } from '../support/mutual-tls.ts'
 import { rayCluster, rayPod } from '../support/ray-objects.ts'
 import { caExtensions, makeCa, openWorkshop } from '../x509/openssl.ts'
 
@@ -231,28 +229,11 @@ function judged(server: EnrolledPod, client: EnrolledPod): boolean {
 }
 
 /** Mutual TLS over the very files that the agent has written. */
-async function handshake(server: EnrolledPod, client: EnrolledPod): Promise<string> {
+function handshake(server: EnrolledPod, client: EnrolledPod): Promise<string> {
   const filesOf = ({ directory }: EnrolledPod) => ({
     cert: readFileSync(join(directory, 'tls.crt')),
     key: readFileSync(join(directory, 'tls.key')),
-    ca: readFileSync(join(directory, 'ca.crt')),
-    allowPartialTrustChain: true
+    ca: readFileSync(join(directory, 'ca.crt'))
   })
-  const listener = createServer({ ...filesOf(server), requestCert: true }, socket =>
-    socket.end('secure')
-  )
-  listener.listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as AddressInfo
-  const socket = connect({ ...filesOf(client), host: 'localhost', port })
-  try {
-    let heard = ''
-    for await (const part of socket) heard += part
-    return heard
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'failed'
-  } finally {
-    socket.destroy()
-    listener.close()
-  }
+  return mutualTls(filesOf(server), filesOf(client))
 }

@@ -89,6 +89,8 @@ const valueSets: {
       const mounts = JSON.stringify(find(objects, 'Deployment', 'rayguard-webhook'))
       t.notMatch(mounts, 'rayguard-ca', 'the webhook cannot see the CA of the pods')
       t.notMatch(JSON.stringify(objects), 'pods/eviction', 'nobody may evict a pod')
+      const others = /certificatesigningrequests|subjectaccessreviews/
+      t.notMatch(JSON.stringify(objects), others, 'nor sign for users, or ask what they may do')
     }
   },
   {
@@ -351,6 +353,25 @@ const valueSets: {
       t.equal(containers[0]?.ports?.length, 1, 'it listens for probes alone')
       const [policy] = own.filter(({ kind }) => kind === 'ValidatingAdmissionPolicy')
       t.match(JSON.stringify(policy), "request.namespace in ['team-a']")
+    }
+  },
+  {
+    title: 'with client certificates',
+    values: ['clientCertificates.enabled=true'],
+    check(t, objects) {
+      t.match(settingsOf(objects), { clientCertificates: { enabled: true } })
+      const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-client-signer')
+      t.match(
+        rules.filter(({ resources }) => resources.includes('signers')),
+        [{ verbs: ['approve', 'sign'], resourceNames: ['rayguard.dev/ray-client'] }],
+        'for its one signer'
+      )
+      const bound = objects.filter(({ kind }) => /RoleBinding$/.test(kind ?? ''))
+      t.notMatch(
+        JSON.stringify(bound),
+        /rayguard-client-requests|"rayguard-client"/,
+        'the roles for people are for the administrator to bind'
+      )
     }
   },
   {

@@ -404,6 +404,15 @@ t.test('rules between settings', async t => {
     ['serving.certificateFile', 'serving.privateKeyFile', 'registration.caBundleFile'],
     'a file that would not be read'
   )
+  const signer =
+    'authority: { kind: kubernetes-csr, certificateFile: /a, signerName: a.example/b }\n'
+  const clients = `injection: { image: a }\n${signer}clientCertificates: { enabled: true }\n`
+  t.strictSame(
+    await paths(`${clients}trust: shared\n`),
+    ['clientCertificates.enabled'],
+    'a signer elsewhere signs no clients'
+  )
+  t.strictSame(await paths(clients), [], 'the CA of a RayCluster does, whoever has signed that')
   t.strictSame(
     await paths('components: [enrollment]\ninjection: { image: a }\n'),
     ['authority'],
@@ -556,6 +565,7 @@ t.test('each format takes what it should and nothing like it', async t => {
     },
     'vault-name': { yes: ['ray-pods', 'a.b_c'], no: ['', 'a/b', '..', 'a b', 'ä'] },
     interval: { yes: ['5s', '1m', '1d'], no: ['4s', '25h', '1'] },
+    'client-lifetime': { yes: ['1h', '12h', '30d'], no: ['59m', '31d', '12'] },
     drain: { yes: ['0s', '5s', '5m'], no: ['6m', 'now'] },
     deadline: { yes: ['1s', '10m'], no: ['0s', '11m'] },
     cpu: { yes: ['10m', '500m', '1', '0.5', '1.25'], no: ['', '9m', '0', 'm', '1k', '1,5', '-1'] },
@@ -608,6 +618,7 @@ const arbitraryText = {
   'known-image': fc.constantFrom('rayproject/ray*=1000', 'a'),
   lifetime: fc.integer({ min: 3600, max: 3650 * 86_400 }).map(durationText),
   interval: fc.integer({ min: 5, max: 86_400 }).map(durationText),
+  'client-lifetime': fc.integer({ min: 3_600, max: 2_592_000 }).map(durationText),
   drain: fc.integer({ min: 0, max: 20 }).map(durationText),
   deadline: fc.integer({ min: 21, max: 600 }).map(durationText),
   cpu: fc.constantFrom('10m', '1'),
@@ -678,14 +689,22 @@ t.test(
   }
 )
 
-/** Files of the serving pair are an error unless its kind says that they are read. */
+/** What is an error beside another value is left out: files that are not read, clients where the signer knows none. */
 function asWhole(value: unknown): unknown {
-  const { enrollment, ...settings } = value as {
+  const { enrollment, clientCertificates, ...settings } = value as {
     enrollment?: Partial<SettingsFile['enrollment']>
+    clientCertificates?: Partial<SettingsFile['clientCertificates']>
+    trust?: SettingsFile['trust']
     serving?: object
     registration?: object
   }
-  return { ...withKind(settings), ...(enrollment && { enrollment: inOrder(enrollment) }) }
+  const { enabled: _, ...disabled } = clientCertificates ?? {}
+  const clients = settings.trust === 'shared' ? disabled : clientCertificates
+  return {
+    ...withKind(settings),
+    ...(enrollment && { enrollment: inOrder(enrollment) }),
+    ...(clients && { clientCertificates: clients })
+  }
 }
 
 /** The three lifetimes from short to long. */
@@ -709,7 +728,9 @@ function withKind(settings: { serving?: object; registration?: object }): object
 }
 
 /** Settings as a file would say them. */
-function asWritten({ enrollment, replacement, shutdown, ...rest }: Settings): SettingsFile {
+function asWritten(settings: Settings): SettingsFile {
+  const { enrollment, replacement, clientCertificates, shutdown, ...rest } = settings
+  const { lifetimeSeconds: clientSeconds, ...clients } = clientCertificates
   const { lifetimeSeconds, namespaceLifetime, ...others } = enrollment
   const { shortestSeconds, longestSeconds } = namespaceLifetime
   return {
@@ -727,6 +748,7 @@ function asWritten({ enrollment, replacement, shutdown, ...rest }: Settings): Se
       heads: replacement.heads,
       interval: durationText(replacement.intervalSeconds)
     },
+    clientCertificates: { ...clients, lifetime: durationText(clientSeconds) },
     shutdown: {
       drain: durationText(shutdown.drainSeconds),
       deadline: durationText(shutdown.deadlineSeconds)

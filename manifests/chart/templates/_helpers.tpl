@@ -34,7 +34,8 @@ app.kubernetes.io/part-of: rayguard
 {{- end -}}
 {{- /* a key of the authority's Secret that is only there while the CA is replaced (docs/ca-rotation.md) */ -}}
 {{- $enrollment := dict "alsoTrustedFile" "/etc/rayguard/authority/also-trusted.crt" -}}
-{{- $settings := dict "injection" $injection "authority" $authority "enrollment" $enrollment "trust" .Values.trust -}}
+{{- $clients := dict "enabled" .Values.clientCertificates.enabled -}}
+{{- $settings := dict "injection" $injection "authority" $authority "enrollment" $enrollment "trust" .Values.trust "clientCertificates" $clients -}}
 {{- if eq .Values.serving.kind "selfManaged" -}}
 {{- $_ := set $settings "serving" (dict "kind" "selfManaged") -}}
 {{- else -}}

@@ -7,6 +7,7 @@ import { type Authority, AuthorityError, type ReloadOutcome } from '../../author
 import { namesFrom, neededRights, openAuthority } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
 import { createEnrollment } from '../../enrollment/enroll.ts'
+import { createKnownKeys } from '../../enrollment/keys.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
 import { createIdentity, type Identity } from '../../identity/identity.ts'
 import { createPodIndex } from '../../identity/pods.ts'
@@ -16,6 +17,7 @@ import { createLiveClusters, type LiveClusters } from '../../live/clusters.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
+import { createClients } from './clients.ts'
 import {
   type Component,
   ConfigurationError,
@@ -50,6 +52,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   const { injection } = settings
   const { audience, shortNames, checkSourceAddress, quota } = settings.enrollment
   const calls = createCalls(client)
+  const knownKeys = createKnownKeys()
   const identity = createIdentity({
     calls,
     pods,
@@ -63,6 +66,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     identity,
     authority,
     checkSourceAddress,
+    knownKeys,
     lifetimeOf: createLifetimes({ calls, lifetimes: settings.enrollment, clock: clocks.steady }),
     quota,
     clock: clocks.wall
@@ -70,6 +74,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   gaugePodAnchors(authority, live, surroundings)
   const events = createEvents('enrollment', surroundings)
   const tell = enrollmentEvents(events, clocks.wall)
+  const clients = createClients({ authority, calls, keys: knownKeys, events }, surroundings)
   const listener = await createListener({
     ...surroundings.common,
     ...settings.listen.enrollment,
@@ -123,6 +128,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
       pods.start()
       live.start()
       trust.start()
+      clients?.start()
       serving.start()
       rights.start()
       if (!(await untilAborted(serving.whenUsable, signal))) return
@@ -135,6 +141,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
       rights.stop()
       await serving.stop()
       await pods.stop()
+      await clients?.stop()
       await trust.stop()
       await live.stop()
       await events.stop()

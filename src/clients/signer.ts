@@ -1,0 +1,248 @@
+/**
+ * Answers the requests for client certificates: watches them, approves or denies with a reason, signs what is approved.
+ *
+ * An approval, also one by a person, replaces none of the checks: they are made anew before the signature. Of several
+ * replicas the one whose approval is written signs; should it end before, another does so after a while.
+ */
+import { setMaxListeners } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { clientSigner } from '../contract/client-certificates.ts'
+import type { createSigning } from '../enrollment/signature.ts'
+import type { Client } from '../kubernetes/client.ts'
+import { KubernetesError } from '../kubernetes/error.ts'
+import type { CertificateSigningRequest, RequestCondition } from '../kubernetes/objects.ts'
+import { path } from '../kubernetes/path.ts'
+import { createReflector } from '../kubernetes/reflector.ts'
+import { createFairTurns } from './fair-turns.ts'
+import type { ClientFacts, ClientJudge, ClientVerdict } from './judge.ts'
+import { createMemory } from './memory.ts'
+import { type ClientRefusal, refuseClient } from './request.ts'
+
+export interface ClientSignerOptions {
+  client: Client
+  judge: ClientJudge
+  sign: ReturnType<typeof createSigning>
+  lifetimeSeconds: number
+  observe(observation: ClientObservation): void
+  /** A request could not be answered, and is tried again. */
+  onFault(error: unknown, facts: Partial<ClientFacts>): void
+  onWatchFault(error: unknown): void
+  /** For the jitter of pauses, 0 to 1. */
+  random(): number
+  /** Milliseconds that never go back. */
+  clock(): number
+  /** How often open requests are looked at again. Default 10 s. */
+  againEveryMs?: number
+}
+
+export type ClientObservation = ClientFacts & {
+  code: 'Issued' | ClientRefusal['code']
+  reason?: string
+  issued?: IssuedClient
+}
+
+export interface IssuedClient {
+  serialNumber: string
+  notAfter: Date
+  /** Of the RayCluster. */
+  apiVersion: string
+  uid: string
+}
+
+export interface ClientSigner {
+  start(): void
+  stop(): Promise<void>
+}
+
+const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
+/** The least that an authority signs. A user who asks for less gets this much. */
+const shortestSeconds = 3600
+
+type Stage = 'open' | 'approved' | 'done'
+
+interface Seen {
+  name: string
+  uid: string
+  user: string
+  stage: Stage
+}
+
+export function createClientSigner(options: ClientSignerOptions): ClientSigner {
+  const { client, judge, sign, observe, clock } = options
+  const againEveryMs = options.againEveryMs ?? 10_000
+  const turns = createFairTurns()
+  const memory = createMemory({ clock, againEveryMs })
+  const stopping = new AbortController()
+  // All who wait listen to it.
+  setMaxListeners(0, stopping.signal)
+  const underWay = new Map<string, Promise<void>>()
+  let sweeping: Promise<void> | undefined
+
+  const requests = createReflector<CertificateSigningRequest, Seen>({
+    client,
+    path: collection,
+    query: { fieldSelector: `spec.signerName=${clientSigner}` },
+    project: object => ({
+      name: object.metadata.name ?? '',
+      uid: object.metadata.uid ?? '',
+      user: object.spec.username ?? '',
+      stage: stageOf(object)
+    }),
+    onChange({ uid, after }) {
+      if (after === undefined || after.stage === 'done') memory.forget(uid)
+      else take(after)
+    },
+    onFault: options.onWatchFault,
+    random: options.random,
+    clock
+  })
+
+  return {
+    start() {
+      requests.start()
+      sweeping ??= sweep()
+    },
+    async stop() {
+      stopping.abort()
+      await requests.stop()
+      await sweeping
+      await Promise.all(underWay.values())
+    }
+  }
+
+  /** What was put off: a fault of the API or the authority, or another replica that has approved and not signed. */
+  async function sweep(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      await sleep(againEveryMs, undefined, { signal: stopping.signal }).catch(() => {})
+      for (const each of requests.values())
+        if (each.stage !== 'done' && memory.isDue(each.uid)) take(each)
+    }
+  }
+
+  function take(seen: Seen): void {
+    const { uid } = seen
+    if (underWay.has(uid) || stopping.signal.aborted) return
+    const work = inTurn(seen).finally(() => underWay.delete(uid))
+    underWay.set(uid, work)
+  }
+
+  async function inTurn({ name, uid, user }: Seen): Promise<void> {
+    const leave = await turns.enter(user, stopping.signal)
+    if (leave === undefined) return
+    try {
+      await answer(name, uid)
+    } catch (error) {
+      // Somebody else was faster: the watch brings what became of it.
+      if (error instanceof KubernetesError && error.code === 'Conflict') return
+      putOff(uid, error, { request: name })
+    } finally {
+      leave()
+    }
+  }
+
+  function putOff(uid: string, error: unknown, facts: Partial<ClientFacts>): void {
+    memory.failed(uid)
+    options.onFault(error, facts)
+  }
+
+  async function answer(name: string, uid: string): Promise<void> {
+    let object = await client.get<CertificateSigningRequest>(collection + path`/${name}`)
+    // The watch shows only ours; what is written depends on nothing but the object itself.
+    if (object?.metadata.uid !== uid || object.spec.signerName !== clientSigner) return
+    let stage = stageOf(object)
+    if (stage === 'done' || (stage === 'approved' && !memory.maySign(uid))) return
+    const verdict = await judge(object)
+    if (!verdict.allowed) return await refused(object, stage, verdict, verdict.facts)
+    if (stage === 'open') {
+      const { user, namespace, rayCluster } = verdict.request
+      const message = `${short(user.username)} may connect to RayCluster ${namespace}/${rayCluster}.`
+      object = await write(
+        object,
+        'approval',
+        withCondition(object, 'Approved', 'RayClientAllowed', message)
+      )
+      memory.approved(uid)
+      stage = 'approved'
+    }
+    await signed(object, uid, verdict)
+  }
+
+  async function signed(
+    object: CertificateSigningRequest,
+    uid: string,
+    { request, rayCluster, apiVersion, facts }: ClientVerdict & { allowed: true }
+  ): Promise<void> {
+    const { publicKey, csr } = request.csr
+    const { lifetimeSeconds: longest } = options
+    const wanted = Math.max(request.lifetimeSeconds ?? longest, shortestSeconds)
+    const answer = await sign({
+      ...{ publicKey, csr, rayCluster, purpose: 'client' },
+      names: { dnsNames: [], ipAddresses: [] },
+      lifetimeSeconds: Math.min(wanted, longest)
+    })
+    if (!answer.allowed) {
+      if (answer.code !== 'AuthorityDenied')
+        return putOff(uid, answer.cause ?? answer.reason, facts)
+      const denied = refuseClient('AuthorityDenied')
+      return await refused(object, 'approved', denied, facts)
+    }
+    const {
+      certificate,
+      trustAnchors,
+      alsoTrusted = '',
+      serialNumber,
+      notAfter
+    } = answer.certificate
+    const pem = certificate + trustAnchors + alsoTrusted
+    await write(object, 'status', {
+      ...object.status,
+      certificate: Buffer.from(pem).toString('base64')
+    })
+    const issued = { serialNumber, notAfter, apiVersion, uid: rayCluster.uid }
+    observe({ ...facts, code: 'Issued', issued })
+  }
+
+  /** An approval cannot be taken back: what fails after it has failed. */
+  async function refused(
+    object: CertificateSigningRequest,
+    stage: Stage,
+    { code, text }: ClientRefusal,
+    facts: ClientFacts
+  ): Promise<void> {
+    const denial = ['open', 'Denied', 'approval'] as const
+    const [, type, subresource] = stage === 'open' ? denial : (['', 'Failed', 'status'] as const)
+    await write(object, subresource, withCondition(object, type, code, text))
+    observe({ ...facts, code, reason: text })
+  }
+
+  async function write(
+    object: CertificateSigningRequest,
+    subresource: 'approval' | 'status',
+    status: CertificateSigningRequest['status']
+  ): Promise<CertificateSigningRequest> {
+    const at = collection + path`/${object.metadata.name ?? ''}/${subresource}`
+    // Of the version that was judged: whoever has changed it meanwhile makes this a conflict.
+    return await client.replace<CertificateSigningRequest>(at, { ...object, status })
+  }
+}
+
+function stageOf({ status }: CertificateSigningRequest): Stage {
+  const has = (type: string) => status?.conditions?.some(condition => condition.type === type)
+  if (status?.certificate || has('Denied') || has('Failed')) return 'done'
+  return has('Approved') ? 'approved' : 'open'
+}
+
+function withCondition(
+  { status }: CertificateSigningRequest,
+  type: string,
+  reason: string,
+  message: string
+): CertificateSigningRequest['status'] {
+  const condition: RequestCondition = { type, status: 'True', reason, message }
+  return { ...status, conditions: [...(status?.conditions ?? []), condition] }
+}
+
+/** A name of a user may be of any length. */
+function short(name: string): string {
+  return name.length > 253 ? `${name.slice(0, 252)}…` : name
+}
