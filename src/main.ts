@@ -18,6 +18,7 @@ const commands: CommandTable = {
   'pod-security': () => import('./cli/pod-security.ts'),
   verify: () => import('./cli/verify.ts'),
   ca: () => import('./cli/ca.ts'),
+  'client-cert': () => import('./cli/client-cert.ts'),
   enroll: () => import('./cli/enroll.ts'),
   demo: () => import('./cli/demo.ts')
 }

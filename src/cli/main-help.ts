@@ -14,6 +14,7 @@ export const summaries = {
   'pod-security': 'judge pods by the Pod Security Standard, offline',
   verify: 'try a TLS handshake as a pod would, and say which name or certificate failed',
   ca: 'make, show and check the certificate authority, and see its rotation through',
+  'client-cert': 'get a certificate for a driver or a notebook outside the pods',
   enroll: 'get the certificate of this pod (the injected init container)',
   demo: 'show the whole way of a certificate on this machine, without a cluster'
 } as const

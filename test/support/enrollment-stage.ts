@@ -51,6 +51,8 @@ export interface Stage {
   authority: TestAuthority
   observed: EnrollmentObservation[]
   url: string
+  /** Of the stand-in. */
+  server: string
   /** PEM; vouches for the stand-in and the listener. */
   serverCa: string
   close(): Promise<void>
@@ -178,6 +180,7 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     authority,
     observed,
     url,
+    server,
     serverCa: pair.ca,
     async run(pod) {
       const stored = standIn.put(pod)

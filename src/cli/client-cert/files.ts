@@ -1,0 +1,104 @@
+/** The files at the user's side: the key for the user alone, and never replaced unless asked. */
+import { randomBytes } from 'node:crypto'
+import { lstat, mkdir, open, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import {
+  certificateFile,
+  keyFile,
+  rayTlsVariables,
+  tlsDirectory,
+  trustAnchorsFile
+} from '../../contract/pod.ts'
+
+export interface Place {
+  /** Absolute. */
+  directory: string
+  /** Was not there before. */
+  made: boolean
+}
+
+export const environmentFile = 'env.sh'
+
+/** Before anything is asked for: a certificate that cannot be kept would be one too many. */
+export async function placeFor(
+  directory: string,
+  force: boolean
+): Promise<Place | { problem: string }> {
+  const path = resolve(directory)
+  const made = (await mkdir(path, { recursive: true, mode: 0o700 })) !== undefined
+  const problem = (await ownerProblem(path)) ?? (force ? undefined : await presentProblem(path))
+  return problem === undefined ? { directory: path, made } : { problem }
+}
+
+/** Attack: whoever may write there replaces what is sourced later, by words of their own. */
+async function ownerProblem(directory: string): Promise<string | undefined> {
+  const { uid, mode } = await stat(directory)
+  const others = ![0, process.getuid?.() ?? uid].includes(uid)
+  if (others) return `${directory} belongs to another user, who could replace what is in it`
+  if (mode & 0o002) return `everybody may write to ${directory}, and could replace what is in it`
+  return undefined
+}
+
+async function presentProblem(directory: string): Promise<string | undefined> {
+  for (const name of [keyFile, certificateFile, trustAnchorsFile, environmentFile]) {
+    const path = join(directory, name)
+    if (await isThere(path)) return `${path} is there already; --force replaces it`
+  }
+  return undefined
+}
+
+/** Nothing came of it. */
+export async function leavePlace({ directory, made }: Place): Promise<void> {
+  if (made) await rmdir(directory).catch(() => {})
+}
+
+export interface ClientFiles {
+  key: string
+  certificate: string
+  trustAnchors: string
+}
+
+/** All are written under other names before the first gets its own, the certificate last. */
+export async function writeClientFiles(
+  { directory }: Place,
+  { key, certificate, trustAnchors }: ClientFiles
+): Promise<void> {
+  const files: [name: string, content: string, mode: number][] = [
+    [keyFile, key, 0o600],
+    [trustAnchorsFile, trustAnchors, 0o644],
+    [environmentFile, environment(directory), 0o644],
+    [certificateFile, certificate, 0o644]
+  ]
+  const written: [from: string, to: string][] = []
+  try {
+    for (const [name, content, mode] of files) {
+      const from = join(directory, `.${name}.${randomBytes(8).toString('hex')}.tmp`)
+      const file = await open(from, 'wx', mode)
+      written.push([from, join(directory, name)])
+      await file.writeFile(content).finally(() => file.close())
+    }
+    // rename(2) takes the place of a link, and never follows it.
+    for (const [from, to] of written) await rename(from, to)
+  } finally {
+    for (const [from] of written) await rm(from, { force: true })
+  }
+}
+
+function environment(directory: string): string {
+  const lines = rayTlsVariables.map(({ name, value }) => {
+    const here = value.replace(tlsDirectory, directory)
+    return `export ${name}=${shellQuoted(here)}\n`
+  })
+  return lines.join('')
+}
+
+export function shellQuoted(text: string): string {
+  return /^[\w/.-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false
+  )
+}

@@ -1,0 +1,287 @@
+/** The signer of client certificates over a real client and watch; openssl makes the requests and judges the answers. */
+import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
+import t from 'tap'
+import { AuthorityError } from '../../src/authority/authority.ts'
+import { openPemAuthority } from '../../src/authority/pem-authority.ts'
+import { checkAnswer } from '../../src/cli/client-cert/answer.ts'
+import { createMemory } from '../../src/clients/memory.ts'
+import { readClientRequest } from '../../src/clients/request.ts'
+import {
+  cluster,
+  namespace,
+  requestsOf,
+  startClientStage,
+  type Wishes
+} from '../support/client-stage.ts'
+import { rayCluster } from '../support/ray-objects.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const workshop = openWorkshop(t)
+const request = requestsOf(workshop)
+
+t.test('a user with the right gets a certificate that can do nothing but connect', async t => {
+  makeCa(workshop, 'pods')
+  const authority = await openPemAuthority(
+    { certificateFile: workshop.path('pods.crt'), privateKeyFile: workshop.path('pods.key') },
+    { clock: Date.now, random: randomBytes, pollMs: 0 }
+  )
+  const { answered, reviews, observed, until } = await startClientStage(t, { authority })
+  const asked = request({ spec: { uid: 'u-1', expirationSeconds: 600 } })
+  const { pem, conditions } = await answered(asked)
+  t.match(conditions, [{ type: 'Approved', status: 'True', reason: 'RayClientAllowed' }])
+  t.match(reviews, [
+    {
+      ...{ user: 'alice', uid: 'u-1', groups: asked.spec.groups, extra: { team: ['a'] } },
+      resourceAttributes: {
+        ...{ verb: 'create', group: 'ray.io', resource: 'rayclusters', namespace, name: cluster },
+        subresource: 'clientcertificates'
+      }
+    }
+  ])
+  await until(() => observed.length > 0)
+  t.match(observed, [{ code: 'Issued', user: 'alice', issued: { serialNumber: /^[0-9a-f]+$/ } }])
+
+  const key = createPrivateKey(workshop.read(`${asked.metadata.name}.key`))
+  const checked = checkAnswer(pem, key, Date.now())
+  if ('problem' in checked) throw new Error(checked.problem)
+  const seconds = (Date.parse(new X509Certificate(checked.certificate).validTo) - Date.now()) / 1000
+  t.ok(seconds > 3500 && seconds <= 3600, 'an hour is the least')
+  workshop.write('client.crt', checked.certificate)
+  workshop.write('client-ca.crt', checked.trustAnchors)
+  const judged = (purpose: string) =>
+    workshop.judge(
+      ...['verify', '-x509_strict', '-partial_chain', '-purpose', purpose],
+      ...['-no-CApath', '-no-CAstore', '-CAfile', 'client-ca.crt', 'client.crt']
+    )
+  t.equal(judged('sslclient').ok, true, judged('sslclient').output)
+  t.match(judged('sslserver'), { ok: false, output: /purpose/ }, 'attack: it serves')
+  const text = workshop.run('x509', '-in', 'client.crt', '-noout', '-text')
+  t.notMatch(text, /Subject Alternative Name|CA:TRUE|Server Auth/)
+  t.match(text, /Subject: O ?= ?Rayguard, CN ?= ?Ray client\n/)
+
+  const other = createPrivateKey(workshop.read(`${request().metadata.name}.key`))
+  const [leaf = '', ...anchors] = pem.split(/(?<=-----END CERTIFICATE-----\n)/)
+  const bad: [string, string, typeof key, number][] = [
+    ['another key', pem, other, Date.now()],
+    ['no CA', leaf, key, Date.now()],
+    ['another CA', leaf + makeCa(workshop, 'another'), key, Date.now()],
+    ['it has ended', pem, key, Date.now() + 3_700_000],
+    ['not a certificate', `${anchors.join('')}junk`, key, Date.now()]
+  ]
+  for (const [title, text, itsKey, now] of bad)
+    t.match(checkAnswer(text, itsKey, now), { problem: /./ }, title)
+})
+
+t.test('what is refused, and what it is told', async t => {
+  const { answered, authority, keys, decide, observed, until } = await startClientStage(t, {
+    perUser: 4
+  })
+  const refused: [title: string, wishes: Wishes, code: string][] = [
+    ['attack: a server’s name', { extensions: ['subjectAltName=DNS:head'] }, 'CsrUnexpected'],
+    ['attack: an address', { extensions: ['subjectAltName=IP:10.0.0.1'] }, 'CsrUnexpected'],
+    ['attack: a CA', { extensions: ['basicConstraints=critical,CA:TRUE'] }, 'CsrUnexpected'],
+    ['attack: a CN that looks like a host', { subject: '/CN=head.team.svc' }, 'CsrUnexpected'],
+    ['attack: another user', { subject: '/O=system:masters/CN=bob' }, 'CsrUnexpected'],
+    ['no usage', { spec: { usages: [] } }, 'UsageNotAllowed'],
+    ['attack: to serve', { spec: { usages: ['client auth', 'server auth'] } }, 'UsageNotAllowed'],
+    ['attack: to sign', { spec: { usages: ['client auth', 'cert sign'] } }, 'UsageNotAllowed'],
+    ['not base64 of a request', { spec: { request: 'AAAA' } }, 'CsrMalformed'],
+    ['no request', { spec: { request: '' } }, 'CsrMalformed'],
+    ['no RayCluster', { to: '' }, 'BadRequest'],
+    ['attack: a path', { to: 'team/../other/demo' }, 'BadRequest'],
+    ['attack: nobody', { spec: { username: '' } }, 'BadRequest']
+  ]
+  for (const [title, wishes, code] of refused)
+    t.match(readClientRequest(request(wishes)), { allowed: false, code }, title)
+  const foreign = request()
+  foreign.spec.request = tampered(foreign.spec.request ?? '')
+  t.match(readClientRequest(foreign), { code: 'CsrSignature' }, 'attack: somebody else’s key')
+
+  const denied = await answered(request({ subject: '/CN=head' }))
+  t.match(denied, { type: 'Denied', reason: 'CsrUnexpected', message: /subject/ }, 'it is denied')
+
+  decide(({ groups }) => (groups?.includes('ray-users') ? 201 : 403))
+  const user = { username: 'bob', groups: ['others'] }
+  t.match(await answered(request({ spec: user })), { reason: 'Forbidden' }, 'without the right')
+  t.match(
+    await answered(request({ spec: user, to: `${namespace}/none` })),
+    { reason: 'Forbidden' },
+    'attack: which RayClusters are there?'
+  )
+  t.match(await answered(request({ to: `${namespace}/none` })), { reason: 'RayClusterNotFound' })
+
+  const ofPod = request()
+  const reading = readClientRequest(ofPod)
+  if (!reading.allowed) throw new Error(reading.code)
+  keys.claim(reading.csr.spkiSha256, 'uid-of-a-pod')
+  t.match(await answered(ofPod), { reason: 'KeyReused' }, 'attack: the key of a pod')
+
+  const approved = { conditions: [{ type: 'Approved', status: 'True', reason: 'Person' }] }
+  t.match(
+    await answered({ ...request({ spec: user }), status: approved }),
+    { type: 'Failed', reason: 'Forbidden' },
+    'attack: approved by a person, and still without the right'
+  )
+  t.match(await answered(request()), { pem: /BEGIN/ }, 'the fourth of alice')
+  t.match(await answered(request()), { reason: 'QuotaExceeded' }, 'and the fifth')
+  t.equal(authority.issued.length, 1, 'nothing was signed but one')
+  await until(() => observed.length >= 8)
+  t.equal(observed.length, 8, 'each was told of once')
+  t.notMatch(JSON.stringify(observed), /BEGIN|LS0t/, 'attack 46: without the request')
+})
+
+t.test('two replicas answer once', async t => {
+  const { answered, authority, observed, until } = await startClientStage(t, { replicas: 2 })
+  const all = await Promise.all(Array.from({ length: 8 }, () => answered(request())))
+  t.ok(all.every(({ pem, conditions }) => pem !== '' && conditions?.length === 1))
+  await until(() => observed.length >= 8)
+  t.equal(authority.issued.length, 8, 'one signature each')
+  const rayCluster = { namespace, name: cluster }
+  t.match(authority.issued[0], { purpose: 'client', lifetimeSeconds: 14_400, rayCluster })
+  t.match(
+    await answered({
+      ...request(),
+      status: { conditions: [{ type: 'Approved', status: 'True', reason: 'RayClientAllowed' }] }
+    }),
+    { pem: /BEGIN/ },
+    'one that another replica has approved and left is taken over'
+  )
+})
+
+t.test('what cannot be answered now is answered later', async t => {
+  const { answered, authority, decide, faults, until } = await startClientStage(t)
+  decide(() => 503)
+  const first = answered(request())
+  await until(() => faults.length > 0)
+  decide(() => 201)
+  t.match(await first, { pem: /BEGIN/ }, 'the API server was away')
+
+  const before = authority.issued.length
+  let away = true
+  authority.bend = asked => {
+    if (away) throw new AuthorityError('Unavailable', 'away')
+    return asked
+  }
+  const second = answered(request())
+  await until(() => authority.issued.length > before)
+  away = false
+  t.match(await second, { pem: /BEGIN/ }, 'the authority was')
+
+  authority.bend = ({ purpose: _, ...asked }) => ({
+    ...asked,
+    names: { dnsNames: ['localhost'], ipAddresses: [] }
+  })
+  const count = faults.length
+  const third = answered(request())
+  await until(() => faults.length > count)
+  t.match(faults.at(-1), /ExtendedKeyUsage/, 'attack: an authority that signs a server')
+  authority.bend = undefined
+  t.match((await third).pem, /BEGIN/, 'is not heard, and asked again')
+  authority.bend = () => {
+    throw new AuthorityError('Denied', 'no')
+  }
+  t.match(await answered(request()), { type: 'Failed', reason: 'AuthorityDenied' })
+})
+
+t.test(
+  'attack: one user’s flood, and a request that cannot be answered, hold up nobody',
+  async t => {
+    const { answered, decide, faults, reviews, standIn, start, until } = await startClientStage(t, {
+      unstarted: true,
+      perUser: 300
+    })
+    let release = () => {}
+    const held = new Promise<void>(resolve => {
+      release = resolve
+    })
+    decide(({ user }) => (user === 'mallory' ? held : user === 'unlucky' ? 503 : 201))
+    const shape = request()
+    const flood = Array.from({ length: 200 }, (_, index) => ({
+      ...shape,
+      metadata: { ...shape.metadata, name: `flood-${index}` },
+      spec: { ...shape.spec, username: 'mallory' }
+    }))
+    for (const each of flood) standIn.put(each)
+    standIn.put(request({ spec: { username: 'unlucky' } }))
+    start()
+    t.match(
+      await answered(request()),
+      { pem: /BEGIN/ },
+      'alice has hers while mallory’s are at work'
+    )
+    await until(() => faults.length > 3)
+    const asked = reviews.filter(({ user }) => user === 'mallory').length
+    t.equal(asked, 2, 'of one user two are at work, however many wait')
+    t.match(await answered(request()), { pem: /BEGIN/ }, 'and the one that fails each time')
+    release()
+  }
+)
+
+t.test(
+  'what has been decided is left alone, and what is asked for is what is there now',
+  async t => {
+    const { answered, authority, read, standIn } = await startClientStage(t)
+    const conditions = [{ type: 'Denied', status: 'True', reason: 'Person', message: 'no' }]
+    const denied = standIn.put({ ...request(), status: { conditions } })
+    const lifetimes: [wanted: number | undefined, got: number][] = [
+      [undefined, 14_400],
+      [600, 3600],
+      [7200, 7200],
+      [2 ** 31 - 1, 14_400]
+    ]
+    for (const [expirationSeconds, lifetimeSeconds] of lifetimes) {
+      const spec = expirationSeconds === undefined ? {} : { expirationSeconds }
+      t.match(await answered(request({ spec })), { pem: /BEGIN/ })
+      t.equal(authority.issued.at(-1)?.lifetimeSeconds, lifetimeSeconds, `${expirationSeconds} s`)
+    }
+    t.strictSame(read(denied.metadata.name)?.status, { conditions }, 'attack: denied by a person')
+
+    const before = authority.issued.at(-1)?.rayCluster
+    t.same(before, { namespace, name: cluster, uid: rayCluster().metadata.uid })
+    const ending = rayCluster()
+    ending.metadata.deletionTimestamp = new Date().toISOString()
+    standIn.put(ending)
+    t.match(
+      await answered(request()),
+      { reason: 'RayClusterNotFound' },
+      'one that is being deleted'
+    )
+    const again = rayCluster()
+    again.metadata.uid = 'another-uid'
+    standIn.put(again)
+    t.match(await answered(request()), { pem: /BEGIN/ })
+    t.match(authority.issued.at(-1)?.rayCluster, { uid: 'another-uid' }, 'another of the same name')
+  }
+)
+
+t.test('what a replica remembers of a request', async t => {
+  let now = 1000
+  const memory = createMemory({ clock: () => now, againEveryMs: 10 })
+  t.ok(memory.isDue('a'))
+  t.notOk(memory.maySign('a'), 'another replica has approved it a moment ago')
+  now += 10
+  t.ok(memory.maySign('a'), 'and has ended since')
+  memory.approved('b')
+  t.ok(memory.maySign('b'), 'its own it signs at once')
+  const pauses = Array.from({ length: 8 }, () => {
+    memory.failed('b')
+    let pause = 0
+    for (; !memory.isDue('b'); pause += 10) now += 10
+    return pause
+  })
+  t.strictSame(pauses, [10, 20, 40, 80, 160, 320, 320, 320])
+  memory.forget('b')
+  t.notOk(memory.maySign('b'), 'what has its answer is forgotten')
+})
+
+/** The same request with one bit of its signature turned. */
+function tampered(text: string): string {
+  const [, base64 = ''] =
+    /-{5}\n([\s\S]+?)\n-{5}END/.exec(Buffer.from(text, 'base64').toString()) ?? []
+  const der = Buffer.from(base64, 'base64')
+  const last = der.length - 1
+  der.writeUInt8(der.readUInt8(last) ^ 1, last)
+  const body = der.toString('base64').replace(/.{64}/g, '$&\n')
+  const pem = `-----BEGIN CERTIFICATE REQUEST-----\n${body}\n-----END CERTIFICATE REQUEST-----\n`
+  return Buffer.from(pem).toString('base64')
+}
