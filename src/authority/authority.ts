@@ -73,6 +73,8 @@ export interface KeyProtection {
   /** `context` is bound to the result: it opens under no other. Throws {@link AuthorityError}. */
   seal(plain: Uint8Array, context: string): Promise<Uint8Array>
   open(sealed: Uint8Array, context: string): Promise<Uint8Array>
+  /** False for what a former key has sealed, which opens and should be sealed anew. */
+  isCurrent?(sealed: Uint8Array): boolean
 }
 
 /** One CA that pods trust. */

@@ -51,6 +51,8 @@ export const command: Command = {
       const stage = await setStage({ directory, program, serving, image, trust, ...signer })
       narrator.note(`webhook ${stage.webhookUrl}, enrollment ${stage.enrollmentUrl}`)
       narrator.note(`trust ${trust}, authority ${authority}`)
+      if (signer.seals !== undefined && trust === 'perCluster')
+        narrator.note(sealingNote(signer.seals))
       try {
         await play({
           stage,
@@ -95,6 +97,12 @@ async function keyInFile(_: string, directory: string): Promise<OpenedAuthority>
     privateKeyFile: join(directory, 'ca.key')
   }
   return { authority, environment: {} }
+}
+
+function sealingNote(seals: boolean): string {
+  return seals
+    ? 'the keys of the CAs of RayClusters are sealed by a key in the HSM'
+    : 'the keys of the CAs of RayClusters are not sealed: pkcs11-tool (on Debian in opensc) would make a key for it'
 }
 
 function coloured(environment: Readonly<Record<string, string | undefined>>): boolean {

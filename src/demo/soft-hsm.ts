@@ -17,12 +17,15 @@ const libraries = [
   '/opt/homebrew/lib/softhsm/libsofthsm2.so'
 ]
 const pin = '264153'
+const sealingLabel = 'rayguard-sealing'
 
 export interface OpenedAuthority {
   /** For the settings. */
-  authority: Record<string, string>
+  authority: Record<string, unknown>
   /** For the process that opens it. */
   environment: Record<string, string>
+  /** An HSM seals too, if there is a program that makes a key for that: SoftHSM's own does not. */
+  seals?: boolean
 }
 
 export class NoSoftHsmError extends Error {
@@ -64,13 +67,23 @@ export async function keyIntoHsm(
     environment
   )
   await rm(privateKeyFile)
+  const seals = makeSealingKey(libraryFile, environment)
   return {
-    environment,
+    ...{ environment, seals },
     authority: {
       ...{ kind: 'pkcs11', libraryFile, pinFile, tokenLabel: 'rayguard', keyLabel: 'rayguard' },
-      certificateFile: join(authorityDirectory, 'ca.crt')
+      certificateFile: join(authorityDirectory, 'ca.crt'),
+      ...(seals ? { sealing: { keyLabel: sealingLabel } } : {})
     }
   }
+}
+
+/** OpenSC's tool, as the documentation has it. False where it is not installed. */
+function makeSealingKey(libraryFile: string, environment: Record<string, string>): boolean {
+  const token = ['--module', libraryFile, '--token-label', 'rayguard', '--login', '--pin', pin]
+  const key = ['--keygen', '--key-type', 'GENERIC:32', '--usage-sign', '--sensitive']
+  const parameters = [...token, ...key, '--label', sealingLabel, '--id', '02']
+  return spawnSync('pkcs11-tool', parameters, { env: environment }).status === 0
 }
 
 function util(parameters: string[], environment: Record<string, string>): void {

@@ -32,7 +32,7 @@ export interface StageOptions {
   program: string
   serving: ServingPair
   /** As in the settings. */
-  authority: Record<string, string>
+  authority: Record<string, unknown>
   /** Of the server's process. */
   environment: Record<string, string>
   trust: Trust

@@ -93,16 +93,25 @@ function vaultRules({ address }: AuthoritySection & { kind: 'vault' }): Problem[
 }
 
 function tokenRules(authority: AuthoritySection & { kind: 'pkcs11' }): Problem[] {
-  const problem = (key: string, message: string) => [{ path: ['authority', key], message }]
-  const { tokenLabel, slot, keyLabel, keyId } = authority
+  const { tokenLabel, slot, sealing } = authority
+  const message = 'is missing: expected it or slot, to find the token'
   return [
     ...(tokenLabel === undefined && slot === undefined
-      ? problem('tokenLabel', 'is missing: expected it or slot, to find the token')
+      ? [{ path: ['authority', 'tokenLabel'], message }]
       : []),
-    ...(keyLabel === undefined && keyId === undefined
-      ? problem('keyLabel', 'is missing: expected it or keyId, to find the key')
-      : [])
+    ...keyRule(authority, []),
+    ...(sealing === undefined ? [] : keyRule(sealing, ['sealing'])),
+    ...(sealing?.former === undefined ? [] : keyRule(sealing.former, ['sealing', 'former']))
   ]
+}
+
+function keyRule(
+  { keyLabel, keyId }: { keyLabel?: string; keyId?: string },
+  place: string[]
+): Problem[] {
+  if (keyLabel !== undefined || keyId !== undefined) return []
+  const message = 'is missing: expected it or keyId, to find the key'
+  return [{ path: ['authority', ...place, 'keyLabel'], message }]
 }
 
 /** RFC 3927 §2.1, RFC 4291 §2.5.6, as URLs spell them. */

@@ -22,6 +22,13 @@ const certificateFile = path(
 const loginToken =
   'The file with the token: with `kubernetes` one of our own pod for an audience of Vault’s own, with `tokenFile` one of Vault.'
 
+const sealingKey = {
+  keyLabel: Type.Optional(
+    text('label', 'Label of the secret key. This, `keyId`, or both are needed.')
+  ),
+  keyId: Type.Optional(text('hexadecimal', 'Identifier (CKA_ID) of the secret key.'))
+}
+
 export const schema = section('', {
   components: Type.Array(Type.Enum([...componentNames]), {
     default: ['webhook', 'enrollment'],
@@ -253,6 +260,20 @@ export const schema = section('', {
           text('label', 'Label of the private key. This, `keyId`, or both are needed.')
         ),
         keyId: Type.Optional(text('hexadecimal', 'Identifier (CKA_ID) of the private key.')),
+        sealing: Type.Optional(
+          choice(
+            'A secret key in the same token for HMAC with SHA-256 (`CKM_SHA256_HMAC`), which seals the keys of RayClusters’ CAs that are kept in Secrets.',
+            {
+              ...sealingKey,
+              former: Type.Optional(
+                choice(
+                  'The key that sealed before: what it has sealed still opens, and is sealed anew within minutes.',
+                  sealingKey
+                )
+              )
+            }
+          )
+        ),
         pinFile: path(
           'A file with the user’s PIN. Read again at each login; a PIN that was wrong is never tried twice.'
         ),

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { AuthorityError, type IssuedCertificate } from '../../src/authority/authority.ts'
 import { openAuthority } from '../../src/authority/open.ts'
+import { createOwnCas } from '../../src/authority/per-cluster/own-ca.ts'
 import {
   openTokenAuthority,
   type TokenAuthority,
@@ -41,6 +42,10 @@ for (const [index, kind] of kinds.entries()) {
   hsm.importKey('pods', pin, { file: pkcs8, label: kind, id: `0${index + 1}` })
 }
 workshop.write('pin', `${pin}\n`)
+const secret = ['--keygen', '--key-type', 'GENERIC:32', '--usage-sign']
+for (const [index, label] of ['seal-1', 'seal-2'].entries()) {
+  hsm.tool('pods', pin, ...secret, '--sensitive', '--label', label, '--id', `a${index}`)
+}
 
 function settings(changes: Partial<TokenAuthoritySettings> = {}): TokenAuthoritySettings {
   return {
@@ -135,6 +140,68 @@ t.test('a key in a token signs the CA of a Ray cluster', async t => {
   await authority.close()
 })
 
+t.test('the keys of the CAs in Secrets are sealed by a key in the token', async t => {
+  const ownCasOf = async (sealing: TokenAuthoritySettings['sealing']) => {
+    const authority = await openTokenAuthority(settings({ sealing }), options)
+    const ownCas = createOwnCas({ ...options, authority, leafSeconds: 86_400 })
+    return { authority, ownCas, protection: authority.protection }
+  }
+  const { rayCluster } = request
+  const plain = await ownCasOf(undefined)
+  t.equal(plain.protection, undefined, 'not without the setting')
+  const unsealed = await plain.ownCas.make(rayCluster)
+  t.match(unsealed.key, { plain: String }, 'as it is')
+  await plain.authority.close()
+
+  const first = await ownCasOf({ keyLabel: 'seal-1' })
+  t.ok(first.ownCas.isDue(unsealed), 'what is not sealed is due')
+  const sealed = await first.ownCas.renewed(unsealed)
+  if (sealed === undefined || !('sealed' in sealed.key)) throw new Error('it is sealed')
+  t.match(sealed, { certificate: unsealed.certificate, key: { sealedBy: 'pkcs11' } }, 'and sealed')
+  const bytes = Buffer.from(sealed.key.sealed, 'base64')
+  const key = Buffer.from('plain' in unsealed.key ? unsealed.key.plain : '', 'base64')
+  t.notOk(bytes.includes(key.subarray(-40)), 'attack: a stolen Secret has nothing of the key')
+  t.notOk(first.ownCas.isDue(sealed), 'then it is as it should be')
+  t.ok(await first.ownCas.open(sealed), 'and signs')
+  const { protection } = first
+  if (protection === undefined) throw new Error('it seals')
+  t.strictSame(await protection.open(bytes, rayCluster.uid), key, 'the same key')
+  t.notSame(await protection.seal(key, rayCluster.uid), bytes, 'no two seals are the same')
+  const refused = { code: 'Refused' }
+  await t.rejects(protection.open(bytes, 'b4e2'), refused, 'attack: the key of another RayCluster')
+  await t.rejects(protection.open(bytes.subarray(0, 60), rayCluster.uid), refused, 'cut off')
+  for (const place of bytes.keys()) {
+    const changed = Buffer.from(bytes)
+    changed[place] = (changed[place] ?? 0) ^ 1
+    const isMark = place >= 1 && place < 9
+    await t.rejects(
+      protection.open(changed, rayCluster.uid),
+      isMark ? { code: 'Unavailable' } : refused,
+      `attack: changed at ${place}`
+    )
+  }
+  hsm.remove()
+  await t.rejects(protection.open(bytes, rayCluster.uid), { code: 'Unavailable' }, 'token is away')
+  hsm.putBack()
+  await persistently(first.authority)
+  t.strictSame(await protection.open(bytes, rayCluster.uid), key, 'it is back, after a new login')
+  await first.authority.close()
+
+  const changing = await ownCasOf({ keyId: 'a1', former: { keyId: 'a0' } })
+  t.ok(changing.ownCas.isDue(sealed), 'another key: it is due')
+  t.ok(await changing.ownCas.open(sealed), 'the former one still opens')
+  const anew = await changing.ownCas.renewed(sealed)
+  if (anew === undefined) throw new Error('it is sealed anew')
+  t.equal(anew.certificate, sealed.certificate, 'sealed anew, not signed anew')
+  t.notOk(changing.ownCas.isDue(anew), 'once')
+  await changing.authority.close()
+
+  const second = await ownCasOf({ keyLabel: 'seal-2' })
+  t.ok(await second.ownCas.open(anew), 'the former key is not needed any more')
+  await t.rejects(second.ownCas.open(sealed), { code: 'Unavailable' }, 'where all are sealed anew')
+  await second.authority.close()
+})
+
 t.test('what is wrong is said in words, and the PIN never', async t => {
   const wrong = workshop.write('wrong-pin', '555444')
   makeKey(workshop, 'other', 'P-256')
@@ -145,13 +212,20 @@ t.test('what is wrong is said in words, and the PIN never', async t => {
   hsm.tool('pods', pin, ...twin, '--id', '0c')
   const eachTime = ['--keypairgen', '--key-type', 'EC:prime256v1', '--always-auth']
   hsm.tool('pods', pin, ...eachTime, '--label', 'each-time', '--id', '0d')
+  hsm.tool('pods', pin, ...secret, '--sensitive', '--extractable', '--label', 'loose', '--id', 'a2')
+  hsm.tool('pods', pin, '--keygen', '--key-type', 'AES:32', '--label', 'aes', '--id', 'a3')
+  const seals = (keyLabel: string) => ({ sealing: { keyLabel } })
   const cases: [string, Partial<TokenAuthoritySettings>, RegExp, string?][] = [
+    ['no such sealing key', seals('gone'), /HMAC, with the label gone; .*seal-1/],
+    ['a sealing key that may leave', seals('loose'), /CKA_EXTRACTABLE/],
+    ['a sealing key of another kind', seals('aes'), /HMAC, with the label aes/],
+    ['a private key to seal with', seals('P-256'), /HMAC, with the label P-256/],
     ['a wrong PIN', { pinFile: wrong }, /PIN in pinFile is wrong/],
     ['no PIN', { pinFile: workshop.write('empty', '\n') }, /is empty/],
     ['no PIN file', { pinFile: '/nowhere/pin' }, /nowhere/],
     ['no such key', { keyLabel: 'gone' }, /EC with the label gone; .*P-256/],
     ['no such id', { keyLabel: undefined, keyId: 'ff' }, /EC with the id ff/],
-    ['two keys', { keyLabel: 'twin' }, /2 private keys, EC with the label twin/],
+    ['two keys', { keyLabel: 'twin' }, /2 times a private key .*EC with the label twin/],
     ['no such token', { tokenLabel: 'pots' }, /label pots; found: pods/, 'Unavailable'],
     ['no such slot', { tokenLabel: undefined, slot: 77 }, /in slot 77/, 'Unavailable'],
     ['a key for persons', { keyLabel: 'each-time' }, /ALWAYS_AUTHENTICATE/],

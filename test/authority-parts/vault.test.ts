@@ -431,6 +431,10 @@ t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async
     { code: 'Refused' },
     'attack: under the name of another cluster it does not open'
   )
+  t.equal(authority.protection?.isCurrent?.(sealed), true, 'by the version that seals now')
+  await vault.write('transit/keys/rayguard/rotate', {})
+  await authority.protection?.seal(plain, 'team/demo')
+  t.equal(authority.protection?.isCurrent?.(sealed), false, 'rotated: it should be sealed anew')
   await authority.close()
 })
 

@@ -383,7 +383,7 @@ t.test('what lives is not taken away', async t => {
 })
 
 t.test('a key is sealed where the authority can, and opens for its RayCluster alone', async t => {
-  const { replica, secret, time } = await stage(t)
+  const { replica, secret, time, changes } = await stage(t)
   const one = cluster('one')
   const plain = await replica().issue(one)
   const stored = () => secret(secretOf(one.uid))?.data?.[one.uid] ?? ''
@@ -391,7 +391,8 @@ t.test('a key is sealed where the authority can, and opens for its RayCluster al
   t.match(text(), /"plain"/, 'before')
   const protection: KeyProtection = {
     kind: 'test',
-    seal: async (bytes, context) => Buffer.from(`${context}|${Buffer.from(bytes).toString('hex')}`),
+    seal: async (bytes, context) =>
+      Buffer.from([context, Buffer.from(bytes).toString('hex'), randomUUID()].join('|')),
     async open(sealed, context) {
       const [bound, hex = ''] = Buffer.from(sealed).toString().split('|')
       if (bound !== context) throw new AuthorityError('Refused', 'another context')
@@ -406,6 +407,13 @@ t.test('a key is sealed where the authority can, and opens for its RayCluster al
   )
   await upkeepOf(seals).look()
   t.notMatch(text(), /"plain"/, 'and is sealed at the next occasion')
+  t.strictSame(changes, ['made one', 'sealed one'], 'which is told')
+  const before = text()
+  const anew = { ...protection, isCurrent: () => text() !== before }
+  const other = replica({ authority: external(() => time.now, { protection: anew }) })
+  await upkeepOf(other).look()
+  await upkeepOf(other).look()
+  t.strictSame(changes.slice(2), ['sealed one'], 'by another key once more, and once')
   const again = replica({ authority: external(() => time.now, { protection }) })
   t.equal((await again.issue(one)).trustAnchors, plain.trustAnchors, 'with the same CA')
   await t.rejects(

@@ -144,6 +144,11 @@ authority: ${authority}
     ['authority.privateKeyFile'],
     'a key of another kind is none of this one'
   )
+  t.strictSame(
+    await problems(`{ ${token}, slot: 7, keyId: '01', sealing: { former: {} } }`),
+    ['authority.sealing.keyLabel', 'authority.sealing.former.keyLabel'],
+    'so have the keys that seal'
+  )
   const signer = 'kind: kubernetes-csr, certificateFile: /a'
   t.strictSame(await problems(`{ ${signer} }`), ['authority.signerName'], 'a signer has a name')
   const ofSigner = settingsOf(

@@ -187,7 +187,10 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   }
 
   function mustSeal({ key }: OwnCa): boolean {
-    return 'plain' in key && authority.protection !== undefined
+    const { protection } = authority
+    if ('plain' in key) return protection !== undefined
+    if (protection?.kind !== key.sealedBy) return false
+    return protection.isCurrent?.(Buffer.from(key.sealed, 'base64')) === false
   }
 
   function isShort(own: OwnCa): boolean {

@@ -38,6 +38,8 @@ export interface PerClusterOptions extends Sources {
 export type OwnCaChange =
   | 'made'
   | 'renewed'
+  /** The same CA, by the key that seals now. */
+  | 'sealed'
   | 'restored'
   | 'removed'
   /** By the quota. */

@@ -133,16 +133,17 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const inUse = authority.used.get(uid)
     if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
     authority.ownCas.stands(entry)
-    if (authority.ownCas.isDue(entry) && (await renew(uid))) options.onChange('renewed', entry)
+    const change = authority.ownCas.isDue(entry) ? await renew(uid) : undefined
+    if (change !== undefined) options.onChange(change, entry)
   }
 
   /** Signed outside of the turn, which the enrollments of other RayClusters wait for too. */
-  async function renew(uid: string): Promise<boolean> {
+  async function renew(uid: string): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
     const current = ownCaIn(await secrets.change(uid, async () => 'keep'))
-    if (current === undefined || !authority.ownCas.isDue(current)) return false
+    if (current === undefined || !authority.ownCas.isDue(current)) return undefined
     const next = await authority.ownCas.renewed(current)
-    if (next === undefined) return false
+    if (next === undefined) return undefined
     let written = false
     const found = await secrets.change(uid, async present => {
       const own = ownCaIn(present)
@@ -152,7 +153,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const stands = ownCaIn(found)
     if (stands !== undefined) authority.ownCas.stands(stands)
     authority.reopen(uid)
-    return written && next.certificate !== current.certificate
+    if (!written) return undefined
+    return next.certificate === current.certificate ? 'sealed' : 'renewed'
   }
 
   async function bringBack(own: Entry): Promise<void> {

@@ -39,7 +39,8 @@ const invalid: Record<string, string> = {
   CKR_KEY_FUNCTION_NOT_PERMITTED: 'The key in the token may not sign (CKA_SIGN is false).',
   CKR_KEY_TYPE_INCONSISTENT: wrongKind,
   CKR_KEY_SIZE_RANGE: wrongKind,
-  CKR_MECHANISM_INVALID: 'The token cannot sign in the way that the CA’s key needs.'
+  CKR_MECHANISM_INVALID:
+    'The token cannot sign in the way that is needed: CKM_ECDSA or CKM_RSA_PKCS by the CA’s key, CKM_SHA256_HMAC by one that seals.'
 }
 
 export function isLost(error: unknown): boolean {

@@ -5,13 +5,19 @@
  * changed certificate is taken only when it fits; until then the old one goes on.
  */
 import { type KeyObject, verify } from 'node:crypto'
-import { type Authority, AuthorityError, type ReloadOutcome } from '../authority.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type KeyProtection,
+  type ReloadOutcome
+} from '../authority.ts'
 import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../local.ts'
 import { type AuthorityOptions, defaultPollMs } from '../options.ts'
 import { readCertificates, usableChain } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
 import { poll } from '../poll.ts'
 import { readPin } from './pin.ts'
+import { openSealing } from './sealing.ts'
 import { type SignatureForm, signatureForm } from './signature-form.ts'
 import type { TokenSettings } from './token.ts'
 import type { TokenKey } from './token-key.ts'
@@ -45,9 +51,11 @@ export async function openTokenAuthority(
   const { kind: _, certificateFile: __, ...token } = settings
   const key = createTokenProcess({ ...token, keyType, timeoutMs, pauseMs }, options.tokenHost)
   let issuer: LocalIssuer
+  let protection: KeyProtection | undefined
   try {
     await key.connect()
     issuer = await issuerOf(text)
+    protection = await protectionBy(key, settings, options)
   } catch (error) {
     await key.close()
     throw error
@@ -91,6 +99,7 @@ export async function openTokenAuthority(
     issue: request => issuer.issue(request),
     describe: () => issuer.describe(),
     intermediates: currentIntermediates(() => issuer),
+    protection,
     reload,
     async close() {
       await stop()
@@ -112,6 +121,15 @@ function formOf(certificates: string, options: AuthorityOptions) {
     'Invalid',
     `The key of the issuing CA, "${chain.subject}", is of a kind that is not used in tokens here; P-256, P-384 or RSA was expected.`
   )
+}
+
+async function protectionBy(
+  key: TokenKey,
+  { sealing }: TokenAuthoritySettings,
+  { random }: AuthorityOptions
+): Promise<KeyProtection | undefined> {
+  const hasFormer = sealing?.former !== undefined
+  return sealing && (await openSealing({ key, hasFormer, random }))
 }
 
 async function provenKey(

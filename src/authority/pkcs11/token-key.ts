@@ -10,7 +10,13 @@ import { inTime } from '../in-time.ts'
 import { faultOf, isLost, isWrongPin } from './faults.ts'
 import type { Handle, Library } from './library.ts'
 import type { SignatureForm } from './signature-form.ts'
-import { type KeyType, openToken, type TokenSettings } from './token.ts'
+import {
+  type KeyType,
+  type KeyUse,
+  type OpenToken,
+  openToken,
+  type TokenSettings
+} from './token.ts'
 
 export interface TokenKeyOptions extends TokenSettings {
   /** Of the issuing CA's key. */
@@ -24,7 +30,10 @@ export interface TokenKeyOptions extends TokenSettings {
 }
 
 /** What the token does to a message, not what the message is. */
-export type Signing = Pick<SignatureForm, 'mechanism' | 'size'>
+export interface Signing extends Pick<SignatureForm, 'mechanism' | 'size'> {
+  /** The CA's own, if nothing else is said. */
+  by?: KeyUse
+}
 
 export interface TokenKey {
   /** Logs in unless that is done; the others do it on their way. Throws AuthorityError. */
@@ -36,7 +45,7 @@ export interface TokenKey {
 }
 
 interface Connection {
-  key: Handle
+  keys: OpenToken['keys']
   idle: Handle[]
   /** Sessions at work. The library must not be restarted under them. */
   busy: number
@@ -88,12 +97,14 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
   async function signed(
     from: Connection,
     session: Handle,
-    { mechanism, size }: Signing,
+    { mechanism, size, by = 'signing' }: Signing,
     message: Buffer
   ): Promise<Uint8Array> {
+    const key = from.keys[by]
     const work = (async () => {
       try {
-        calls.C_SignInit(session, { mechanism }, from.key)
+        if (key === undefined) throw new AuthorityError('Invalid', 'No key for this is set.')
+        calls.C_SignInit(session, { mechanism }, key)
         return await calls.C_SignAsync(session, message, Buffer.alloc(size))
       } finally {
         // When it comes too late too: until then there is one session less.
@@ -186,9 +197,9 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
 
   function opened(pin: string): Connection {
     try {
-      const { sessions, key } = openToken(calls, options, pin)
+      const { sessions, keys } = openToken(calls, options, pin)
       refusedPin = undefined
-      return { key, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
+      return { keys, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
     } catch (error) {
       if (isWrongPin(error) || isWrongPin((error as Error).cause)) refusedPin = pin
       throw error

@@ -7,29 +7,69 @@ import { AuthorityError } from '../authority.ts'
 import { faultOf, loginFault } from './faults.ts'
 import type { Calls, Handle } from './library.ts'
 
-export interface TokenSettings {
-  tokenLabel?: string | undefined
-  slot?: number | undefined
+export interface KeyReference {
   keyLabel?: string | undefined
   /** Hexadecimal. */
   keyId?: string | undefined
+}
+
+export interface SealingSettings extends KeyReference {
+  /** Opens what it has sealed, and seals no more. */
+  former?: KeyReference | undefined
+}
+
+export interface TokenSettings extends KeyReference {
+  tokenLabel?: string | undefined
+  slot?: number | undefined
   sessions: number
+  sealing?: SealingSettings | undefined
 }
 
 /** CK_KEY_TYPE (PKCS#11 2.40 §3.3). */
 export const keyTypes = { rsa: 0, ec: 3 } as const
 export type KeyType = keyof typeof keyTypes
 
+/** What for: the CA's own key, and those that seal. */
+export type KeyUse = 'signing' | 'sealing' | 'formerSealing'
+
 export interface OpenToken {
   sessions: Handle[]
-  key: Handle
+  keys: Partial<Record<KeyUse, Handle>>
 }
 
 /** PKCS#11 2.40 §2. */
 const serialSession = 4
 const userType = 1
-const attributes = { class: 0, label: 3, keyType: 0x100, id: 0x102, alwaysAuthenticate: 0x202 }
-const privateKey = 3
+const attributes = {
+  class: 0,
+  label: 3,
+  keyType: 0x100,
+  id: 0x102,
+  sensitive: 0x103,
+  extractable: 0x162,
+  alwaysAuthenticate: 0x202
+}
+
+interface KeyKind {
+  /** In messages. */
+  what: string
+  setting: string
+  class: number
+  types: readonly number[]
+}
+
+function signingKind(keyType: KeyType): KeyKind {
+  const what = `private key of the kind that certificateFile needs, ${keyType.toUpperCase()}`
+  return { what, setting: 'authority', class: 3, types: [keyTypes[keyType]] }
+}
+
+/** CKK_GENERIC_SECRET, CKK_SHA256_HMAC. */
+const sealingKind: KeyKind = {
+  what: 'secret key for HMAC,',
+  setting: 'authority.sealing',
+  class: 4,
+  types: [0x10, 0x2b]
+}
 
 /** Throws AuthorityError, and what the library throws while a token is going away. */
 export function openToken(
@@ -46,7 +86,11 @@ export function openToken(
   if (session === undefined) throw new AuthorityError('Invalid', 'No session was asked for.')
   // One login is for all sessions of this process with the token (PKCS#11 2.40 §2.6.4 of the usage guide).
   login(calls, slot, session, pin)
-  return { sessions, key: keyOf(calls, session, settings) }
+  const { sealing } = settings
+  const keys: OpenToken['keys'] = { signing: signingKey(calls, session, settings) }
+  if (sealing !== undefined) keys.sealing = sealingKey(calls, session, sealing)
+  if (sealing?.former !== undefined) keys.formerSealing = sealingKey(calls, session, sealing.former)
+  return { sessions, keys }
 }
 
 function slotOf(calls: Calls, { tokenLabel, slot }: TokenSettings): Handle {
@@ -104,52 +148,72 @@ function login(calls: Calls, slot: Handle, session: Handle, pin: string): void {
   }
 }
 
-function keyOf(
+function signingKey(
   calls: Calls,
   session: Handle,
-  { keyLabel, keyId, keyType }: TokenSettings & { keyType: KeyType }
+  settings: KeyReference & { keyType: KeyType }
+): Handle {
+  const key = only(calls, session, signingKind(settings.keyType), settings)
+  if (!holds(calls, session, key, attributes.alwaysAuthenticate)) return key
+  throw new AuthorityError(
+    'Invalid',
+    'The key wants the PIN again for each signature (CKA_ALWAYS_AUTHENTICATE), which is meant for persons; use another key.'
+  )
+}
+
+/** Attack: whoever once had the PIN, and with it the key, opens every Secret from then on without the token. */
+function sealingKey(calls: Calls, session: Handle, reference: KeyReference): Handle {
+  const key = only(calls, session, sealingKind, reference)
+  const mayLeave = holds(calls, session, key, attributes.extractable)
+  if (!mayLeave && holds(calls, session, key, attributes.sensitive)) return key
+  throw new AuthorityError(
+    'Invalid',
+    'The key that seals may leave the token (CKA_EXTRACTABLE is true, or CKA_SENSITIVE is not); make one that may not.'
+  )
+}
+
+function only(
+  calls: Calls,
+  session: Handle,
+  kind: KeyKind,
+  { keyLabel, keyId }: KeyReference
 ): Handle {
   const wanted = [
-    keyType.toUpperCase(),
+    kind.what,
     ...(keyLabel === undefined ? [] : [`with the label ${keyLabel}`]),
     ...(keyId === undefined ? [] : [`with the id ${keyId}`])
   ].join(' ')
-  const found = find(calls, session, [
-    { type: attributes.keyType, value: keyTypes[keyType] },
-    ...(keyLabel === undefined ? [] : [{ type: attributes.label, value: keyLabel }]),
-    ...(keyId === undefined ? [] : [{ type: attributes.id, value: Buffer.from(keyId, 'hex') }])
-  ])
+  const found = kind.types.flatMap(type =>
+    find(calls, session, kind, [
+      { type: attributes.keyType, value: type },
+      ...(keyLabel === undefined ? [] : [{ type: attributes.label, value: keyLabel }]),
+      ...(keyId === undefined ? [] : [{ type: attributes.id, value: Buffer.from(keyId, 'hex') }])
+    ])
+  )
   const [key, ...others] = found
   if (key === undefined) {
-    const labels = find(calls, session, []).map(other =>
+    const labels = find(calls, session, kind, []).map(other =>
       textAttribute(calls, session, other, attributes.label)
     )
     throw new AuthorityError(
       'Invalid',
-      `The token has no private key of the kind that certificateFile needs, ${wanted}; its private keys, of any kind: ${listed(labels)}.`
+      `The token has no ${wanted}; it has of any kind: ${listed(labels)}.`
     )
   }
-  if (others.length > 0) {
-    throw new AuthorityError(
-      'Invalid',
-      `The token has ${found.length} private keys, ${wanted}; set authority.keyId and keyLabel so that one is left.`
-    )
-  }
-  if (asksEachTime(calls, session, key)) {
-    throw new AuthorityError(
-      'Invalid',
-      'The key wants the PIN again for each signature (CKA_ALWAYS_AUTHENTICATE), which is meant for persons; use another key.'
-    )
-  }
-  return key
+  if (others.length === 0) return key
+  throw new AuthorityError(
+    'Invalid',
+    `The token has ${found.length} times a ${wanted}; set ${kind.setting}.keyId and keyLabel so that one is left.`
+  )
 }
 
 function find(
   calls: Calls,
   session: Handle,
+  kind: KeyKind,
   template: { type: number; value: number | string | Buffer }[]
 ): Handle[] {
-  calls.C_FindObjectsInit(session, [{ type: attributes.class, value: privateKey }, ...template])
+  calls.C_FindObjectsInit(session, [{ type: attributes.class, value: kind.class }, ...template])
   try {
     return calls.C_FindObjects(session, 16)
   } finally {
@@ -162,10 +226,9 @@ function textAttribute(calls: Calls, session: Handle, object: Handle, type: numb
   return found?.value.toString() ?? ''
 }
 
-/** Absent in old tokens. */
-function asksEachTime(calls: Calls, session: Handle, key: Handle): boolean {
+/** Of an attribute that is true or false; old tokens lack some. */
+function holds(calls: Calls, session: Handle, key: Handle, type: number): boolean {
   try {
-    const type = attributes.alwaysAuthenticate
     const [found] = calls.C_GetAttributeValue(session, key, [{ type }])
     return Buffer.isBuffer(found?.value) && found.value[0] === 1
   } catch {

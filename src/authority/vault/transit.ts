@@ -5,6 +5,7 @@
  * derived, as what the key is derived from.
  */
 import { AuthorityError, type KeyProtection } from '../authority.ts'
+import { tryProtection } from '../try-protection.ts'
 import type { Session } from './session.ts'
 
 export interface TransitSettings {
@@ -22,39 +23,44 @@ export async function openTransit(
   settings: TransitSettings
 ): Promise<KeyProtection> {
   const protection = createTransit(session, settings)
-  const plain = Buffer.from('rayguard: what is sealed opens again')
-  const sealed = await protection.seal(plain, 'one')
-  if (!plain.equals(await protection.open(sealed, 'one'))) {
-    throw new AuthorityError('Invalid', 'Vault’s transit key does not give back what it sealed.')
+  switch (await tryProtection(protection)) {
+    case 'good':
+      return protection
+    case 'lost':
+      throw new AuthorityError('Invalid', 'Vault’s transit key does not give back what it sealed.')
+    case 'unbound':
+      throw new AuthorityError(
+        'Invalid',
+        `The transit key ${settings.key} opens what was sealed under another context; use a key of the type aes256-gcm96, and Vault 1.11 or newer.`
+      )
   }
-  // Attack: what was sealed for one Ray cluster, put in the place of another's.
-  const astray = await protection.open(sealed, 'another').catch((error: unknown) => {
-    if (error instanceof AuthorityError && error.code === 'Refused') return undefined
-    throw error
-  })
-  if (astray === undefined) return protection
-  throw new AuthorityError(
-    'Invalid',
-    `The transit key ${settings.key} opens what was sealed under another context; use a key of the type aes256-gcm96, and Vault 1.11 or newer.`
-  )
 }
 
 function createTransit(session: Session, settings: TransitSettings): KeyProtection {
   const paths = transitPaths(settings)
+  /** Of the key, by what it sealed last. */
+  let version: string | undefined
   return {
     kind: 'vault-transit',
     async seal(plain, context) {
       const plaintext = base64(plain)
       const body = { plaintext, ...bound(context) }
       const ciphertext = field(await session.post(paths.encrypt, body, [plaintext]), 'ciphertext')
+      version = versionOf(ciphertext)
       return Buffer.from(ciphertext, 'latin1')
     },
     async open(sealed, context) {
       const ciphertext = Buffer.from(sealed).toString('latin1')
       const body = { ciphertext, ...bound(context) }
       return Buffer.from(field(await session.post(paths.decrypt, body), 'plaintext'), 'base64')
-    }
+    },
+    isCurrent: sealed => versionOf(Buffer.from(sealed).toString('latin1')) === version
   }
+}
+
+/** `vault:v2:…` becomes `v2`. */
+function versionOf(ciphertext: string): string | undefined {
+  return ciphertext.split(':')[1]
 }
 
 function bound(context: string): { context: string; associated_data: string } {
