@@ -190,7 +190,7 @@ export const schema = section('', {
         maximum: 10_000,
         default: 200,
         description:
-          'With `trust: perCluster`: CAs of RayClusters that a namespace may hold at one time, and that may be made for it within an hour.'
+          'With `trust: perCluster`: CAs of RayClusters that a namespace may hold at one time, and that each replica may ask for within an hour.'
       })
     })
   }),

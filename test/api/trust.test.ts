@@ -10,6 +10,7 @@ import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import {
   entryIn,
   entrySecrets,
+  ownCasIn,
   recordSecret,
   secretOf
 } from '../../src/authority/per-cluster/entries.ts'
@@ -51,7 +52,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
 
   const token = await makeToken(api, own, 'rayguard-enrollment')
   const changes: string[] = []
-  const replica = async () => {
+  const replica = async (perNamespace = 1_000) => {
     const client = createClient(connectionTo(api.server, api.ca, token), { timeoutMs: 10_000 })
     const sources = { clock: () => Date.now() + 1000, random: randomBytes }
     const outer = await openPemAuthority({ ...ca }, { ...sources, pollMs: 0, signsCas: true })
@@ -62,7 +63,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
       apiClock: Date.now,
       podsOf: () => [],
       leafSeconds: 3600,
-      perNamespace: 1_000,
+      perNamespace,
       onChange: (change, { name }) => changes.push(`${change} ${name}`)
     })
     t.teardown(async () => {
@@ -83,7 +84,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
       rayCluster
     })
   }
-  const cluster = (name: string) => ({ namespace: 'team', name, uid: randomUUID() })
+  const cluster = (name: string, namespace = 'team') => ({ namespace, name, uid: randomUUID() })
   const clusters = Array.from({ length: 40 }, (_, index) => cluster(`c${index}`))
   const [one] = clusters as [ReturnType<typeof cluster>]
 
@@ -106,9 +107,24 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
     t.match(openssl('verify', '-x509_strict', '-CAfile', ca.certificateFile, file), /OK/, 'openssl')
   })
 
+  await t.test('attack 76: three replicas race for one namespace, the quota holds', async t => {
+    const most = 5
+    const strict = await Promise.all([replica(most), replica(most), replica(most)])
+    const answers = await Promise.allSettled(
+      strict.flatMap(from =>
+        Array.from({ length: 2 * most }, (_, index) => issue(from, cluster(`f${index}`, 'crowded')))
+      )
+    )
+    const { data } = await api.get<Secret>(secretPath(secretOf('crowded')))
+    t.equal(ownCasIn(data ?? {}, 'crowded').length, most, 'so many CAs stand there')
+    t.equal(answers.filter(({ status }) => status === 'fulfilled').length, most, 'and sign')
+    for (const answer of answers)
+      if (answer.status === 'rejected') t.match(answer.reason, { code: 'Exhausted' }, 'no other')
+  })
+
   await t.test('a Secret that was deleted is brought back by whom has it in use', async t => {
     const before = await issue(first, one)
-    await api.delete(secretPath(secretOf(one.uid)))
+    await api.delete(secretPath(secretOf(one.namespace)))
     const upkeep = createUpkeep({
       ...first,
       record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
@@ -122,7 +138,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
       onFault: error => t.fail(String(error))
     })
     await upkeep.look()
-    const stored = await api.get<Secret>(secretPath(secretOf(one.uid)))
+    const stored = await api.get<Secret>(secretPath(secretOf(one.namespace)))
     t.match(entryIn(stored.data ?? {}, one.uid), { certificate: before.trustAnchors }, 'as it was')
     t.equal((await issue(second, one)).trustAnchors, before.trustAnchors, 'for all')
   })

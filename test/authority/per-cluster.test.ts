@@ -29,7 +29,7 @@ import {
   standingOf
 } from '../../src/authority/per-cluster/standing.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
-import { createStandIn } from '../../src/demo/stand-in.ts'
+import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
@@ -142,6 +142,24 @@ function cluster(name: string, namespace = 'team'): RayClusterReference {
 }
 const tooMany = { code: 'Exhausted' }
 
+/** Nothing is written before so many are about to: each has read that there is nothing yet. */
+function whenAllWrite(standIn: StandIn, count: number) {
+  let open = () => {}
+  const gate = {
+    waiting: 0,
+    until: new Promise<void>(resolve => {
+      open = resolve
+    })
+  }
+  standIn.interfere(({ method }) => {
+    if (method !== 'POST') return undefined
+    gate.waiting += 1
+    if (gate.waiting === count) open()
+    return { until: gate.until }
+  })
+  return gate
+}
+
 t.test('attack 52, 70: clusters below one CA do not accept each other', async t => {
   const { replica, changes, time } = await stage(t)
   const { issue, inner } = replica()
@@ -173,22 +191,11 @@ t.test('of replicas that race one wins, and all use what it made', async t => {
   const { replica, changes, standIn } = await stage(t)
   const replicas = Array.from({ length: 4 }, () => replica())
   const shared = cluster('shared')
-  // all have read that there is nothing before the first of them writes
-  let waiting = 0
-  let open = () => {}
-  const gate = new Promise<void>(resolve => {
-    open = resolve
-  })
-  standIn.interfere(({ method }) => {
-    if (method !== 'POST') return undefined
-    waiting += 1
-    if (waiting === replicas.length) open()
-    return { until: gate }
-  })
+  const writes = whenAllWrite(standIn, replicas.length)
   const issued = await Promise.all(
     replicas.flatMap(({ issue }) => [issue(shared), issue(shared), issue(shared)])
   )
-  t.equal(waiting, replicas.length, 'each replica has tried once')
+  t.equal(writes.waiting, replicas.length, 'each replica has tried once')
   t.equal(new Set(issued.map(({ trustAnchors }) => trustAnchors)).size, 1, 'one CA')
   t.strictSame(changes, ['made shared'], 'one has won')
   standIn.interfere(undefined)
@@ -213,7 +220,7 @@ t.test(
     const one = cluster('one')
     const ends = replica()
     const before = (await ends.issue(one)).trustAnchors
-    const entry = entryIn(secret(secretOf(one.uid))?.data ?? {}, one.uid)
+    const entry = entryIn(secret(secretOf(one.namespace))?.data ?? {}, one.uid)
     t.match(entry, { trust: 'perCluster', certificate: before, namespace: 'team' }, 'it is kept')
     t.equal((await replica().issue(one)).trustAnchors, before, 'another replica goes on with it')
   }
@@ -277,7 +284,7 @@ t.test(
     const knows = replica()
     const anchor = (await knows.issue(one)).trustAnchors
     pods.set(one.uid, [{ createdAt: Date.now(), certificate: 'held' }])
-    const name = secretOf(one.uid)
+    const name = secretOf(one.namespace)
     const whole = secret(name) as Secret
 
     standIn.remove(whole)
@@ -318,8 +325,8 @@ t.test('attack: the CA of one RayCluster in the place of another is not used', a
   const { issue } = replica()
   await issue(mine)
   await issue(victim)
-  const stolen = secret(secretOf(mine.uid))?.data?.[mine.uid] ?? ''
-  const place = secret(secretOf(victim.uid)) as Secret
+  const stolen = secret(secretOf(mine.namespace))?.data?.[mine.uid] ?? ''
+  const place = secret(secretOf(victim.namespace)) as Secret
   standIn.put({ ...place, data: { ...place.data, [victim.uid]: stolen } })
   await t.rejects(replica().issue(victim), { code: 'Invalid' }, 'its name is that of another')
 })
@@ -335,10 +342,8 @@ t.test('attack 76: forged RayClusters do not mint CAs without end', async t => {
   time.now += 2 * 3_600_000
   await t.rejects(flood.issue(cluster('c3')), tooMany, 'an hour later it still holds three')
   const anew = replica({ perNamespace: 3 })
-  await upkeepOf(anew).look()
   await t.rejects(anew.issue(cluster('c3')), tooMany, 'and in a replica that was started anew')
-  await upkeepOf(flood, { exists: async () => false, clock: () => time.now }).look()
-  time.now += 11 * 60_000
+  t.equal(anew.inner.made, 0, 'which has not asked the CA either')
   const gone = upkeepOf(flood, { exists: async () => false, clock: () => time.now })
   await gone.look()
   time.now += 11 * 60_000
@@ -349,6 +354,33 @@ t.test('attack 76: forged RayClusters do not mint CAs without end', async t => {
     'gone with their RayClusters'
   )
   t.ok(await flood.issue(cluster('c3')), 'and there is room again')
+})
+
+t.test('attack 76: replicas that race do not exceed the quota together', async t => {
+  const { replica, secret, standIn } = await stage(t)
+  const most = 3
+  const replicas = Array.from({ length: 3 }, () => replica({ perNamespace: most }))
+  // all have counted, and have had their CAs signed, before the first of them writes
+  whenAllWrite(standIn, replicas.length)
+  const forged = replicas.flatMap(({ issue }, from) =>
+    Array.from({ length: most + 1 }, (_, index) => ({ issue, to: cluster(`c${from}-${index}`) }))
+  )
+  const answers = await Promise.allSettled(forged.map(({ issue, to }) => issue(to)))
+  t.equal(
+    replicas.reduce((sum, { inner }) => sum + (inner.made ?? 0), 0),
+    replicas.length * most,
+    'each replica has asked for as many as the quota allows'
+  )
+  const stored = () => Object.keys(secret(secretOf('team'))?.data ?? {})
+  t.equal(stored().length, most, 'no more stand there')
+  t.equal(answers.filter(({ status }) => status === 'fulfilled').length, most, 'nor sign pods')
+  for (const answer of answers) {
+    if (answer.status === 'rejected') t.match(answer.reason, tooMany, 'the others are sent away')
+  }
+  standIn.interfere(undefined)
+  const lost = forged.filter(({ to }) => !stored().includes(to.uid))
+  for (const { issue, to } of lost) await t.rejects(issue(to), tooMany, 'as often as they come')
+  t.equal(stored().length, most, 'it stays so')
 })
 
 t.test('what lives is not taken away', async t => {
@@ -366,7 +398,7 @@ t.test('what lives is not taken away', async t => {
   const later = async () => {
     time.now += 6 * 60_000
     await upkeep.look()
-    return entryIn(secret(secretOf(one.uid))?.data ?? {}, one.uid) !== undefined
+    return entryIn(secret(secretOf(one.namespace))?.data ?? {}, one.uid) !== undefined
   }
   t.ok(await later(), 'an API server that forgets everything for a moment')
   exists = true
@@ -386,7 +418,7 @@ t.test('a key is sealed where the authority can, and opens for its RayCluster al
   const { replica, secret, time, changes } = await stage(t)
   const one = cluster('one')
   const plain = await replica().issue(one)
-  const stored = () => secret(secretOf(one.uid))?.data?.[one.uid] ?? ''
+  const stored = () => secret(secretOf(one.namespace))?.data?.[one.uid] ?? ''
   const text = () => Buffer.from(stored(), 'base64').toString('utf8')
   t.match(text(), /"plain"/, 'before')
   const protection: KeyProtection = {
@@ -561,7 +593,7 @@ t.test('shared is settled when no CA is left, and not before all know', async t 
   const { standIn, secret, time, recordOf, replica } = await stage(t)
   const one = cluster('one')
   await replica().issue(one)
-  const whole = secret(secretOf(one.uid)) as Secret
+  const whole = secret(secretOf(one.namespace)) as Secret
   const record = recordOf('shared')
   await record.current()
   const works = replica({ record: record.current })

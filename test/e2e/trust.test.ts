@@ -32,7 +32,7 @@ part('trust', async (t, { api, namespace }) => {
     (await execute(mine, pod, 'cat', `${tls}/ca.crt`)).stdout.trim()
   const uid = (await rayClusterIn(api, mine)).metadata.uid ?? ''
   const stored = async () => {
-    const path = `/api/v1/namespaces/${systemNamespace}/secrets/${secretOf(uid)}`
+    const path = `/api/v1/namespaces/${systemNamespace}/secrets/${secretOf(mine)}`
     const entry = entryIn((await api.get<Secret>(path)).data ?? {}, uid)
     return typeof entry === 'object' && entry.trust === 'perCluster' ? entry.certificate.trim() : ''
   }

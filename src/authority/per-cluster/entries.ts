@@ -1,8 +1,9 @@
 /**
  * What is kept of each RayCluster: its own CA with the key, or that it is still on the shared one. Pure.
  *
- * Sixteen Secrets hold all of them, told apart by the first digit of the UID's digest. Their names are known beforehand,
- * so that the right to read and write Secrets can be limited to them, which it could not for one Secret a RayCluster.
+ * Sixteen Secrets hold all of them. Their names are known beforehand, so that the right to read and write Secrets can be
+ * limited to them, which it could not for one Secret a RayCluster. All of a namespace stand in one of them, by the first
+ * digit of the namespace's digest: so the write that adds a CA also vouches for how many there were.
  */
 import { createHash } from 'node:crypto'
 import type { RayClusterReference } from '../authority.ts'
@@ -40,8 +41,8 @@ export const entrySecrets: readonly string[] = [...'0123456789abcdef'].map(
 /** Below the megabyte of a Secret (https://kubernetes.io/docs/concepts/configuration/secret/), base64 aside. */
 const mostBytes = 900 * 1024
 
-export function secretOf(uid: string): string {
-  return `${recordSecret}-${createHash('sha256').update(uid).digest('hex').charAt(0)}`
+export function secretOf(namespace: string): string {
+  return `${recordSecret}-${createHash('sha256').update(namespace).digest('hex').charAt(0)}`
 }
 
 /** A UID is a key of the Secret: never of any other form than the API server gives. */
@@ -56,6 +57,16 @@ export function entryIn(data: SecretData, uid: string): Found {
   } catch {
     return 'damaged'
   }
+}
+
+/** The UIDs of a namespace's RayClusters that have a CA of their own. */
+export function ownCasIn(data: SecretData, namespace: string): string[] {
+  return Object.keys(data).filter(uid => {
+    const found = entryIn(data, uid)
+    return (
+      typeof found === 'object' && found.trust === 'perCluster' && found.namespace === namespace
+    )
+  })
 }
 
 export function withEntry(data: SecretData, entry: Entry): SecretData {

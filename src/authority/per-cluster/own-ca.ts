@@ -31,9 +31,9 @@ export interface OwnCaOptions extends Sources {
 export interface OwnCas {
   /** Where it was asked for before, that one, as soon as it is signed. Throws {@link AuthorityError}. */
   make(rayCluster: RayClusterReference): Promise<OwnCa>
-  /** Whether one has been asked for, and how many for the RayClusters of a namespace. */
+  /** Whether one has been asked for, and for which RayClusters of a namespace (their UIDs). */
   isAsked(uid: string): boolean
-  asked(namespace: string): number
+  asked(namespace: string): string[]
   /**
    * The same key and name with a later end; `undefined` where there is nothing to gain. What was asked for before is used,
    * as with the first. Throws {@link AuthorityError}.
@@ -76,7 +76,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       return { ...rayCluster, trust: 'perCluster', certificate, key, usedAt: clock() }
     },
     isAsked: pending.has,
-    asked: pending.count,
+    asked: pending.ofNamespace,
     async renewed(own) {
       const privateKey = await keyOf(own)
       const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key

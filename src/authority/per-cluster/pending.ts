@@ -35,8 +35,8 @@ export interface Pending {
    */
   signed(rayCluster: RayClusterReference, key?: KeyObject): Promise<Signed>
   has(uid: string): boolean
-  /** First CAs for the RayClusters of a namespace. */
-  count(namespace: string): number
+  /** The UIDs of a namespace's RayClusters for which a first CA has been asked. */
+  ofNamespace(namespace: string): string[]
   /** Another key than this one has lost. */
   keepOnly(uid: string, publicKey: Uint8Array): void
   drop(uid: string): void
@@ -82,10 +82,10 @@ export function createPending(options: PendingOptions): Pending {
       return { privateKey: entry.privateKey, certificate }
     },
     has: uid => asked.has(uid),
-    count: namespace =>
-      [...asked.values()].filter(
-        ({ isFirst, rayCluster }) => isFirst && rayCluster.namespace === namespace
-      ).length,
+    ofNamespace: namespace =>
+      [...asked.values()]
+        .filter(({ isFirst, rayCluster }) => isFirst && rayCluster.namespace === namespace)
+        .map(({ rayCluster }) => rayCluster.uid),
     keepOnly(uid, publicKey) {
       const entry = asked.peek(uid)
       if (entry !== undefined && !equalBytes(spki(entry.privateKey), publicKey)) asked.delete(uid)

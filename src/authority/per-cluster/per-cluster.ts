@@ -30,7 +30,7 @@ export interface PerClusterOptions extends Sources {
   podsOf(rayCluster: RayClusterReference): readonly ClusterPod[] | undefined
   /** The longest life that a pod's certificate is given. */
   leafSeconds: number
-  /** CAs that a namespace may hold at one time, and that may be made for it within an hour. */
+  /** CAs that a namespace may hold at one time, and that this replica asks for within an hour. */
   perNamespace: number
   onChange(change: OwnCaChange, rayCluster: RayClusterReference): void
 }
@@ -62,6 +62,8 @@ interface Agreement {
   /** What was written for it. */
   changed: OwnCaChange | undefined
   entry: Entry | undefined
+  /** With `make`: the UIDs of the namespace's RayClusters that have a CA. */
+  ownCas: string[]
   /** Of the record that it rests on. */
   since: number
 }
@@ -162,9 +164,11 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   /** Outside of the turn: one that signs slowly must not hold up the other RayClusters of the same Secret. */
   async function offerFor(
     rayCluster: RayClusterReference,
-    { standing, entry }: Agreement
+    { standing, entry, ownCas: others }: Agreement
   ): Promise<Offer | undefined> {
-    if (standing === 'make') return { ca: await makeWithin(rayCluster), inPlaceOf: undefined }
+    if (standing === 'make') {
+      return { ca: await makeWithin(rayCluster, others), inPlaceOf: undefined }
+    }
     if (entry?.trust !== 'perCluster' || !ownCas.isOver(entry)) return undefined
     const ca = await ownCas.renewed(entry)
     return ca && { ca, inPlaceOf: entry.certificate }
@@ -176,9 +180,10 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
       standing: 'shared',
       changed: undefined,
       entry: undefined,
+      ownCas: [],
       since: 0
     }
-    const entry = await secrets.change(rayCluster.uid, async (current, place) => {
+    const entry = await secrets.change(rayCluster, async (current, place) => {
       const before = whole(current, place, rayCluster)
       // Now, and not when the pod asked: what was read before the turn came may be old.
       const record = await options.record()
@@ -201,7 +206,12 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           return agreement.changed ? next : 'keep'
         }
         case 'make':
+          agreement.ownCas = place.ownCas()
           if (offered === undefined) return 'keep'
+          // Again, in the write itself: what another replica has written meanwhile counts too.
+          if (agreement.ownCas.length >= options.perNamespace) {
+            throw exhausted(rayCluster, agreement.ownCas.length)
+          }
           agreement.changed = 'made'
           return { ...offered.ca, usedAt: apiClock() }
         case 'stillShared': {
@@ -248,28 +258,23 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   }
 
   /** Attack: RayClusters made without end, each with a CA that is signed outside and kept here. */
-  async function makeWithin(rayCluster: RayClusterReference): Promise<OwnCa> {
+  async function makeWithin(rayCluster: RayClusterReference, others: string[]): Promise<OwnCa> {
     const { namespace, uid } = rayCluster
     // Once for each, however often its pods come: what is asked for may be signed at any time.
     if (ownCas.isAsked(uid)) return await ownCas.make(rayCluster)
-    const held = heldBy(namespace) + ownCas.asked(namespace)
-    const wait = held >= options.perNamespace ? 1 : hourly.take(namespace)
-    if (wait > 0) {
-      options.onChange('refused', rayCluster)
-      throw new AuthorityError(
-        'Exhausted',
-        `The namespace ${namespace} has ${held} CAs of Ray clusters, made or asked for; at most ${options.perNamespace} are held, and asked for within an hour.`
-      )
+    const count = new Set([...others, ...ownCas.asked(namespace)]).size
+    if (count >= options.perNamespace || hourly.take(namespace) > 0) {
+      throw exhausted(rayCluster, count)
     }
     return await ownCas.make(rayCluster)
   }
 
-  function heldBy(namespace: string): number {
-    let count = 0
-    for (const entry of held.values()) {
-      if (entry.namespace === namespace && entry.trust === 'perCluster') count += 1
-    }
-    return count
+  function exhausted(rayCluster: RayClusterReference, count: number): AuthorityError {
+    options.onChange('refused', rayCluster)
+    return new AuthorityError(
+      'Exhausted',
+      `The namespace ${rayCluster.namespace} has ${count} CAs of Ray clusters, made or asked for; at most ${options.perNamespace} are held, and asked for within an hour.`
+    )
   }
 
   function note({ uid }: RayClusterReference, entry: Entry | undefined): void {

@@ -15,6 +15,7 @@ import {
   entrySecrets,
   type Found,
   isFull,
+  ownCasIn,
   recordSecret,
   type SecretData,
   secretOf,
@@ -28,11 +29,13 @@ export interface Place {
   secret: string
   /** The Secret itself is there, whatever is in it. */
   exists: boolean
+  /** The UIDs of the namespace's RayClusters that have a CA of their own, in the version that is written over. */
+  ownCas(): string[]
 }
 
 export interface ClusterSecrets {
   /** Reads, lets `decide`, writes; `decide` is asked again where somebody else was first. Answers what stands then. */
-  change(uid: string, decide: Decide): Promise<Found>
+  change(rayCluster: Pick<Entry, 'namespace' | 'uid'>, decide: Decide): Promise<Found>
   /** All Secrets, one after the other. `data` is undefined where there is none. */
   all(): AsyncGenerator<{ secret: string; data: SecretData | undefined }>
   /** Whether there is anything in any of them. */
@@ -43,7 +46,8 @@ export interface ClusterSecrets {
   changeRecord(decide: (data: SecretData) => Promise<SecretData | 'keep'>): Promise<SecretData>
 }
 
-const attempts = 8
+/** Each that is in vain was another's success, so this many say that there are very many others. */
+const attempts = 32
 
 /** Its methods throw KubernetesError, and AuthorityError `Exhausted` where a Secret is full. */
 export function createClusterSecrets(client: Client, namespace: string): ClusterSecrets {
@@ -52,10 +56,11 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
   const last = new Map<string, Promise<unknown>>()
 
   return {
-    async change(uid, decide) {
-      const secret = secretOf(uid)
+    async change({ namespace, uid }, decide) {
+      const secret = secretOf(namespace)
       const data = await inTurn(secret, async (current, exists) => {
-        const wanted = await decide(entryIn(current, uid), { secret, exists })
+        const ownCas = () => ownCasIn(current, namespace)
+        const wanted = await decide(entryIn(current, uid), { secret, exists, ownCas })
         if (wanted === 'keep') return 'keep'
         if (wanted === 'remove') return withoutEntry(current, uid)
         const next = withEntry(current, wanted)

@@ -111,18 +111,18 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   }
 
   /** A RayCluster that is on the shared CA has no need to be told apart from others any more. */
-  async function clear({ uid }: Entry): Promise<void> {
-    await secrets.change(uid, async current => {
+  async function clear(entry: Entry): Promise<void> {
+    await secrets.change(entry, async current => {
       const isOnShared = typeof current === 'object' && current.trust === 'shared'
       return isOnShared && isChanged(await options.record()) ? 'remove' : 'keep'
     })
-    authority.held.delete(uid)
+    authority.held.delete(entry.uid)
   }
 
   async function tend(entry: Entry): Promise<void> {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
-      await secrets.change(uid, async () => 'remove')
+      await secrets.change(entry, async () => 'remove')
       goneSince.delete(uid)
       authority.drop(uid)
       options.onChange('removed', entry)
@@ -133,26 +133,26 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const inUse = authority.used.get(uid)
     if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
     authority.ownCas.stands(entry)
-    const change = authority.ownCas.isDue(entry) ? await renew(uid) : undefined
+    const change = authority.ownCas.isDue(entry) ? await renew(entry) : undefined
     if (change !== undefined) options.onChange(change, entry)
   }
 
   /** Signed outside of the turn, which the enrollments of other RayClusters wait for too. */
-  async function renew(uid: string): Promise<'renewed' | 'sealed' | undefined> {
+  async function renew(entry: OwnCa): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
-    const current = ownCaIn(await secrets.change(uid, async () => 'keep'))
+    const current = ownCaIn(await secrets.change(entry, async () => 'keep'))
     if (current === undefined || !authority.ownCas.isDue(current)) return undefined
     const next = await authority.ownCas.renewed(current)
     if (next === undefined) return undefined
     let written = false
-    const found = await secrets.change(uid, async present => {
+    const found = await secrets.change(entry, async present => {
       const own = ownCaIn(present)
       written = own?.certificate === current.certificate
       return own && written ? { ...own, key: next.key, certificate: next.certificate } : 'keep'
     })
     const stands = ownCaIn(found)
     if (stands !== undefined) authority.ownCas.stands(stands)
-    authority.reopen(uid)
+    authority.reopen(entry.uid)
     if (!written) return undefined
     return next.certificate === current.certificate ? 'sealed' : 'renewed'
   }
@@ -163,7 +163,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       return
     }
     let restored = false
-    await secrets.change(own.uid, async (current, { exists }) => {
+    await secrets.change(own, async (current, { exists }) => {
       restored = current === 'damaged' || !exists
       return restored ? own : 'keep'
     })
