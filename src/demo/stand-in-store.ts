@@ -13,6 +13,7 @@ export const resources: { kind: string; resource: string; versions: string[] }[]
   { kind: 'RayJob', resource: 'rayjobs', versions: ['ray.io/v1', 'ray.io/v1alpha1'] },
   { kind: 'Secret', resource: 'secrets', versions: ['v1'] },
   { kind: 'Event', resource: 'events', versions: ['events.k8s.io/v1'] },
+  { kind: 'Deployment', resource: 'deployments', versions: ['apps/v1'] },
   {
     kind: 'CertificateSigningRequest',
     resource: 'certificatesigningrequests',

@@ -252,7 +252,7 @@ export function status(code: number, message = `status ${code}`): object {
 
 /** `/api/v1/…` or `/apis/GROUP/VERSION/…`, then `[namespaces/NAMESPACE/]RESOURCE[/NAME]`. */
 function targetOf(path: string): Target | undefined {
-  const [, version, rest] = /^\/(?:api|apis)\/((?:[^/]+\.[^/]+\/)?v[^/]+)\/(.+)$/.exec(path) ?? []
+  const [, version, rest] = /^\/(?:api|apis)\/((?:[^/]+\/)?v\d[^/]*)\/(.+)$/.exec(path) ?? []
   if (version === undefined || rest === undefined) return undefined
   const segments = rest.split('/').map(decodeURIComponent)
   const namespace = segments[0] === 'namespaces' && segments.length > 2 ? segments[1] : undefined

@@ -329,6 +329,42 @@ t.test('what is wrong with the installation', async t => {
   t.strictSame((await status()).states('Clock'), ['failed'], 'an hour off')
 })
 
+t.test('a component that need not be installed', async t => {
+  const { standIn, says, faults, status } = await stage(t)
+  const advice = /kubectl -n rayguard-system describe deployment rayguard-replacement/
+  const deployment = {
+    ...{ apiVersion: 'apps/v1', kind: 'Deployment' },
+    metadata: {
+      ...{ name: 'rayguard-replacement', namespace: 'rayguard-system' },
+      labels: {
+        'app.kubernetes.io/name': 'rayguard',
+        'app.kubernetes.io/component': 'replacement'
+      }
+    }
+  }
+  standIn.deny('update coordination.k8s.io/leases')
+  t.notMatch((await status()).text, /replacement/, 'it is not missed where it is not installed')
+
+  standIn.put(deployment)
+  const none = await status()
+  t.equal(none.code, 1)
+  t.match(none.text, /✗ No replica of rayguard-replacement runs: no pod is replaced before/)
+  t.match(none.text, advice)
+  t.match(none.text, /✗ rayguard-replacement lacks: update leases/, 'nor its rights')
+
+  const name = 'rayguard-replacement-1'
+  standIn.put(replica(name, 'replacement', 'False'))
+  says.set(name, replicaStatus('replacement', { checks: { clusters: 'not known' }, ready: false }))
+  t.match(await status(), { code: 1, text: /✗ No replica of rayguard-replacement is ready/ })
+  standIn.put(replica(name, 'replacement'))
+  says.set(name, replicaStatus('replacement'))
+  t.match((await status()).text, /✓ 1 replica of rayguard-replacement ready\./, 'one is enough')
+
+  faults.set(/\/deployments$/, { status: 403 })
+  const unread = await status()
+  t.match(unread.text, /✓ 1 replica of rayguard-replacement ready\./, 'its pods tell of it as well')
+})
+
 t.test('what each Ray pod has, and why not', async t => {
   const { standIn, status } = await stage(t)
   standIn.put(rayPod(headPod(), 'h', { tls: false, ageDays: 20 }))

@@ -4,7 +4,7 @@ import type { Pod } from '../../src/kubernetes/objects.ts'
 import { apply, eventually } from '../support/cluster.ts'
 import { renderChart, skipWithoutHelm } from '../support/cluster-chart.ts'
 import { forSmallNode, image, install, remove } from '../support/cluster-install.ts'
-import { execute, kubectl } from '../support/cluster-kubectl.ts'
+import { execute, kubectl, run } from '../support/cluster-kubectl.ts'
 import { toInput } from '../support/cluster-manifest.ts'
 import { part } from '../support/cluster-part.ts'
 import { rayCluster } from '../support/cluster-ray.ts'
@@ -87,6 +87,11 @@ part(
       t.match(ran.stdout, `'${next.metadata.name}'`, `Ray goes on: ${ran.stdout} ${ran.stderr}`)
       const told = await kubectl(['-n', namespace, 'describe', 'raycluster', 'short'])
       t.match(told, new RegExp(`PodReplaced.*${former.metadata.name}`), 'and people are told')
+    })
+    await t.test('rayguard status knows of the component', async t => {
+      const { stdout } = await run('node', ['dist/rayguard.js', 'status'])
+      t.match(stdout, /✓ 1 replica of rayguard-replacement ready\./)
+      t.match(stdout, /✓ rayguard-replacement has the rights that it needs\./)
     })
     await remove()
   },

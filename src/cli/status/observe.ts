@@ -32,6 +32,8 @@ export interface Observed {
   namespaces: Namespace[] | undefined
   rayPods: Pod[] | undefined
   replicas: Replica[] | undefined
+  /** The components that are installed, whether replicas of them run or not. */
+  components: string[] | undefined
   policies: { kind: string; name: string }[] | undefined
   rights: RightFound[] | undefined
   /** What could not be read, in the API's words. */
@@ -60,6 +62,7 @@ const policyResources = {
   ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings'
 }
 const ours = 'app.kubernetes.io/name=rayguard'
+const componentLabel = 'app.kubernetes.io/component'
 
 /** Throws {@link KubernetesError} only where the API does not answer at all. */
 export async function observe(client: Client, options: ObserveOptions): Promise<Observed> {
@@ -75,6 +78,7 @@ export async function observe(client: Client, options: ObserveOptions): Promise<
   const version = versionOf(text)
   const pods =
     rayNamespace === undefined ? '/api/v1/pods' : path`/api/v1/namespaces/${rayNamespace}/pods`
+  const components = await attempt('components', () => componentsIn(client, namespace))
   const [registration, warnings, namespaces, rayPods, replicas, policies, rights] =
     await Promise.all([
       attempt('registration', () => client.get<WebhookConfiguration>(registrationPath)),
@@ -83,13 +87,13 @@ export async function observe(client: Client, options: ObserveOptions): Promise<
       attempt('rayPods', () => listAll<Pod>(client, pods, clusterLabel)),
       attempt('replicas', () => replicasIn(client, namespace)),
       attempt('policies', () => policiesIn(client)),
-      attempt('rights', () => rightsOf(client, namespace))
+      attempt('rights', () => rightsOf(client, namespace, components ?? []))
     ])
   return {
     now: options.clock(),
     clockAheadMs: options.clockAheadMs(),
     ...{ namespace, version, registration, warnings, namespaces, rayPods, replicas },
-    ...{ policies, rights, faults }
+    ...{ components, policies, rights, faults }
   }
 }
 
@@ -103,13 +107,19 @@ function versionOf(text: string): Observed['version'] {
   }
 }
 
+async function componentsIn(client: Client, namespace: string): Promise<string[]> {
+  const at = path`/apis/apps/v1/namespaces/${namespace}/deployments`
+  const deployments = await listAll<KubernetesObject>(client, at, ours)
+  return deployments.map(({ metadata }) => metadata.labels?.[componentLabel] ?? '')
+}
+
 export async function replicasIn(client: Client, namespace: string): Promise<Replica[]> {
   const pods = await listAll<Pod>(client, path`/api/v1/namespaces/${namespace}/pods`, ours)
   const live = pods.filter(({ metadata }) => !metadata.deletionTimestamp)
   return Promise.all(
     live.map(async pod => {
       const { name = '', labels } = pod.metadata
-      const component = labels?.['app.kubernetes.io/component'] ?? ''
+      const component = labels?.[componentLabel] ?? ''
       const { status, fault } = await statusOf(client, namespace, name)
       return { name, component, pod, status, ...(fault === undefined ? {} : { fault }) }
     })

@@ -1,24 +1,33 @@
-/** The replicas of both components, and when what they sign and show ends. Pure. */
+/** The replicas of each component, and when what they sign and show ends. Pure. */
 import type { Pod } from '../../kubernetes/objects.ts'
 import { type Check, count, createChecks, daysUntil } from './check.ts'
 import type { Observed, Replica } from './observe.ts'
 
-const components = ['webhook', 'enrollment']
+/** No Ray pod is created without these. */
+const needed = ['webhook', 'enrollment']
+/** What goes undone while none of a component is ready that need not be installed. */
+const optional: Record<string, string> = {
+  replacement: 'no pod is replaced before its certificate ends',
+  preview: 'nobody can ask what would happen'
+}
 
-export function replicaChecks({ replicas, namespace, faults }: Observed): Check[] {
+export function replicaChecks(observed: Observed): Check[] {
+  const { replicas, namespace, faults } = observed
   const { list, ok, warn, fail } = createChecks('Replicas')
   if (replicas === undefined) {
     const fault = faults.find(({ what }) => what === 'replicas')
     warn('Replicas', `The pods of ${namespace} could not be read (${fault?.code ?? 'unknown'}).`)
     return list
   }
-  for (const component of components) {
+  for (const component of [...needed, ...optionalOf(observed)]) {
     const mine = replicas.filter(replica => replica.component === component)
     const advice = `kubectl -n ${namespace} describe deployment rayguard-${component}`
-    if (mine.length === 0) fail('Replicas', `No replica of rayguard-${component} runs.`, advice)
+    const undone = optional[component] === undefined ? '' : `: ${optional[component]}`
+    if (mine.length === 0)
+      fail('Replicas', `No replica of rayguard-${component} runs${undone}.`, advice)
     else if (!mine.some(isReady))
-      fail('Replicas', `No replica of rayguard-${component} is ready.`, advice)
-    else if (mine.length === 1) {
+      fail('Replicas', `No replica of rayguard-${component} is ready${undone}.`, advice)
+    else if (mine.length === 1 && needed.includes(component)) {
       const text = `rayguard-${component} has one replica: while it is away, no Ray pod is created.`
       warn('Replicas', text, 'Run two (webhook.replicas, enrollment.replicas of the chart).')
     } else
@@ -34,6 +43,12 @@ export function replicaChecks({ replicas, namespace, faults }: Observed): Check[
     warn('Versions', text, 'During an upgrade that passes; otherwise finish it.')
   }
   return list
+}
+
+/** Those of which a Deployment or a pod is there: who may not read the one sees the other. */
+function optionalOf({ components = [], replicas = [] }: Observed): string[] {
+  const installed = new Set([...components, ...replicas.map(({ component }) => component)])
+  return Object.keys(optional).filter(component => installed.has(component))
 }
 
 function replicaCheck({ name, pod, status, fault }: Replica, namespace: string): Check[] {

@@ -28,6 +28,7 @@ const registration = ['mutating', 'validating'].flatMap(kind =>
   }))
 )
 const events: Wanted = { verb: 'create', group: 'events.k8s.io', resource: 'events' }
+const leases = { group: 'coordination.k8s.io', resource: 'leases', own: true }
 const wanted: Record<string, Wanted[]> = {
   webhook: [
     events,
@@ -56,10 +57,31 @@ const wanted: Record<string, Wanted[]> = {
   ]
 }
 
-/** Throws {@link KubernetesError} where the person may not ask. */
-export async function rightsOf(client: Client, namespace: string): Promise<RightFound[]> {
+/** Of the components that need not be installed. */
+const wantedWhereInstalled: Record<string, Wanted[]> = {
+  replacement: [
+    events,
+    ...['get', 'list', 'watch'].map(verb => ({ verb, resource: 'pods' })),
+    { verb: 'create', resource: 'pods', subresource: 'eviction' },
+    { verb: 'get', resource: 'namespaces' },
+    ...registration.filter(({ verb, resource }) => verb === 'get' && /^mutating/.test(resource)),
+    ...['get', 'update'].map(verb => ({ ...leases, verb, name: 'rayguard-replacement' })),
+    { ...leases, verb: 'create' }
+  ]
+}
+
+/** `installed`: components. Throws {@link KubernetesError} where the person may not ask. */
+export async function rightsOf(
+  client: Client,
+  namespace: string,
+  installed: readonly string[]
+): Promise<RightFound[]> {
   const ofAuthority = await authorityRights(client, namespace)
-  const all = { ...wanted, enrollment: [...(wanted.enrollment ?? []), ...ofAuthority] }
+  const more = Object.entries(wantedWhereInstalled).filter(([name]) => installed.includes(name))
+  const all = {
+    ...{ ...wanted, enrollment: [...(wanted.enrollment ?? []), ...ofAuthority] },
+    ...Object.fromEntries(more)
+  }
   const asked = Object.entries(all).flatMap(([component, rights]) =>
     rights.map(right => ask(client, namespace, component, right))
   )
