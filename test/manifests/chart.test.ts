@@ -185,6 +185,9 @@ const valueSets: {
         /serviceAccountToken/,
         'which the webhook has not'
       )
+      const leaving = (name: string) => JSON.stringify(find(objects, 'NetworkPolicy', name))
+      t.match(leaving('rayguard-enrollment'), /"egress":.*"port":8200/, 'and the way to Vault')
+      t.notMatch(leaving('rayguard-webhook'), /8200/, 'which the webhook has not either')
     }
   },
   {
