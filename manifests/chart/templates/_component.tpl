@@ -133,9 +133,11 @@ spec:
             {{- range .volumes }}
             - { name: {{ .name }}, mountPath: /etc/rayguard/{{ .name }}, readOnly: true }
             {{- end }}
+            {{- with $values.volumeMounts }}{{ toYaml . | nindent 12 }}{{ end }}
       volumes:
         - { name: settings, configMap: { name: rayguard } }
         {{- with .volumes }}{{ toYaml . | nindent 8 }}{{ end }}
+        {{- with $values.volumes }}{{ toYaml . | nindent 8 }}{{ end }}
 {{- end }}
 
 {{/* ServiceAccount, and the bindings of its ClusterRole and Role. Takes a dict: root, name, role (whether it always has one). */}}
