@@ -46,7 +46,7 @@ export function checkRestricted(t: Test, pod: Pod): void {
 }
 
 export interface CertificateExpectation {
-  run: AgentRun
+  run: Pick<AgentRun, 'directory' | 'terminationMessage'>
   /** With `trust: perCluster`, where its RayCluster has a CA of its own. */
   pod?: Pod
   /** PEM of the CA outside. */
