@@ -1,13 +1,12 @@
 /** Every certificate that Rayguard has comes to its end some day: pods are created and enroll as if nothing happened. */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { Pod } from '../../src/kubernetes/objects.ts'
+import type { Pod, Secret } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually, retried } from '../support/cluster.ts'
 import { makeCa } from '../support/cluster-certificates.ts'
 import { checkCreations, startCreations } from '../support/cluster-creations.ts'
 import { heldBy, makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
 import { forSmallNode, install, remove, withSettings } from '../support/cluster-install.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
+import { openReader } from '../support/cluster-page.ts'
 import { part } from '../support/cluster-part.ts'
 import { components, nameOf, systemNamespace, twoOfEach } from '../support/cluster-replicas.ts'
 import {
@@ -45,7 +44,14 @@ part('rotation', async (t, { api, namespace: makeNamespace }) => {
   }
   const first = await enroll()
   // the kubelet brings it into the mount when it next looks at the pod, a minute later: the other certificates meanwhile
-  await replaceAuthority(api, join(t.testdirName, 'next'))
+  const reader = openReader(t)
+  const page = 'ca-rotation.md'
+  await t.test('the commands of docs/ca-rotation.md', async t => {
+    await reader.follow({ page, heading: 'The next CA' })
+    await reader.follow({ page, heading: '1. Let pods trust both' })
+    t.equal((await alsoTrusted(api))?.match(/BEGIN CERTIFICATE/g)?.length, 2, 'both CAs are there')
+    await reader.follow({ page, heading: '2. Let the next one sign' })
+  })
 
   await t.test('the server certificate of each listener', async t => {
     for (const component of components) {
@@ -119,25 +125,23 @@ part('rotation', async (t, { api, namespace: makeNamespace }) => {
       const again = await enrollAgain(first.name, serialNumber)
       t.not(again.anchorSha256, first.anchorSha256, 'and so is an old one in a new sandbox')
     }
+    const told = await run('node', ['dist/rayguard.js', 'ca', 'status', '-o', 'json'])
+    t.match(JSON.parse(told.stdout).next, { step: 'finish' }, 'the last step is the next one')
+    await reader.follow({ page, heading: '3. Forget the former one' })
+    t.equal(await alsoTrusted(api), undefined, 'nothing is left to trust beside it')
   })
 
   await checkCreations(t, creations, { mayFail: ['the caBundle edited'] })
   await remove()
 })
 
-async function replaceAuthority(api: ClusterApi, folder: string): Promise<void> {
-  const { code, stderr } = await run('node', [
-    'dist/rayguard.js',
-    'ca',
-    'init',
-    '--directory',
-    folder
-  ])
-  if (code !== 0) throw new Error(stderr)
-  const read = (file: string) => readFileSync(join(folder, file)).toString('base64')
-  await api.patch(`/api/v1/namespaces/${systemNamespace}/secrets/rayguard-ca`, {
-    data: { 'tls.crt': read('ca.crt'), 'tls.key': read('ca.key') }
-  })
+/** Of the Secret with the CA: what pods are told to trust beside it. */
+async function alsoTrusted(api: ClusterApi): Promise<string | undefined> {
+  const { data } = await api.get<Secret>(
+    `/api/v1/namespaces/${systemNamespace}/secrets/rayguard-ca`
+  )
+  const value = data?.['also-trusted.crt']
+  return value === undefined ? undefined : Buffer.from(value, 'base64').toString()
 }
 
 interface Registration {
