@@ -38,7 +38,7 @@ export async function* readLines(
   }
 }
 
-function tooLarge(limitBytes: number): KubernetesError {
+export function tooLarge(limitBytes: number): KubernetesError {
   return new KubernetesError(
     'TooLarge',
     `An answer of the API is longer than the ${limitBytes} bytes that are read.`

@@ -11,6 +11,7 @@ import { createTurns } from '../flow/turns.ts'
 import { readText } from './body.ts'
 import type { Connection } from './connection.ts'
 import { codeOfStatus, KubernetesError } from './error.ts'
+import { exchange } from './exchange.ts'
 import { type Query, withQuery } from './path.ts'
 
 export interface TransportOptions {
@@ -110,23 +111,21 @@ export function createTransport(connection: Connection, options: TransportOption
     fresh = false
   ): Promise<string> {
     const { headers, calls } = await access(fresh)
-    const timeoutMs = call.timeoutMs ?? options.timeoutMs
-    const limit = AbortSignal.timeout(timeoutMs)
     let status: number
     let found: string
     try {
-      const answer = await calls.request({
+      const answer = await exchange(calls, {
         method: call.method,
         path: call.path,
         headers: { ...headers, ...contentHeaders(call) },
         body: call.body === undefined ? null : JSON.stringify(call.body),
-        headersTimeout: timeoutMs,
-        bodyTimeout: timeoutMs,
-        signal: call.signal ? AbortSignal.any([call.signal, limit]) : limit
+        limitBytes: call.limitBytes,
+        timeoutMs: call.timeoutMs ?? options.timeoutMs,
+        signal: call.signal
       })
-      status = answer.statusCode
-      noteDate(answer.headers.date)
-      found = await readText(answer.body, call.limitBytes)
+      status = answer.status
+      found = answer.text
+      noteDate(answer.date)
     } catch (cause) {
       if (cause instanceof KubernetesError) throw cause
       if (call.repeatable && repeated < repeats && connectionBroke(cause))
@@ -142,8 +141,9 @@ export function createTransport(connection: Connection, options: TransportOption
   }
 
   function noteDate(header: string | string[] | undefined): void {
+    if (options.onDate === undefined) return
     const date = new Date(String(header))
-    if (!Number.isNaN(date.getTime())) options.onDate?.(date)
+    if (!Number.isNaN(date.getTime())) options.onDate(date)
   }
 
   async function access(fresh: boolean): Promise<{

@@ -1,6 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
@@ -190,6 +190,34 @@ t.test('the wait for a connection is not the time of the API', async t => {
   release()
   t.ok(await first, 'the call before it is not concerned')
   t.ok(await impatient.get(podPath), 'nor the one after it')
+})
+
+t.test('a call ends with the wish of its caller and with its time, wherever it is', async t => {
+  const { standIn, client, ca } = await startApi(t)
+  const leaving = new AbortController()
+  standIn.interfere(() => {
+    leaving.abort('no error, but a text')
+    return { until: new Promise(() => {}) }
+  })
+  const list = (signal: AbortSignal) => fault(client.list(podPath, {}, signal))
+  t.match(await list(leaving.signal), { code: 'Unavailable', message: /has gone/ }, 'under way')
+  const sent = standIn.requests.length
+  t.match(await list(leaving.signal), { code: 'Unavailable' }, 'gone before it began')
+  t.equal(standIn.requests.length, sent, 'nothing was sent')
+
+  const silent = createTcpServer()
+  await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
+  const { port } = silent.address() as AddressInfo
+  const unheard = createClient(connectionTo(`https://127.0.0.1:${port}`, ca), { timeoutMs: 50 })
+  t.teardown(async () => {
+    await unheard.close()
+    silent.close()
+  })
+  t.match(
+    await fault(unheard.get(podPath)),
+    { code: 'Unavailable', message: /nothing within 50 ms/ },
+    'a handshake that is not answered'
+  )
 })
 
 t.test('an apply is a server-side apply', async t => {
