@@ -15,7 +15,7 @@ export type Role = 'head' | 'worker'
 
 /** The RayCluster that controls the pod, read by name and UID. */
 export async function owningCluster(
-  calls: Calls,
+  calls: Pick<Calls, 'rayObject'>,
   pod: Pod
 ): Promise<Proof<{ rayCluster: RayCluster }>> {
   const owner = controllerOf(pod)

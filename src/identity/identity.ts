@@ -6,10 +6,11 @@
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { createShared } from '../flow/shared.ts'
 import { createTurns } from '../flow/turns.ts'
-import type { Calls } from '../kubernetes/calls.ts'
+import type { Calls, RayReference } from '../kubernetes/calls.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
-import type { Pod, RayCluster } from '../kubernetes/objects.ts'
+import type { KubernetesObject, Pod, RayCluster } from '../kubernetes/objects.ts'
 import { missingRights } from '../kubernetes/rights.ts'
 import { type ClusterReference, controllingRayCluster } from '../ray/owner.ts'
 import type { CertificateNames } from '../x509/names.ts'
@@ -79,6 +80,7 @@ export function createIdentity(options: IdentityOptions): Identity {
   const { calls, pods, audience, clock } = options
   const refused = new LRUCache<string, Refusal>({ ...refusedTokens, perf: { now: clock } })
   const reviews = createTurns(options.reviews ?? defaultReviews)
+  const clusters = sharedClusters(calls)
 
   return {
     pods,
@@ -94,7 +96,7 @@ export function createIdentity(options: IdentityOptions): Identity {
         ? visible
         : refuse('IPConflict', `${other} holds one of ${visible.addresses}`)
     },
-    owner: pod => answered(() => owningCluster(calls, pod)),
+    owner: pod => answered(() => owningCluster(clusters, pod)),
     role: roleOf,
     names: facts => answered(() => provenNames(facts)),
     checkPermissions: () => missingRights(calls, neededRights)
@@ -155,6 +157,21 @@ export function createIdentity(options: IdentityOptions): Identity {
     return names
       ? { allowed: true, names }
       : refuse('HeadServiceNotKnown', 'a name of the pod is not well-formed')
+  }
+}
+
+/**
+ * The pods of a RayCluster start together and all ask for it: one call under way serves them all. So it may be read a moment
+ * before a pod has asked, by as much as the call takes; the pod itself is read for that pod alone.
+ */
+function sharedClusters(calls: Calls): Pick<Calls, 'rayObject'> {
+  const shared = createShared<KubernetesObject | undefined>()
+  return {
+    rayObject: <T extends KubernetesObject>(namespace: string, reference: RayReference) => {
+      const { apiVersion, kind, name } = reference
+      const key = JSON.stringify([namespace, apiVersion, kind, name])
+      return shared(key, () => calls.rayObject(namespace, reference)) as Promise<T | undefined>
+    }
   }
 }
 

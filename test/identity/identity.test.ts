@@ -101,6 +101,38 @@ t.test('a former image may still enroll, and so may another version of the group
   t.match(await identity.owner(owned), { allowed: true }, 'v1alpha1')
 })
 
+t.test(
+  'pods that ask at one time share the call for their RayCluster, later ones do not',
+  async t => {
+    const { standIn, identity } = await start(t)
+    const pod = standIn.put(rayPod({ ips: ['10.0.0.1'] }))
+    const rayCluster = {
+      apiVersion: 'ray.io/v1',
+      kind: 'RayCluster',
+      metadata: { name: 'demo', namespace: 'team-a', uid: 'demo-cluster-uid' }
+    }
+    standIn.put(rayCluster)
+    const other = { ...pod, metadata: { ...pod.metadata, namespace: 'team-b' } }
+    const asked = (namespace: string) =>
+      standIn.requests.filter(sent => sent.endsWith(`${namespace}/rayclusters/demo`)).length
+    const together = await Promise.all([pod, pod, other, pod].map(identity.owner))
+    t.same(
+      together.map(({ allowed }) => allowed),
+      [true, true, false, true],
+      'each has its own answer'
+    )
+    t.equal(asked('team-a'), 1, 'one call')
+    standIn.remove(rayCluster)
+    t.match(await identity.owner(pod), { code: 'RayClusterNotFound' }, 'nothing is remembered')
+    standIn.interfere(() => ({ status: 500 }))
+    const faults = await Promise.all([pod, pod].map(identity.owner))
+    t.match(faults, [{ code: 'ApiUnavailable' }, { code: 'ApiUnavailable' }], 'a fault is for all')
+    standIn.interfere(undefined)
+    standIn.put(rayCluster)
+    t.match(await identity.owner(pod), { allowed: true }, 'and for nobody later')
+  }
+)
+
 t.test('old API servers name no node and no credential', async t => {
   const { standIn, identity } = await start(t)
   const pod = rayPod({ ips: ['10.0.0.1'] })
