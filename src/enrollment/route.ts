@@ -94,6 +94,9 @@ function certificateRequest(body: unknown): CertificateRequest | undefined {
 
 function untilGone(reply: FastifyReply): AbortSignal {
   const gone = new AbortController()
-  reply.raw.once('close', () => gone.abort())
+  // It closes as well when all has been sent, and nobody waits any more: to abort makes an exception with its stack.
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort()
+  })
   return gone.signal
 }

@@ -62,6 +62,8 @@ export function canonicalDnsName(name: string): string | undefined {
  * (`fe80::1%eth0`) are refused, they mean nothing outside their host.
  */
 export function canonicalAddress(address: string): string | undefined {
+  // Four decimal numbers without leading zeros have no other spelling.
+  if (typeof address === 'string' && isIPv4(address)) return address
   const bytes = addressToBytes(address)
   if (bytes === undefined) return undefined
   return addressFromBytes(isMapped(bytes) ? bytes.subarray(12) : bytes)
