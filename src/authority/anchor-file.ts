@@ -62,9 +62,12 @@ export async function openAnchorFile(
 }
 
 /** Throws AuthorityError `Invalid` with everything that is wrong. */
-export function chainOf(certificates: string, { clock, clusterDomain }: AuthorityOptions): Chain {
+export function chainOf(
+  certificates: string,
+  { clock, clusterDomain, signsCas = false }: AuthorityOptions
+): Chain {
   return usableChain(certificates, {
-    now: new Date(clock()),
+    ...{ now: new Date(clock()), signsCas },
     ...(clusterDomain === undefined ? {} : { clusterDomain })
   })
 }

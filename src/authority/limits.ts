@@ -49,6 +49,12 @@ export function refuseForeignNames(chain: Chain, { dnsNames }: CertificateNames)
   throw new AuthorityError('Refused', `The name constraints of the CA do not allow ${foreign}.`)
 }
 
+/** Throws AuthorityError `Invalid` where there is one. */
+export function refuseIntermediate(problem: string | undefined): void {
+  if (problem === undefined) return
+  throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+}
+
 /**
  * Why no intermediate of a Ray cluster can be below this chain (RFC 5280 §4.2.1.9, §4.2.1.10). Constraints on names would
  * be lost: pods trust the intermediate alone and look at nothing above it.

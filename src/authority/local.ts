@@ -21,7 +21,7 @@ import {
   type IssuedCertificate,
   type LeafContent
 } from './authority.ts'
-import { intermediateProblem, latestEnd, refuseForeignNames } from './limits.ts'
+import { intermediateProblem, latestEnd, refuseForeignNames, refuseIntermediate } from './limits.ts'
 import type { SigningKey } from './pem-key.ts'
 
 export interface Sources {
@@ -95,7 +95,7 @@ function localIntermediates(
     problem: () => problem,
     issuers: () => chain.trustAnchor,
     async issue({ publicKey, commonName, lifetimeSeconds }) {
-      if (problem !== undefined) throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+      refuseIntermediate(problem)
       const toBeSigned = intermediateToBeSigned(
         {
           subject: chain.issuing.subject,

@@ -6,7 +6,8 @@
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { openAlsoTrusted } from '../authority/also-trusted.ts'
-import { type Authority, AuthorityError } from '../authority/authority.ts'
+import { type Authority, AuthorityError, type KeyProtection } from '../authority/authority.ts'
+import { intermediateProblem } from '../authority/limits.ts'
 import { asksCluster, openAuthority } from '../authority/open.ts'
 import { readCertificates, usableChain } from '../authority/pem-files.ts'
 import { perClusterProblem } from '../authority/per-cluster/own-ca.ts'
@@ -137,7 +138,7 @@ async function checkAuthority(
   if (settings.authority === undefined) return
   if (asksCluster(settings.authority)) {
     // No cluster is asked here; a file is all that there is to look at.
-    await checkAnchor(settings.authority, settings.kubernetes.clusterDomain, clock, report)
+    await checkAnchor(settings, settings.authority, clock, report)
     if (settings.authority.kind === 'cert-manager' && settings.authority.issuerOpenToAllNamespaces)
       report.warnings.push(
         'authority.issuerOpenToAllNamespaces: whoever may ask this issuer can join every Ray cluster'
@@ -163,7 +164,7 @@ async function checkAuthority(
     report.problems.push(`authority: ${error.message}`)
     return
   }
-  checkTrust(settings, authority, report)
+  checkTrust(settings, perClusterProblem(authority), authority.protection, report)
   const place = 'certificateFile' in settings.authority ? 'authority.certificateFile' : 'authority'
   warnSoon(place, authority.describe().notAfter, clock(), report)
   await authority.close()
@@ -195,18 +196,20 @@ async function checkAlsoTrusted(
 }
 
 async function checkAnchor(
+  settings: Settings,
   { certificateFile }: { certificateFile?: string | undefined },
-  clusterDomain: string,
   clock: () => number,
   report: FileReport
 ): Promise<void> {
   if (certificateFile === undefined) return
   try {
-    const now = new Date(clock())
-    const { notAfter } = usableChain(await readCertificates({ certificateFile }), {
-      ...{ now, clusterDomain }
+    const chain = usableChain(await readCertificates({ certificateFile }), {
+      now: new Date(clock()),
+      clusterDomain: settings.kubernetes.clusterDomain,
+      signsCas: settings.trust === 'perCluster'
     })
-    warnSoon('authority.certificateFile', notAfter, clock(), report)
+    warnSoon('authority.certificateFile', chain.notAfter, clock(), report)
+    checkTrust(settings, intermediateProblem(chain), undefined, report)
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
     report.problems.push(`authority: ${error.message}`)
@@ -214,8 +217,12 @@ async function checkAnchor(
 }
 
 /** What the CA can, beside what the settings ask of it. */
-function checkTrust({ trust }: Settings, authority: Authority, report: FileReport): void {
-  const problem = perClusterProblem(authority)
+function checkTrust(
+  { trust }: Settings,
+  problem: string | undefined,
+  protection: KeyProtection | undefined,
+  report: FileReport
+): void {
   if (trust === 'shared') {
     const able =
       problem === undefined ? 'could sign one for each' : `signs none for each: ${problem}`
@@ -225,7 +232,6 @@ function checkTrust({ trust }: Settings, authority: Authority, report: FileRepor
       `trust: perCluster needs a CA that signs others: ${problem}. Use another, or set trust: shared; see docs/trust.md`
     )
   } else {
-    const { protection } = authority
     const keys = protection === undefined ? 'not sealed' : `sealed by ${protection.kind}`
     report.notes.push(
       `trust: perCluster. The CA signs one for each Ray cluster; their keys are ${keys}.`

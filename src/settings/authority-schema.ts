@@ -70,7 +70,13 @@ export const authoritySchema = variants(
       certificateFile,
       signerName: text(
         'signer-name',
-        'The signer (`spec.signerName`). Whoever may approve for it can join every Ray cluster.'
+        'The signer (`spec.signerName`). Whoever may approve for it can join every Ray cluster that trusts the CA itself.'
+      ),
+      intermediateSignerName: Type.Optional(
+        text(
+          'signer-name',
+          'Another signer, below the same CA, which signs a CA for each RayCluster. `trust: perCluster` needs it.'
+        )
       ),
       approve: Type.Boolean({
         default: false,

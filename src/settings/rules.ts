@@ -62,10 +62,13 @@ function componentRules({ components, injection, serving, authority }: SettingsF
 
 type AuthoritySection = NonNullable<SettingsFile['authority']>
 
-function authorityRules({ authority }: SettingsFile): Problem[] {
+function authorityRules(settings: SettingsFile): Problem[] {
+  const { authority } = settings
   switch (authority?.kind) {
     case 'pkcs11':
       return tokenRules(authority)
+    case 'kubernetes-csr':
+      return signerRules(authority, settings)
     case 'cert-manager':
       return issuerRules(authority)
     case 'vault':
@@ -73,6 +76,24 @@ function authorityRules({ authority }: SettingsFile): Problem[] {
     default:
       return []
   }
+}
+
+/** Who may approve the certificate of a pod must not have approved a CA by it. */
+function signerRules(
+  { signerName, intermediateSignerName }: AuthoritySection & { kind: 'kubernetes-csr' },
+  { components, trust }: SettingsFile
+): Problem[] {
+  const path = ['authority', 'intermediateSignerName']
+  if (intermediateSignerName === signerName) {
+    const message = `expected another signer than authority.signerName, found ${signerName}, which signs pods`
+    return [{ path, message }]
+  }
+  // Who does not sign has no need to end for it, such as a webhook with the same file.
+  if (intermediateSignerName !== undefined || trust === 'shared') return []
+  if (!components.includes('enrollment')) return []
+  const message =
+    'is missing: with trust: perCluster expected the signer of a CA for each RayCluster; name one, or set trust: shared, where every Ray cluster trusts the same CA (docs/trust.md)'
+  return [{ path, message }]
 }
 
 /** Attack: what signs for every namespace signs for a tenant too. Kinds with other names are looked up when it is opened. */

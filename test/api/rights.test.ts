@@ -36,7 +36,12 @@ const named: Record<string, string[]> = {
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
   'validatingwebhookconfigurations.admissionregistration.k8s.io': ['rayguard', 'any-other'],
   'signers.certificates.k8s.io': [
-    ...['example.com/ray-pods', 'rayguard.dev/ray-client', 'rayguard.dev/another'],
+    ...[
+      'example.com/ray-pods',
+      'example.com/ray-cas',
+      'rayguard.dev/ray-client',
+      'rayguard.dev/another'
+    ],
     'kubernetes.io/kubelet-serving'
   ]
 }
@@ -73,6 +78,20 @@ const byValues: { values: string[]; roles: RegExp; added: string[] }[] = [
       ...signingRequests,
       'cluster: update certificatesigningrequests/approval.certificates.k8s.io',
       'cluster: approve signers.certificates.k8s.io example.com/ray-pods'
+    ]
+  },
+  {
+    values: [
+      ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'],
+      'intermediateSignerName=example.com/ray-cas'
+    ].map(ofAuthority),
+    roles: /^rayguard-signing-requests$/,
+    added: [
+      ...signingRequests,
+      'cluster: update certificatesigningrequests/approval.certificates.k8s.io',
+      ...['ray-pods', 'ray-cas'].map(
+        name => `cluster: approve signers.certificates.k8s.io example.com/${name}`
+      )
     ]
   },
   {

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import type { CertificateRequest } from '../../src/authority/cert-manager/certificate-request.ts'
 import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import { openAuthority } from '../../src/authority/open.ts'
+import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
@@ -40,11 +41,79 @@ import { makeCa, openWorkshop } from '../x509/openssl.ts'
 const own = 'rayguard-system'
 const account = `system:serviceaccount:${own}:rayguard-enrollment`
 const signerName = 'example.com/ray-pods'
+const intermediateSignerName = 'example.com/ray-cas'
 const signingRequests = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
 const requestsOf = (namespace: string) =>
   `/apis/cert-manager.io/v1/namespaces/${namespace}/certificaterequests`
 const lifetime = { enrollment: { lifetime: '2d' } }
 const without = skip || skipWithoutHelm
+
+t.test('a signer of the CAs of Ray clusters', { skip: without }, async t => {
+  const workshop = openWorkshop(t)
+  makeCa(workshop, 'ca')
+  const api = await connect()
+  t.teardown(api.close)
+  // Where a record says that something was shared a moment ago, what begins now is shared, too.
+  const clean = async () => {
+    for (const name of [recordSecret, ...entrySecrets])
+      await api.delete(`/api/v1/namespaces/${own}/secrets/${name}`)
+  }
+  await clean()
+  t.teardown(clean)
+  const signer = playSigner(api, (csr, isCA) =>
+    signRequest(workshop, { csr, ca: 'ca', isCA, lifetimeSeconds: 4 * 2 * 86_400 })
+  )
+  t.teardown(signer.stop)
+  const names = { signerName, intermediateSignerName }
+  const stage = await prepare(t, api, {
+    values: [
+      ...['kind=kubernetes-csr', 'approve=true'],
+      ...Object.entries(names).map(([key, name]) => `${key}=${name}`)
+    ],
+    authority: {
+      ...{ kind: 'kubernetes-csr', ...names, approve: true },
+      certificateFile: workshop.path('ca.crt')
+    },
+    ...{ trust: 'perCluster', tenant: 'with-a-signer-of-cas', network: 88 }
+  })
+  await stage.certified(t, workshop.read('ca.crt'))
+  t.match(
+    signer.signed.map(({ spec, metadata }) => ({
+      ...spec,
+      of: metadata.annotations?.['rayguard.dev/ray-cluster']
+    })),
+    [
+      {
+        ...{ signerName: intermediateSignerName, username: account },
+        ...{ usages: ['cert sign', 'crl sign'], expirationSeconds: 4 * 2 * 86_400 },
+        of: `${stage.tenant}/raycluster-kuberay`
+      }
+    ],
+    'all its pods are one request, for their CA'
+  )
+  const [ca] = signer.signed
+  t.match(ca?.status?.conditions, [{ type: 'Approved', reason: 'ConfirmedByRayguard' }], 'by us')
+  await eventually('it is taken away', async () => {
+    const left = await api.list<CertificateSigningRequest>(signingRequests)
+    return left.every(({ metadata }) => metadata.name !== ca?.metadata.name)
+  })
+  const taken = api.as(await makeToken(api, own, 'rayguard-enrollment'))
+  t.teardown(taken.close)
+  const theirs = (name: string) => ({
+    ...signingRequest('rayguard-of-both', createCertificateRequest(newKey())),
+    spec: { ...signingRequest('', createCertificateRequest(newKey())).spec, signerName: name }
+  })
+  const dryRun = (name: string) =>
+    taken.create(`${signingRequests}?dryRun=All`, theirs(name)).then(
+      () => 'done',
+      ({ code, message }: ApiFailure) => `${code} ${message}`
+    )
+  await eventually('the policy is in force', async () =>
+    /422.*rayguard-signing-requests/.test(await dryRun('example.com/others'))
+  )
+  t.pass('attack 86: no other signer can be asked')
+  for (const name of [signerName, intermediateSignerName]) t.equal(await dryRun(name), 'done', name)
+})
 
 t.test('a signer of the cluster', { skip: without }, async t => {
   const workshop = openWorkshop(t)
@@ -56,7 +125,10 @@ t.test('a signer of the cluster', { skip: without }, async t => {
   )
   t.teardown(signer.stop)
   const stage = await prepare(t, api, {
-    values: ['kind=kubernetes-csr', `signerName=${signerName}`, 'approve=true'],
+    ...{
+      trust: 'shared',
+      values: ['kind=kubernetes-csr', `signerName=${signerName}`, 'approve=true']
+    },
     authority: {
       ...{ kind: 'kubernetes-csr', signerName, approve: true },
       certificateFile: workshop.path('ca.crt')
@@ -184,7 +256,7 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
   const api = await connect()
   t.teardown(api.close)
   const stage = await prepare(t, api, {
-    values: ['kind=cert-manager', 'issuer.name=ray-pods'],
+    ...{ trust: 'shared', values: ['kind=cert-manager', 'issuer.name=ray-pods'] },
     authority: { kind: 'cert-manager', issuer: { name: 'ray-pods' } },
     tenant: 'with-an-issuer',
     network: 87,
@@ -329,12 +401,13 @@ async function prepare(
     /** Below `settings.authority` of the chart. */
     values: string[]
     authority: object
+    trust: 'perCluster' | 'shared'
     tenant: string
     network: number
     objects?: KubernetesObject[]
   }
 ): Promise<Stage> {
-  const { tenant, network, authority } = wanted
+  const { tenant, network, authority, trust } = wanted
   const folder = t.testdir()
   const values = wanted.values.map(each => `settings.authority.${each}`)
   const objects = [
@@ -343,7 +416,7 @@ async function prepare(
   ]
   const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: own } }
   await kubectl(['apply', '-f', '-'], toInput([namespace, ...objects]))
-  const rayguard = await startRayguard(api, folder, { authority, trust: 'shared', ...lifetime })
+  const rayguard = await startRayguard(api, folder, { authority, trust, ...lifetime })
   await rayguard.register()
   await makeNamespace(api, tenant)
   const kubelet = await playKubelet(api, tenant, { folder, network })
@@ -381,7 +454,8 @@ async function prepare(
         t.equal(run.exitCode, 0, `${pod.metadata.name}: ${run.output}`)
         const { status } = await api.get<Pod>(`${podsPath}/${pod.metadata.name}`)
         const dnsNames = isHead(pod) ? [service] : []
-        checkCertificate(t, { run, ca, ip: status?.podIP ?? '', dnsNames })
+        const own = trust === 'perCluster' ? { pod } : {}
+        checkCertificate(t, { run, ca, ip: status?.podIP ?? '', dnsNames, ...own })
       }
     }
   }
@@ -399,7 +473,7 @@ interface PlayedSigner {
 }
 
 /** As signers of companies do: looks for what is approved, signs it, and writes the status. */
-function playSigner(api: ClusterApi, sign: (csr: string) => string): PlayedSigner {
+function playSigner(api: ClusterApi, sign: (csr: string, isCA: boolean) => string): PlayedSigner {
   const signed: CertificateSigningRequest[] = []
   let behaviour: 'sign' | 'fail' | 'wait' = 'sign'
   let stopped = false
@@ -425,7 +499,9 @@ function playSigner(api: ClusterApi, sign: (csr: string) => string): PlayedSigne
     const conditions = object.status?.conditions ?? []
     const types = conditions.map(({ type }) => type)
     const waits = types.includes('Approved') && !types.includes('Failed')
-    if (object.spec.signerName !== signerName || !waits || object.status?.certificate) return
+    const { signerName: asked = '', usages } = object.spec
+    const ours = [signerName, intermediateSignerName].includes(asked)
+    if (!ours || !waits || object.status?.certificate) return
     if (behaviour === 'wait') return
     const failed = {
       reason: 'Broken',
@@ -437,7 +513,12 @@ function playSigner(api: ClusterApi, sign: (csr: string) => string): PlayedSigne
     const status =
       behaviour === 'fail'
         ? { conditions: [...conditions, failed] }
-        : { conditions, certificate: Buffer.from(sign(csr)).toString('base64') }
+        : {
+            conditions,
+            certificate: Buffer.from(sign(csr, usages?.includes('cert sign') === true)).toString(
+              'base64'
+            )
+          }
     if (behaviour === 'sign') signed.push(object)
     await api.replace(`${signingRequests}/${object.metadata.name}/status`, { ...object, status })
   }

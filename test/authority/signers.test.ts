@@ -439,31 +439,65 @@ t.test('without a file the CA of an issuer is learned from its answers', async t
   await untilTrue(() => signer.present().length === 0)
 })
 
+const signerOfCas = 'example.com/ray-cas'
+
+t.test('a signer of CAs signs the CA of a Ray cluster, and nothing of pods', async t => {
+  const settings = { ...csrSettings, intermediateSignerName: signerOfCas }
+  const { stage, signer, enroll } = await play(t, { settings, of: 'CertificateSigningRequest' })
+  const intermediates = await intermediatesOver(t, stage, settings)
+  const { request, judge } = caRequest()
+  t.strictSame(judge(await intermediates.issue(request)), [], 'as it was asked for')
+  const [asked] = signer.created as CertificateSigningRequest[]
+  t.match(
+    asked?.spec,
+    {
+      ...{ signerName: signerOfCas, expirationSeconds: lifetimeSeconds },
+      usages: ['cert sign', 'crl sign']
+    },
+    'the signer of CAs was asked'
+  )
+  t.match(asked?.metadata.annotations, { 'rayguard.dev/ray-cluster': 'team-a/demo' }, 'for whom')
+  workshop.write('asked.csr', Buffer.from(asked?.spec.request ?? '', 'base64').toString())
+  const { output } = workshop.judge('req', '-in', 'asked.csr', '-verify', '-noout', '-text')
+  t.match(output, /CA:TRUE, pathlen:0/, 'openssl reads in it what is wanted')
+  t.equal((await enroll()).status, 201, 'pods under the shared CA are signed')
+  t.match(signer.created[1]?.spec, { signerName: csrSettings.signerName }, 'by the other signer')
+  signer.bend = 'another CA'
+  await t.rejects(intermediates.issue(request), { code: 'Invalid' }, 'attack 85: of another CA')
+  signer.bend = undefined
+  signer.behave('deny')
+  await t.rejects(intermediates.issue(request), { code: 'Denied' }, 'a no is a no')
+  t.strictSame(
+    neededRights(settings, own)
+      .filter(({ verb }) => verb === 'approve')
+      .map(({ name }) => name),
+    ['example.com/ray-pods', signerOfCas],
+    'approving needs the right for both'
+  )
+  const none = await intermediatesOver(t, stage, csrSettings)
+  t.match(none.problem(), /authority\.intermediateSignerName/, 'without a name there is no signer')
+  await t.rejects(none.issue(request), { code: 'Invalid' }, 'who could be asked')
+  const short = { ...settings, certificateFile: shortCa() }
+  const unable = await intermediatesOver(t, stage, short)
+  t.match(unable.problem(), /path length/, 'a CA without room for one says so beforehand')
+  const count = signer.created.length
+  await t.rejects(unable.issue(request), { code: 'Invalid' }, 'and its signer')
+  t.equal(signer.created.length, count, 'is not asked')
+  await t.rejects(
+    openAuthority(short, optionsOver(stage.client, { options: { signsCas: true } })),
+    { code: 'Invalid' },
+    'where it has to sign CAs it is not taken'
+  )
+})
+
 t.test('an issuer of cert-manager signs the CA of a Ray cluster', async t => {
   const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
-  const key = newKey()
-  const request = {
-    publicKey: createPublicKey(key).export({ type: 'spki', format: 'der' }),
-    csr: createIntermediateRequest(key, 'team-a/demo'),
-    commonName: 'team-a/demo',
-    lifetimeSeconds,
-    rayCluster: { namespace: 'team-a', name: 'demo', uid: 'demo-cluster-uid' }
-  }
-  const issued = async (settings: AuthoritySettings) => {
-    const authority = await openAuthority(settings, optionsOver(stage.client, {}))
-    t.teardown(authority.close)
-    if (authority.intermediates === undefined) throw new Error('it signs CAs')
-    return authority.intermediates
-  }
-  const intermediates = await issued(issuerSettings)
+  const intermediates = await intermediatesOver(t, stage, issuerSettings)
+  const { request, judge } = caRequest()
   const pem = await intermediates.issue(request)
-  const expected = {
-    ...{ publicKey: request.publicKey, commonName: request.commonName, now: new Date() },
-    ...{ maximumLifetimeSeconds: lifetimeSeconds, issuers: workshop.read('ca.crt') }
-  }
   const mayLackPathLength = intermediates.leavesOutPathLength === true
-  t.strictSame(checkIntermediate(pem, { ...expected, mayLackPathLength }), [], 'as it should be')
-  t.match(checkIntermediate(pem, expected), [{ code: 'PathLength' }], 'but for the path length')
+  t.strictSame(judge(pem, { mayLackPathLength }), [], 'as it should be')
+  t.match(judge(pem), [{ code: 'PathLength' }], 'but for the path length')
   const usages = ['cert sign', 'crl sign']
   t.match(signer.created.at(-1)?.spec, { isCA: true, usages }, 'as its request says')
   signer.bend = 'another CA'
@@ -471,10 +505,7 @@ t.test('an issuer of cert-manager signs the CA of a Ray cluster', async t => {
   signer.bend = undefined
   signer.behave('deny')
   await t.rejects(intermediates.issue(request), { code: 'Denied' }, 'a no is a no')
-  makeCa(workshop, 'short', {
-    extensions: caExtensions.map(each => each.replace('CA:TRUE', 'CA:TRUE,pathlen:0'))
-  })
-  const short = await issued({ ...issuerSettings, certificateFile: workshop.path('short.crt') })
+  const short = await intermediatesOver(t, stage, { ...issuerSettings, certificateFile: shortCa() })
   t.match(short.problem(), /path length/, 'a CA without room for one says so beforehand')
   await t.rejects(short.issue(request), { code: 'Invalid' }, 'and is not asked')
 })
@@ -502,6 +533,38 @@ t.test('an issuer that any namespace may ask is used only where that is accepted
     'without a cluster there is none to ask'
   )
 })
+
+/** What a Ray cluster's CA is asked with, and what has to come of it. */
+function caRequest() {
+  const key = newKey()
+  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
+  const commonName = 'team-a/demo'
+  const rayCluster = { namespace: 'team-a', name: 'demo', uid: 'demo-cluster-uid' }
+  const csr = createIntermediateRequest(key, commonName)
+  return {
+    request: { publicKey, csr, commonName, lifetimeSeconds, rayCluster },
+    judge: (pem: string, exception: object = {}) =>
+      checkIntermediate(pem, {
+        ...{ publicKey, commonName, now: new Date(), maximumLifetimeSeconds: lifetimeSeconds },
+        ...{ issuers: workshop.read('ca.crt'), ...exception }
+      })
+  }
+}
+
+async function intermediatesOver(t: Test, { client }: Stage, settings: AuthoritySettings) {
+  const authority = await openAuthority(settings, optionsOver(client, {}))
+  t.teardown(authority.close)
+  if (authority.intermediates === undefined) throw new Error('it signs CAs')
+  return authority.intermediates
+}
+
+/** The file of a CA that has no room for one below it. */
+function shortCa(): string {
+  makeCa(workshop, 'short', {
+    extensions: caExtensions.map(each => each.replace('CA:TRUE', 'CA:TRUE,pathlen:0'))
+  })
+  return workshop.path('short.crt')
+}
 
 /** The object of a request that nobody has signed, of another key each time. */
 async function pending(enroll: Played['enroll'], signer: PlayedSigner) {

@@ -2,7 +2,7 @@
 import { createPublicKey, randomBytes, randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { AuthorityError, type RayClusterReference } from '../../src/authority/authority.ts'
-import { openAuthority } from '../../src/authority/open.ts'
+import { type AuthoritySettings, openAuthority } from '../../src/authority/open.ts'
 import { createPending } from '../../src/authority/per-cluster/pending.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
@@ -12,7 +12,8 @@ import { createClient } from '../../src/kubernetes/client.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { clientToken, connectionTo, servingPair } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
-import { playSigner } from '../support/played-signer.ts'
+import { type PlayedKind, playSigner } from '../support/played-signer.ts'
+import type { Bend } from '../support/signer.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
 const workshop = openWorkshop(t)
@@ -22,12 +23,33 @@ const daySeconds = 86_400
 const [again, tooMany] = [{ code: 'Unavailable' }, { code: 'Exhausted' }]
 makeCa(workshop, 'ca', { days: 3650 })
 
-/** A cert-manager that is played, and as many replicas as a test asks for. */
-async function stage(t: Test) {
+const ofIssuer: Wishes = {
+  of: 'CertificateRequest',
+  settings: {
+    ...{ kind: 'cert-manager', issuerOpenToAllNamespaces: false },
+    issuer: { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' },
+    certificateFile: workshop.path('ca.crt')
+  }
+}
+const ofSigner: Wishes = {
+  of: 'CertificateSigningRequest',
+  settings: {
+    ...{ kind: 'kubernetes-csr', approve: true, certificateFile: workshop.path('ca.crt') },
+    ...{ signerName: 'a.test/pods', intermediateSignerName: 'a.test/cas' }
+  }
+}
+
+interface Wishes {
+  of: PlayedKind
+  settings: AuthoritySettings
+}
+
+/** A signer that is played, and as many replicas as a test asks for. */
+async function stage(t: Test, { of, settings }: Wishes = ofIssuer) {
   const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
   const server = await standIn.listen()
   t.teardown(() => standIn.close())
-  const signer = playSigner(standIn, workshop, 'CertificateRequest', 4 * daySeconds)
+  const signer = playSigner(standIn, workshop, of, 4 * daySeconds)
   const kinds = { resources: [{ kind: 'Issuer', namespaced: true }] }
   const groups: Record<string, object> = {
     '/apis/cert-manager.io': { preferredVersion: { groupVersion: 'cert-manager.io/v1' } },
@@ -42,20 +64,13 @@ async function stage(t: Test) {
   async function replica({ waitMs = 20, perNamespace = 100, leafSeconds = daySeconds } = {}) {
     const client = createClient(connectionTo(server, pair.ca), { timeoutMs: 30_000 })
     const sources = { clock: () => Date.now() + time.ahead, random: randomBytes }
-    const inner = await openAuthority(
-      {
-        ...{ kind: 'cert-manager', issuerOpenToAllNamespaces: false },
-        issuer: { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' },
-        certificateFile: workshop.path('ca.crt')
-      },
-      {
-        ...{ ...sources, pollMs: 0 },
-        cluster: {
-          ...{ client, namespace, waitMs, steadyClock: () => performance.now() },
-          fraction: Math.random
-        }
+    const inner = await openAuthority(settings, {
+      ...{ ...sources, pollMs: 0 },
+      cluster: {
+        ...{ client, namespace, waitMs, steadyClock: () => performance.now() },
+        fraction: Math.random
       }
-    )
+    })
     const secrets = createClusterSecrets(client, namespace)
     const onChange = (change: string, { name }: { name: string }) =>
       void changes.push(`${change} ${name}`)
@@ -130,6 +145,44 @@ t.test('the pods of a RayCluster come again and again, its CA is asked for once'
   t.strictSame(changes, ['refused two', 'refused two', 'made one'], 'made once')
   await until(() => signer.present().length === 0)
   t.pass('which is taken away')
+})
+
+t.test('attack 85: a CA that is not what was asked for is none', async t => {
+  const { standIn, signer, replica, changes } = await stage(t, ofSigner)
+  makeCa(workshop, 'stranger')
+  const { issue } = await replica({ waitMs: 60_000 })
+  const one = cluster('one')
+  const bends: [Bend, RegExp][] = [
+    ['no path length', /PathLength: /],
+    ['name constraints', /Constraints: /],
+    ['a leaf', /Authority: /],
+    ['a longer life', /Lifetime: /],
+    ['another key', /PublicKey: /],
+    ['another CA', /signed by "CN=stranger"/]
+  ]
+  for (const [bend, message] of bends) {
+    signer.bend = bend
+    await t.rejects(issue(one), { code: 'Invalid', message }, bend)
+  }
+  t.notOk(
+    standIn.requests.some(each => /^(POST|PUT) .*secrets/.test(each)),
+    'nothing is kept'
+  )
+  signer.bend = undefined
+  const { certificate, trustAnchors } = await issue(one)
+  t.strictSame(changes, ['made one'], 'a good one is taken')
+  workshop.write('own.crt', trustAnchors)
+  workshop.write('leaf.crt', certificate)
+  const above = ['-CAfile', 'ca.crt', '-untrusted', 'own.crt', 'leaf.crt']
+  for (const judged of [
+    workshop.judge('verify', ...above),
+    workshop.judge('verify', '-partial_chain', '-CAfile', 'own.crt', 'leaf.crt')
+  ])
+    t.ok(judged.ok, `openssl: ${judged.output}`)
+  t.notOk(
+    signer.created.some(({ spec }) => 'signerName' in spec && spec.signerName === 'a.test/pods'),
+    'the signer of pods was never asked'
+  )
 })
 
 t.test('a no is asked for once too', async t => {

@@ -141,11 +141,28 @@ t.test('all problems of the files at once, each with its setting', async t => {
 t.test('of an authority in the cluster the file is looked at, and the risk is told', async t => {
   const { settings, write, file } = place(t)
   const authority = { kind: 'kubernetes-csr', signerName: 'a.test/b', certificateFile: '' }
-  const signer = (certificateFile: string) =>
-    runCommand(command, [settings({ authority: { ...authority, certificateFile } })])
+  const signer = (certificateFile: string, more: object = { trust: 'shared' }) =>
+    runCommand(command, [settings({ authority: { ...authority, certificateFile }, ...more })])
   t.match(await signer(file('pods.crt')), { code: 0, err: '' }, 'a CA')
   write('none.crt', 'not a certificate')
   t.match(await signer(file('none.crt')), { code: 2, err: /^authority: The CA cannot be used/ })
+  t.match(
+    await signer(file('pods.crt'), {}),
+    { code: 2, err: /authority\.intermediateSignerName: is missing.*trust: perCluster.*shared/ },
+    'a signer of CAs is needed for a CA of each RayCluster'
+  )
+  const both = {
+    ...{ ...authority, intermediateSignerName: 'a.test/c' },
+    certificateFile: file('pods.crt')
+  }
+  const ofBoth = () => runCommand(command, [settings({ authority: both })])
+  t.match(await ofBoth(), { code: 0, out: /trust: perCluster\. The CA signs one/ }, 'there is one')
+  makeCa(dirname(file('pods.crt')), 0)
+  t.match(
+    await ofBoth(),
+    { code: 2, err: /^authority: .*path length of the CA \(0\)/ },
+    'so is a CA with room for one'
+  )
   const issuer = { kind: 'cert-manager', issuer: { name: 'a' } }
   t.match(await runCommand(command, [settings({ authority: issuer })]), { code: 0, err: '' })
   const open = { kind: 'cert-manager', issuer: { name: 'a', kind: 'ClusterIssuer' } }

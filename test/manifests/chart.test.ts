@@ -239,7 +239,7 @@ const valueSets: {
       ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'].map(
         each => `settings.authority.${each}`
       ),
-      'authority.configMap=ray-pods-ca'
+      ...['authority.configMap=ray-pods-ca', 'trust=shared']
     ],
     check(t, objects) {
       const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-signing-requests')
@@ -253,12 +253,31 @@ const valueSets: {
     }
   },
   {
+    title: 'with a signer of the cluster, and another for the CAs of RayClusters',
+    values: [
+      ...[
+        ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods', 'approve=true'],
+        'intermediateSignerName=example.com/ray-cas'
+      ].map(each => `settings.authority.${each}`),
+      'authority.configMap=ray-pods-ca'
+    ],
+    check(t, objects) {
+      const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-signing-requests')
+      t.match(
+        rules.filter(({ resources }) => resources.includes('signers')),
+        [{ verbs: ['approve'], resourceNames: ['example.com/ray-pods', 'example.com/ray-cas'] }],
+        'approval for both alone'
+      )
+      t.match(settingsOf(objects), { trust: 'perCluster' }, 'as is the default')
+    }
+  },
+  {
     title: 'with a signer of the cluster that others approve for',
     values: [
       ...['kind=kubernetes-csr', 'signerName=example.com/ray-pods'].map(
         each => `settings.authority.${each}`
       ),
-      'policies.enabled=false'
+      ...['policies.enabled=false', 'trust=shared']
     ],
     check(t, objects) {
       const { rules } = find<Role>(objects, 'ClusterRole', 'rayguard-signing-requests')

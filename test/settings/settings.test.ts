@@ -152,9 +152,15 @@ authority: ${authority}
   const signer = 'kind: kubernetes-csr, certificateFile: /a'
   t.strictSame(await problems(`{ ${signer} }`), ['authority.signerName'], 'a signer has a name')
   const ofSigner = settingsOf(
-    await load(t, file(`{ ${signer}, signerName: example.com/ray.pods }`))
+    await load(t, file(`{ ${signer}, signerName: example.com/ray.pods }\ntrust: shared`))
   )
   t.match(ofSigner.authority, { approve: false }, 'Rayguard approves only where it is told to')
+  const same = 'signerName: a.example/b, intermediateSignerName: a.example/b'
+  t.strictSame(
+    await problems(`{ ${signer}, ${same} }`),
+    ['authority.intermediateSignerName'],
+    'attack: who approves pods approves CAs'
+  )
   const issuer = (kind: string) => `kind: cert-manager, issuer: { name: a, kind: ${kind} }`
   t.strictSame(await problems(`{ ${issuer('issuer')} }`), ['authority.issuer.kind'], 'no kind')
   t.strictSame(
@@ -409,15 +415,23 @@ t.test('rules between settings', async t => {
     ['serving.certificateFile', 'serving.privateKeyFile', 'registration.caBundleFile'],
     'a file that would not be read'
   )
-  const signer =
-    'authority: { kind: kubernetes-csr, certificateFile: /a, signerName: a.example/b }\n'
-  const clients = `injection: { image: a }\n${signer}clientCertificates: { enabled: true }\n`
+  const one = 'kind: kubernetes-csr, certificateFile: /a, signerName: a.example/b'
+  const both = `{ ${one}, intermediateSignerName: a.example/c }`
+  const clients = `injection: { image: a }\nauthority: ${both}\nclientCertificates: { enabled: true }\n`
   t.strictSame(
     await paths(`${clients}trust: shared\n`),
     ['clientCertificates.enabled'],
     'a signer elsewhere signs no clients'
   )
   t.strictSame(await paths(clients), [], 'the CA of a RayCluster does, whoever has signed that')
+  const pods = `injection: { image: a, serverCaFile: /b }\nauthority: { ${one} }\n`
+  t.strictSame(
+    await paths(pods),
+    ['authority.intermediateSignerName'],
+    'a CA for each RayCluster needs a signer of CAs'
+  )
+  t.strictSame(await paths(`${pods}trust: shared\n`), [], 'with one for all there is none')
+  t.strictSame(await paths(`${pods}components: [webhook]\n`), [], 'nor where nothing is signed')
   t.strictSame(
     await paths('components: [enrollment]\ninjection: { image: a }\n'),
     ['authority'],
@@ -616,7 +630,7 @@ const arbitraryText = {
   audience: fc.constantFrom('rayguard', 'x'),
   label: fc.constantFrom('pods-ca', 'two words'),
   hexadecimal: fc.constantFrom('01', 'a1b2'),
-  'signer-name': fc.constantFrom('example.com/ray-pods', 'a.b/c.d'),
+  'signer-name': fc.stringMatching(/^example\.com\/[a-z]{12}$/),
   kind: fc.constantFrom('Issuer', 'GoogleCASIssuer'),
   'vault-path': fc.constantFrom('pki', 'team/pki'),
   'vault-name': fc.constantFrom('ray-pods', 'a'),
@@ -646,6 +660,7 @@ function arbitrary(node: SchemaNode): fc.Arbitrary<unknown> {
       'keyLabel',
       'pinFile',
       'signerName',
+      'intermediateSignerName',
       'address',
       'caFile',
       'role',

@@ -11,7 +11,7 @@ import { type Bend, signRequest } from './signer.ts'
 export type PlayedKind = 'CertificateSigningRequest' | 'CertificateRequest'
 
 type RequestObject = KubernetesObject & {
-  spec: { request?: string; isCA?: boolean | null }
+  spec: { request?: string; isCA?: boolean | null; usages?: string[] | null }
   status?: { conditions?: Condition[] | null; certificate?: string | null } | null
 }
 
@@ -104,12 +104,15 @@ export function playSigner(
   }
 
   function signed(object: RequestObject, conditions: Condition[]): RequestObject['status'] {
-    const csr = Buffer.from(object.spec.request ?? '', 'base64').toString()
-    const { bend, ca, lifetimeSeconds } = signer
-    const certificate = base64(
-      signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA: object.spec.isCA ?? false })
-    )
-    if (kind === 'CertificateSigningRequest') return { conditions, certificate }
+    const { spec } = object
+    const csr = Buffer.from(spec.request ?? '', 'base64').toString()
+    const { ca, lifetimeSeconds } = signer
+    const ofIssuer = kind === 'CertificateRequest'
+    const isCA = ofIssuer ? (spec.isCA ?? false) : spec.usages?.includes('cert sign')
+    // cert-manager knows no path length.
+    const bend = signer.bend ?? (ofIssuer ? 'no path length' : undefined)
+    const certificate = base64(signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA }))
+    if (!ofIssuer) return { conditions, certificate }
     const issued = [
       { type: 'Approved', status: 'True' },
       { type: 'Ready', status: 'True', reason: 'Issued' }

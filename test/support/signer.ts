@@ -14,6 +14,10 @@ export type Bend =
   | 'another key'
   | 'a server alone'
   | 'another CA'
+  // Of the CA of a RayCluster:
+  | 'no path length'
+  | 'name constraints'
+  | 'a leaf'
 
 export interface Signing {
   /** PEM. */
@@ -23,7 +27,7 @@ export interface Signing {
   /** Whole days. */
   lifetimeSeconds: number
   bend?: Bend | undefined
-  /** A CA without a path length, as cert-manager signs it. */
+  /** A CA of path length 0. */
   isCA?: boolean | undefined
 }
 
@@ -36,7 +40,7 @@ export function signRequest(workshop: Workshop, signing: Signing): string {
   count += 1
   const name = `signed-${count}`
   workshop.write(`${name}.csr`, csr)
-  const form = isCA ? authorityExtensions : extensions(askedNames(workshop, name), bend)
+  const form = isCA ? authorityExtensions(bend) : extensions(askedNames(workshop, name), bend)
   workshop.write(`${name}.cnf`, form.join('\n'))
   const days = lifetimeSeconds / 86_400 + (bend === 'a longer life' ? 30 : 0)
   workshop.run(
@@ -65,12 +69,17 @@ function extensions(asked: string[], bend: Bend | undefined): string[] {
   ]
 }
 
-const authorityExtensions = [
-  'basicConstraints=critical,CA:TRUE',
-  'keyUsage=critical,keyCertSign,cRLSign',
-  'subjectKeyIdentifier=hash',
-  'authorityKeyIdentifier=keyid'
-]
+function authorityExtensions(bend: Bend | undefined): string[] {
+  const room = bend === 'no path length' ? '' : ',pathlen:0'
+  const isAuthority = bend === 'a leaf' ? 'FALSE' : `TRUE${room}`
+  return [
+    `basicConstraints=critical,CA:${isAuthority}`,
+    'keyUsage=critical,keyCertSign,cRLSign',
+    'subjectKeyIdentifier=hash',
+    'authorityKeyIdentifier=keyid',
+    ...(bend === 'name constraints' ? ['nameConstraints=permitted;DNS:a.test'] : [])
+  ]
+}
 
 function publicKeyOf(workshop: Workshop, ca: string): string {
   const { publicKey } = new X509Certificate(workshop.read(`${ca}.crt`))

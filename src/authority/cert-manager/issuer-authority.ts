@@ -23,13 +23,13 @@ import {
   equalUsages,
   leafUsages
 } from '../asked-content.ts'
+import type { Authority, IntermediateAuthority, LeafRequest } from '../authority.ts'
 import {
-  type Authority,
-  AuthorityError,
-  type IntermediateAuthority,
-  type LeafRequest
-} from '../authority.ts'
-import { intermediateProblem, refuseForeignNames, secondsToAsk } from '../limits.ts'
+  intermediateProblem,
+  refuseForeignNames,
+  refuseIntermediate,
+  secondsToAsk
+} from '../limits.ts'
 import { type AuthorityOptions, clusterOf } from '../options.ts'
 import { createRequestDesk, type RequestDesk, type WantedRequest } from '../request-objects.ts'
 import { issuedCertificate, readAnswer } from '../signed-answer.ts'
@@ -132,8 +132,7 @@ function intermediatesOf(ask: Ask, withdraw: Withdraw, chain: () => Chain): Inte
     leavesOutPathLength: true,
     problem: () => intermediateProblem(chain()),
     async issue({ csr, publicKey, lifetimeSeconds, rayCluster }) {
-      const problem = intermediateProblem(chain())
-      if (problem !== undefined) throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+      refuseIntermediate(intermediateProblem(chain()))
       const { certificate } = await ask({ csr, publicKey, lifetimeSeconds, rayCluster })
       return encodePem('CERTIFICATE', certificate.der)
     },

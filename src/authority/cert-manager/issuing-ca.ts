@@ -53,7 +53,8 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
           'The issuer does not tell which CA has signed; put its certificate into authority.certificateFile.'
         )
       }
-      current = chainOf(encodePem('CERTIFICATE', signer.der), options)
+      // It signs already, whatever it can beside that.
+      current = chainOf(encodePem('CERTIFICATE', signer.der), { ...options, signsCas: false })
       const description = descriptionOf(kind, current)
       options.onReload?.({ loaded: true, description, warnings: [] })
       return current

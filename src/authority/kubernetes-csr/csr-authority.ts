@@ -7,20 +7,42 @@
 import type { Client } from '../../kubernetes/client.ts'
 import { path } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
+import type { Chain } from '../../x509/chain.ts'
+import { encodePem } from '../../x509/pem.ts'
 import { publicKeyAlgorithm } from '../../x509/public-key.ts'
 import { descriptionOf, openAnchorFile } from '../anchor-file.ts'
-import { asksForSame, contentOf, encodeRequest, equalUsages, leafUsages } from '../asked-content.ts'
-import type { Authority, LeafRequest } from '../authority.ts'
-import { refuseForeignNames, secondsToAsk } from '../limits.ts'
+import {
+  asksForSame,
+  authorityUsages,
+  contentOf,
+  encodeRequest,
+  equalUsages,
+  leafUsages
+} from '../asked-content.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type IntermediateAuthority,
+  type IntermediateRequest,
+  type LeafRequest
+} from '../authority.ts'
+import {
+  intermediateProblem,
+  refuseForeignNames,
+  refuseIntermediate,
+  secondsToAsk
+} from '../limits.ts'
 import { type AuthorityOptions, clusterOf } from '../options.ts'
 import { createRequestDesk, type WantedRequest } from '../request-objects.ts'
-import { issuedCertificate, readAnswer } from '../signed-answer.ts'
+import { issuedCertificate, readAnswer, requireIssuer } from '../signed-answer.ts'
 import { type CertificateSigningRequest, changesOf, progressOf } from './signing-request.ts'
 
 export interface KubernetesCsrSettings {
   kind: 'kubernetes-csr'
   certificateFile: string
   signerName: string
+  /** Of the CAs of RayClusters; absent where nobody signs those. */
+  intermediateSignerName?: string | undefined
   approve: boolean
 }
 
@@ -38,21 +60,31 @@ export async function openKubernetesCsrAuthority(
       collection,
       progress: progressOf,
       changes: changesOf,
-      approve: settings.approve ? object => approve(client, object) : undefined
+      approve: settings.approve ? object => approve(client, settings, object) : undefined
     },
     options
   )
 
+  /** PEM of what the signer answers. */
+  async function ask(asked: Asked): Promise<string> {
+    const seconds = secondsToAsk(anchor.chain, asked.lifetimeSeconds, options.clock())
+    const { certificate } = await desk.ask(wanted(asked, seconds))
+    return certificate
+  }
+
   return {
     namesFrom: 'request',
     async issue(request) {
-      const { chain } = anchor
-      refuseForeignNames(chain, request.names)
-      const seconds = secondsToAsk(chain, request.lifetimeSeconds, options.clock())
-      const { certificate } = await desk.ask(wanted(settings.signerName, request, seconds))
-      return issuedCertificate(readAnswer(certificate)[0], anchor.chain)
+      refuseForeignNames(anchor.chain, request.names)
+      const answer = await ask(leafOf(settings, request))
+      return issuedCertificate(readAnswer(answer)[0], anchor.chain)
     },
     describe: () => descriptionOf(settings.kind, anchor.chain),
+    intermediates: intermediatesOf(settings, {
+      chain: () => anchor.chain,
+      ask,
+      withdraw: asked => desk.withdraw(wanted(asked, asked.lifetimeSeconds))
+    }),
     async close() {
       await desk.close()
       await anchor.close()
@@ -60,12 +92,57 @@ export async function openKubernetesCsrAuthority(
   }
 }
 
+interface Asked extends Pick<LeafRequest, 'csr' | 'lifetimeSeconds' | 'rayCluster'> {
+  signerName: string
+  usages: string[]
+}
+
+function leafOf(
+  { signerName }: KubernetesCsrSettings,
+  { csr, publicKey, lifetimeSeconds, rayCluster }: LeafRequest
+): Asked {
+  const usages = leafUsages(publicKeyAlgorithm(publicKey))
+  return { csr, lifetimeSeconds, rayCluster, signerName, usages }
+}
+
+/** The request says subject, CA:TRUE and path length 0; whether the signer has kept to it is judged by whoever asks. */
+function intermediatesOf(
+  { intermediateSignerName: signerName }: KubernetesCsrSettings,
+  desk: {
+    chain(): Chain
+    ask(asked: Asked): Promise<string>
+    withdraw(asked: Asked): void
+  }
+): IntermediateAuthority {
+  if (signerName === undefined) {
+    const problem = 'no signer of CAs is named (authority.intermediateSignerName)'
+    return {
+      problem: () => problem,
+      async issue() {
+        throw new AuthorityError('Invalid', `No CA is signed: ${problem}.`)
+      }
+    }
+  }
+  const asked = ({ csr, lifetimeSeconds, rayCluster }: IntermediateRequest): Asked => ({
+    ...{ csr, lifetimeSeconds, rayCluster, signerName, usages: authorityUsages }
+  })
+  return {
+    problem: () => intermediateProblem(desk.chain()),
+    issuers: () => desk.chain().trustAnchor,
+    async issue(request) {
+      refuseIntermediate(intermediateProblem(desk.chain()))
+      const [certificate] = readAnswer(await desk.ask(asked(request)))
+      requireIssuer(certificate, desk.chain())
+      return encodePem('CERTIFICATE', certificate.der)
+    },
+    withdraw: request => desk.withdraw(asked(request))
+  }
+}
+
 function wanted(
-  signerName: string,
-  { csr, publicKey, lifetimeSeconds, rayCluster }: LeafRequest,
+  { csr, lifetimeSeconds, rayCluster, signerName, usages }: Asked,
   expirationSeconds: number
 ): WantedRequest<CertificateSigningRequest> {
-  const usages = leafUsages(publicKeyAlgorithm(publicKey))
   return {
     identity: [signerName, contentOf(csr)],
     rayCluster,
@@ -84,14 +161,17 @@ function wanted(
 }
 
 /** `replace` names the version that was looked at: what is approved is what was compared. */
-async function approve(client: Client, object: CertificateSigningRequest): Promise<void> {
+async function approve(
+  client: Client,
+  { intermediateSignerName }: KubernetesCsrSettings,
+  object: CertificateSigningRequest
+): Promise<void> {
   const { name = '' } = object.metadata
-  const condition = {
-    type: 'Approved',
-    status: 'True',
-    reason: 'ConfirmedByRayguard',
-    message: 'The names are those of the asking pod, as the Kubernetes API has confirmed.'
-  }
+  const message =
+    object.spec.signerName === intermediateSignerName
+      ? 'It is the CA of one RayCluster, which the Kubernetes API has confirmed; its key is Rayguard’s.'
+      : 'The names are those of the asking pod, as the Kubernetes API has confirmed.'
+  const condition = { type: 'Approved', status: 'True', reason: 'ConfirmedByRayguard', message }
   const conditions = [...(object.status?.conditions ?? []), condition]
   await client.replace(`${collection}${path`/${name}/approval`}`, {
     ...object,
@@ -100,17 +180,22 @@ async function approve(client: Client, object: CertificateSigningRequest): Promi
 }
 
 /** What Rayguard's service account needs beside its other rights. */
-export function kubernetesCsrRights(settings: KubernetesCsrSettings): Right[] {
+export function kubernetesCsrRights({
+  signerName,
+  intermediateSignerName,
+  approve
+}: KubernetesCsrSettings): Right[] {
+  const signers = [signerName, ...(intermediateSignerName ? [intermediateSignerName] : [])]
   const requests = { group: 'certificates.k8s.io', resource: 'certificatesigningrequests' }
   return [
     ...['create', 'get', 'list', 'watch', 'delete'].map(verb => ({ verb, ...requests })),
-    ...(settings.approve
+    ...(approve
       ? [
           { verb: 'update', ...requests, subresource: 'approval' },
-          {
+          ...signers.map(name => ({
             ...{ verb: 'approve', group: requests.group },
-            ...{ resource: 'signers', name: settings.signerName }
-          }
+            ...{ resource: 'signers', name }
+          }))
         ]
       : [])
   ]
