@@ -116,6 +116,9 @@ export function namesOf(certificate: Certificate): CertificateNames | undefined 
   return extension === undefined ? undefined : readAlternativeNames(extension.value)
 }
 
+/** RFC 5280 §4.2.1.3: the bit of a key usage that lets it sign certificates. */
+export const keyCertSign = 5
+
 /** Bits of keyUsage by their number (RFC 5280 §4.2.1.3); `undefined` without the extension. Throws DerError. */
 export function keyUsageOf(certificate: Certificate): Set<number> | undefined {
   const extension = certificate.extensions.get(extensionOids.keyUsage)

@@ -10,6 +10,7 @@ import {
   type Certificate,
   extendedKeyUsageOf,
   extensionOids,
+  keyCertSign,
   keyUsageOf,
   nameConstraintsOf,
   verificationKey
@@ -45,7 +46,6 @@ interface Check {
   problem(chain: Chain, options: ChainOptions): string | undefined
 }
 
-const keyCertSign = 5
 const tlsPurposes = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']
 const anyPurpose = '2.5.29.37.0'
 /** Policies constrain nothing here; certificates of pods have none. */

@@ -10,6 +10,7 @@ import {
   extendedKeyUsageOf,
   extensionOids,
   isSignedBy,
+  keyCertSign,
   keyUsageOf,
   readCertificate,
   verificationKey
@@ -115,7 +116,6 @@ function subjectNames(subject: Uint8Array): [string, string][] {
 
 /** UTF8String, PrintableString. */
 const textTags = new Set<number>([tags.utf8String, 0x13])
-const keyCertSign = 5
 const allowedUsages = new Set([0, keyCertSign, 6])
 const tlsPurposes = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']
 

@@ -2,22 +2,20 @@
  * Judges a certificate that an authority made, ours or somebody else's, before a pod or a client gets it.
  *
  * Decides whether it is exactly what was asked for and whether gRPC can use it. It never repairs; any problem means that
- * the certificate is not handed out. The whole path is checked here, since a pod trusts the anchor alone.
+ * the certificate is not handed out. The whole path is checked too (`check-path.ts`), since a pod trusts the anchor alone.
  */
-import type { KeyObject } from 'node:crypto'
 import {
   basicConstraintsOf,
   type Certificate,
   extendedKeyUsageOf,
   extensionOids,
-  isSignedBy,
   keyUsageOf,
-  nameConstraintsOf,
   namesOf,
-  readCertificate,
-  verificationKey
+  readCertificate
 } from './certificate.ts'
+import { type Issuer, issuerOf, pathProblems } from './check-path.ts'
 import { DerError } from './der.ts'
+import { type LeafProblem, problem } from './leaf-problem.ts'
 import { type CertificateNames, equalNames } from './names.ts'
 import { readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
@@ -43,29 +41,6 @@ export interface LeafExpectation {
   maximumLifetimeSeconds: number
 }
 
-export type LeafProblemCode =
-  | 'Malformed'
-  | 'ChainTooLarge'
-  | 'PublicKey'
-  | 'Subject'
-  | 'Names'
-  | 'KeyUsage'
-  | 'ExtendedKeyUsage'
-  | 'BasicConstraints'
-  | 'CriticalExtension'
-  | 'Dates'
-  | 'Lifetime'
-  | 'Order'
-  | 'Signature'
-  | 'Anchor'
-  | 'IssuingCertificate'
-  | 'AddressConstraints'
-
-export interface LeafProblem {
-  code: LeafProblemCode
-  detail: string
-}
-
 /** What gRPC's peers can send before calls die after a handshake that looked fine: some 8 400 bytes, measured. */
 export const maximumChainBytes = 8000
 const maximumCertificates = 10
@@ -73,11 +48,6 @@ const maximumCertificates = 10
 const clockSkewMs = 5 * 60 * 1000
 
 export type LeafCheck = (issued: IssuedChain, expected: LeafExpectation) => LeafProblem[]
-
-interface Issuer {
-  certificate: Certificate
-  key: KeyObject | undefined
-}
 
 const rememberedAnchors = 64
 
@@ -114,10 +84,6 @@ export function createLeafCheck(): LeafCheck {
       throw error
     }
   }
-}
-
-function issuerOf(certificate: Certificate): Issuer {
-  return { certificate, key: verificationKey(certificate.publicKey) }
 }
 
 /** Throws DerError. */
@@ -195,7 +161,6 @@ const clientPurposes = [{ name: 'clientAuth', oid: '1.3.6.1.5.5.7.3.2' }]
 const podPurposes = [{ name: 'serverAuth', oid: '1.3.6.1.5.5.7.3.1' }, ...clientPurposes]
 /** digitalSignature, keyEncipherment, keyAgreement: a pod's key may do what TLS does, and sign nothing else. */
 const tlsKeyUsages = new Set([0, 2, 4])
-const keyCertSign = 5
 
 function* usageProblems(leaf: Certificate, { purpose }: LeafExpectation): Generator<LeafProblem> {
   const usages = keyUsageOf(leaf)
@@ -234,68 +199,4 @@ function* sizeProblems(chain: Certificate[]): Generator<LeafProblem> {
   if (bytes > maximumChainBytes) {
     yield problem('ChainTooLarge', `The chain has ${bytes} bytes; gRPC fails above 8400.`)
   }
-}
-
-/** Leaf, each certificate signed by the next one, the last by an anchor; the anchor itself may end the chain. */
-function* pathProblems(
-  leaf: Certificate,
-  intermediates: Certificate[],
-  anchors: Issuer[],
-  now: Date
-): Generator<LeafProblem> {
-  const last = intermediates.at(-1)
-  const sent =
-    last !== undefined && anchors.some(({ certificate }) => equalBytes(certificate.der, last.der))
-      ? intermediates.slice(0, -1)
-      : intermediates
-  let certificate = leaf
-  for (const [depth, issuer] of sent.entries()) {
-    yield* linkProblems(leaf, certificate, issuerOf(issuer), depth, now)
-    certificate = issuer
-  }
-  const named = anchors.filter(anchor => equalBytes(anchor.certificate.subject, certificate.issuer))
-  if (named.length === 0) {
-    yield problem('Anchor', 'No trust anchor is the issuer of the last certificate.')
-    return
-  }
-  const attempts = named.map(anchor => [
-    ...linkProblems(leaf, certificate, anchor, sent.length, now)
-  ])
-  if (attempts.every(problems => problems.length > 0)) yield* attempts[0] ?? []
-}
-
-function* linkProblems(
-  leaf: Certificate,
-  certificate: Certificate,
-  { certificate: issuer, key }: Issuer,
-  depth: number,
-  now: Date
-): Generator<LeafProblem> {
-  if (!equalBytes(certificate.issuer, issuer.subject)) {
-    yield problem('Order', 'A certificate is not followed by that of its issuer.')
-    return
-  }
-  if (key === undefined || !isSignedBy(certificate, key)) {
-    yield problem('Signature', 'A certificate is not signed by its issuer.')
-  }
-  const { isAuthority, pathLength } = basicConstraintsOf(issuer)
-  if (
-    !isAuthority ||
-    (pathLength ?? depth) < depth ||
-    !(keyUsageOf(issuer)?.has(keyCertSign) ?? true)
-  ) {
-    yield problem('IssuingCertificate', 'An issuer may not sign this certificate.')
-  }
-  // BoringSSL, which gRPC is built with, fails the whole chain: "unsupported name constraint type".
-  if (nameConstraintsOf(issuer)?.hasAddresses) {
-    yield problem('AddressConstraints', 'An issuer has name constraints on IP addresses.')
-  }
-  // It may begin before an issuer that is some minutes old: all have to be valid now and at its end (RFC 5280 §6.1.3).
-  if (issuer.notBefore > now || leaf.notAfter > issuer.notAfter) {
-    yield problem('Dates', 'An issuer is not valid yet, or ends before the certificate.')
-  }
-}
-
-function problem(code: LeafProblemCode, detail: string): LeafProblem {
-  return { code, detail }
 }

@@ -7,7 +7,8 @@
  * nobody has its key, and its names are nobody's (RFC 5737, RFC 6761).
  */
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { checkLeaf, type LeafProblemCode } from '../../x509/check-leaf.ts'
+import { checkLeaf } from '../../x509/check-leaf.ts'
+import type { LeafProblemCode } from '../../x509/leaf-problem.ts'
 import { readSinglePem } from '../../x509/pem.ts'
 import { createCertificateRequest } from '../../x509/request.ts'
 import { AuthorityError, type IssuedCertificate, type LeafContent } from '../authority.ts'
