@@ -10,9 +10,9 @@ import { readCertificate } from '../x509/certificate.ts'
 import type { ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
-import { type AuthorityOptions, defaultPollMs } from './options.ts'
+import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
-import { poll } from './poll.ts'
+import { createReload, type NotLoaded } from './reload.ts'
 
 export interface AlsoTrusted {
   /** PEM of those that go beside these anchors; never one of them, nor one above. */
@@ -31,32 +31,26 @@ export interface AlsoTrustedOptions
 
 export type AlsoTrustedReload =
   | { loaded: true; anchors: AnchorDescription[]; warnings: string[] }
-  | { loaded: false; reason: string }
+  | NotLoaded
 
 /** Throws AuthorityError `Invalid` when the file is there and cannot be used. */
 export async function openAlsoTrusted(
   file: string,
   options: AlsoTrustedOptions
 ): Promise<AlsoTrusted> {
-  let text = await textOf(file)
-  let anchors: Anchor[] = []
-  let reason: string | undefined
+  const first = await textOf(file)
+  let { anchors, warnings } = usable(first)
   let answered: { trustAnchors: string; pem: string } | undefined
-  take(text)
-
-  const stop = poll(options.pollMs ?? defaultPollMs, async () => {
-    try {
-      const found = await textOf(file)
-      if (found === text && reason === undefined) return
-      take(found)
-      text = found
-      reason = undefined
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      if (message === reason) return
-      reason = message
-      options.onReload?.({ loaded: false, reason })
-    }
+  const { stop } = createReload<string, AlsoTrustedReload & { loaded: true }>(first, {
+    read: () => textOf(file),
+    mark: text => text,
+    take(text) {
+      ;({ anchors, warnings } = usable(text))
+      answered = undefined
+    },
+    loaded: () => ({ loaded: true, anchors: anchors.map(description), warnings }),
+    tell: outcome => options.onReload?.(outcome),
+    pollMs: options.pollMs
   })
 
   return {
@@ -69,18 +63,11 @@ export async function openAlsoTrusted(
     close: stop
   }
 
-  function take(pem: string): void {
+  function usable(pem: string) {
     const { clock, clusterDomain } = options
-    const found = usableAnchors(pem, {
+    return usableAnchors(pem, {
       now: new Date(clock()),
       ...(clusterDomain === undefined ? {} : { clusterDomain })
-    })
-    anchors = found.anchors
-    answered = undefined
-    options.onReload?.({
-      loaded: true,
-      anchors: anchors.map(description),
-      warnings: found.warnings
     })
   }
 

@@ -1,13 +1,9 @@
-/**
- * The certificate of a CA whose key is elsewhere: what pods trust, from a file that may be replaced while we run.
- *
- * As with the files of a CA of our own, what cannot be used is not taken, and the former one stays.
- */
+/** The certificate of a CA whose key is elsewhere: what pods trust, from a file that may be replaced while we run. */
 import type { Chain } from '../x509/chain.ts'
-import type { AuthorityDescription, ReloadOutcome } from './authority.ts'
-import { type AuthorityOptions, defaultPollMs } from './options.ts'
+import type { AuthorityDescription, LoadedOutcome, ReloadOutcome } from './authority.ts'
+import type { AuthorityOptions } from './options.ts'
 import { readCertificates, usableChain } from './pem-files.ts'
-import { poll } from './poll.ts'
+import { createReload } from './reload.ts'
 
 export interface AnchorFile {
   readonly chain: Chain
@@ -22,36 +18,18 @@ export async function openAnchorFile(
   files: { certificateFile: string },
   options: AuthorityOptions
 ): Promise<AnchorFile> {
-  let text = await readCertificates(files)
-  let chain = chainOf(text, options)
-  let reason: string | undefined
-  const tell = (outcome: ReloadOutcome): ReloadOutcome => {
-    options.onReload?.(outcome)
-    return outcome
-  }
-  const loaded = () => tell({ loaded: true, description: descriptionOf(kind, chain), warnings: [] })
-
-  async function reload(): Promise<ReloadOutcome | undefined> {
-    try {
-      const found = await readCertificates(files)
-      if (found === text) {
-        if (reason === undefined) return undefined
-      } else {
-        chain = chainOf(found, options)
-        text = found
-      }
-      reason = undefined
-      return loaded()
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      if (message === reason) return undefined
-      reason = message
-      return tell({ loaded: false, reason })
-    }
-  }
-
-  const stop = poll(options.pollMs ?? defaultPollMs, reload)
-  loaded()
+  const first = await readCertificates(files)
+  let chain = chainOf(first, options)
+  const { reload, stop } = createReload<string, LoadedOutcome>(first, {
+    read: () => readCertificates(files),
+    mark: text => text,
+    take(text) {
+      chain = chainOf(text, options)
+    },
+    loaded: () => ({ loaded: true, description: descriptionOf(kind, chain), warnings: [] }),
+    tell: outcome => options.onReload?.(outcome),
+    pollMs: options.pollMs
+  })
   return {
     get chain() {
       return chain

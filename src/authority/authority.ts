@@ -112,9 +112,15 @@ export interface Authority {
 
 /** What became of a look at the CA's certificates. */
 export type ReloadOutcome =
-  | { loaded: true; description: AuthorityDescription; warnings: string[] }
+  | LoadedOutcome
   /** What was in use goes on. */
   | { loaded: false; reason: string }
+
+export interface LoadedOutcome {
+  loaded: true
+  description: AuthorityDescription
+  warnings: string[]
+}
 
 /**
  * `Unavailable`: again later. `Refused`: the authority says no, until an administrator changes something. `Denied`: a person

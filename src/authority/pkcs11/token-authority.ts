@@ -9,13 +9,14 @@ import {
   type Authority,
   AuthorityError,
   type KeyProtection,
+  type LoadedOutcome,
   type ReloadOutcome
 } from '../authority.ts'
 import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../local.ts'
-import { type AuthorityOptions, defaultPollMs } from '../options.ts'
+import type { AuthorityOptions } from '../options.ts'
 import { readCertificates, usableChain } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
-import { poll } from '../poll.ts'
+import { createReload } from '../reload.ts'
 import { readPin } from './pin.ts'
 import { openSealing } from './sealing.ts'
 import { type SignatureForm, signatureForm } from './signature-form.ts'
@@ -44,8 +45,8 @@ export async function openTokenAuthority(
   options: AuthorityOptions
 ): Promise<TokenAuthority> {
   // Before the HSM is asked: what is wrong with a file needs no login.
-  let text = await readCertificates(settings)
-  const { algorithm } = formOf(text, options).form
+  const first = await readCertificates(settings)
+  const { algorithm } = formOf(first, options).form
   const keyType = algorithm.keyType === 'rsa' ? 'rsa' : 'ec'
   await readPin(settings.pinFile)
   const { kind: _, certificateFile: __, ...token } = settings
@@ -54,46 +55,22 @@ export async function openTokenAuthority(
   let protection: KeyProtection | undefined
   try {
     await key.connect()
-    issuer = await issuerOf(text)
+    issuer = await issuerOf(first)
     protection = await protectionBy(key, settings, options)
   } catch (error) {
     await key.close()
     throw error
   }
-  let reason: string | undefined
-  const tell = (outcome: ReloadOutcome): ReloadOutcome => {
-    options.onReload?.(outcome)
-    return outcome
-  }
-  const loaded = () => tell({ loaded: true, description: issuer.describe(), warnings: [] })
-
-  async function issuerOf(certificates: string): Promise<LocalIssuer> {
-    const { chain, form } = formOf(certificates, options)
-    const signingKey = await provenKey(key, form, chain.publicKey)
-    return createLocalIssuer('pkcs11', chain, signingKey, options)
-  }
-
-  async function reload(): Promise<ReloadOutcome | undefined> {
-    try {
-      const found = await readCertificates(settings)
-      if (found === text) {
-        if (reason === undefined) return undefined
-      } else {
-        issuer = await issuerOf(found)
-        text = found
-      }
-      reason = undefined
-      return loaded()
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      if (message === reason) return undefined
-      reason = message
-      return tell({ loaded: false, reason })
-    }
-  }
-
-  const stop = poll(options.pollMs ?? defaultPollMs, reload)
-  loaded()
+  const { reload, stop } = createReload<string, LoadedOutcome>(first, {
+    read: () => readCertificates(settings),
+    mark: text => text,
+    async take(text) {
+      issuer = await issuerOf(text)
+    },
+    loaded: () => ({ loaded: true, description: issuer.describe(), warnings: [] }),
+    tell: outcome => options.onReload?.(outcome),
+    pollMs: options.pollMs
+  })
   return {
     namesFrom: 'server',
     issue: request => issuer.issue(request),
@@ -105,6 +82,12 @@ export async function openTokenAuthority(
       await stop()
       await key.close()
     }
+  }
+
+  async function issuerOf(certificates: string): Promise<LocalIssuer> {
+    const { chain, form } = formOf(certificates, options)
+    const signingKey = await provenKey(key, form, chain.publicKey)
+    return createLocalIssuer('pkcs11', chain, signingKey, options)
   }
 }
 
