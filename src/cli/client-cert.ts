@@ -58,10 +58,12 @@ async function clientCertificate(wishes: Wishes, io: CommandIo): Promise<number>
   try {
     const key = await generateKey('P-256')
     const csr = createCertificateRequest(key)
-    const { answer, service } = await withCluster(wishes, async client => ({
-      answer: await askedFor(client, { ...wishes, csr }, io.signal),
-      service: await headService(client, wishes)
-    }))
+    if (io.signal.aborted) return stopped('before anything was asked for', io)
+    const { answer, service } = await withCluster(wishes, async client => {
+      const answer = await askedFor(client, { ...wishes, csr }, io.signal)
+      const service = answer.state === 'issued' ? await headService(client, wishes) : ''
+      return { answer, service }
+    })
     if (answer.state === 'unanswered') return unanswered(answer, wishes, io)
     if (answer.state === 'refused')
       return failed(`refused (${answer.reason}): ${answer.message}`, io)
@@ -107,20 +109,22 @@ function failed(problem: string, io: CommandIo): number {
 }
 
 function unanswered(
-  { request, because, withdrawn }: ClientAnswer & { state: 'unanswered' },
+  { request, because, withdrawn, fault }: ClientAnswer & { state: 'unanswered' },
   { timeout }: Wishes,
   io: CommandIo
 ): number {
   const left = withdrawn
     ? 'It is taken back.'
     : 'It stays until the API server clears it away; its key is gone.'
-  if (because === 'timeout')
-    return failed(
-      `${request} has not been answered within ${timeout} s. Is clientCertificates.enabled set for Rayguard? ` +
-        `The log of rayguard-enrollment says more. ${left}`,
-      io
-    )
-  failed(`stopped before ${request} was answered. ${left}`, io)
+  if (because === 'stopped') return stopped(`before ${request} was answered. ${left}`, io)
+  const advice =
+    fault ??
+    'Is clientCertificates.enabled set for Rayguard? `rayguard status` and the log of rayguard-enrollment say more.'
+  return failed(`${request} has not been answered within ${timeout} s. ${advice} ${left}`, io)
+}
+
+function stopped(when: string, io: CommandIo): number {
+  failed(`stopped ${when}`, io)
   return io.signal.reason === 'SIGINT' ? 130 : 143
 }
 

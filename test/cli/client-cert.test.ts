@@ -1,6 +1,10 @@
 /** `rayguard client-cert` against the stand-in for the Kubernetes API and the real signer. */
+import { spawn } from 'node:child_process'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -23,6 +27,7 @@ import {
 } from '../support/client-stage.ts'
 import { clientToken } from '../support/enrollment-stage.ts'
 
+const program = join(import.meta.dirname, '../../dist/rayguard.js')
 const four = ['ca.crt', 'env.sh', 'tls.crt', 'tls.key']
 
 async function stage(t: Test, options: ClientStageOptions = {}) {
@@ -116,6 +121,87 @@ t.test('stopped or never answered: the request is taken back, and no file is lef
   t.notOk(existsSync(directory))
 })
 
+t.test('an API server that is away for a moment does not cost the certificate', async t => {
+  const { ask, directory, interfere, present } = await stage(t)
+  let away = 3
+  interfere(({ method, path }) => {
+    if (method !== 'GET' || !/requests\/rayguard-client-/.test(path) || away === 0) return undefined
+    away -= 1
+    return { status: away === 1 ? 429 : 503 }
+  })
+  t.match(await ask(), { code: 0 })
+  t.equal(away, 0, 'it was')
+  t.strictSame(readdirSync(directory).sort(), four)
+
+  const looks = /GET .*requests\/rayguard-client-/
+  interfere(({ method, path }) => (looks.test(`${method} ${path}`) ? { status: 403 } : undefined))
+  const before = present().length
+  t.match(await ask('--force'), { code: 1, err: /you lack a right/ }, 'one who may not look')
+  t.equal(present().length, before, 'and the request is taken back')
+})
+
+t.test('a process that is stopped, or killed, leaves nothing half done', async t => {
+  const { argumentsFor, directory, folder, interfere, present, start, until } = await stage(t, {
+    unstarted: true
+  })
+  const begin = (preload = '', ...more: string[]) => {
+    const loaded = preload === '' ? [] : ['--import', `data:text/javascript,${encodeURI(preload)}`]
+    const wishes = ['client-cert', ...argumentsFor(cluster, ...more)]
+    const child = spawn(process.execPath, [...loaded, program, ...wishes], { stdio: 'ignore' })
+    return { child, ended: once(child, 'exit') }
+  }
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143]
+  ] as const) {
+    const { child, ended } = begin()
+    await until(() => present().length > 0)
+    child.kill(signal)
+    t.strictSame(await ended, [code, null], signal)
+    t.strictSame(present(), [], 'the request is taken back')
+    t.notOk(existsSync(directory), 'and no file is left')
+  }
+  interfere(({ method }) => (method === 'DELETE' ? { status: 403 } : undefined))
+  const without = begin()
+  await until(() => present().length > 0)
+  without.child.kill('SIGINT')
+  t.strictSame(await without.ended, [130, null], 'one who may not delete it')
+  t.equal(present().length, 1)
+  t.notOk(existsSync(directory))
+
+  const killed = begin()
+  await until(() => present().length > 1)
+  killed.child.kill('SIGKILL')
+  await killed.ended
+  t.strictSame(readdirSync(directory), [], 'SIGKILL while it waits: there is no key yet')
+
+  // as careless as a directory and a user can be
+  chmodSync(directory, 0o755)
+  const mask = process.umask(0)
+  t.teardown(() => process.umask(mask))
+  start()
+  const former = join(folder, 'former')
+  t.strictSame(await begin('', '--force').ended, [0, null])
+  cpSync(directory, former, { recursive: true })
+  for (const [call, count] of [
+    ['open', 2],
+    ['rename', 2],
+    ['rename', 4]
+  ] as const) {
+    cpSync(former, directory, { recursive: true })
+    const [, signal] = await begin(killAt(call, count), '--force').ended
+    t.equal(signal, 'SIGKILL', `killed before ${call} ${count}`)
+    for (const name of readdirSync(directory)) {
+      const file = join(directory, name)
+      if (readFileSync(file, 'utf8').includes('PRIVATE KEY') || name.includes('tls.key'))
+        t.equal(statSync(file).mode & 0o777, 0o600, `nobody else reads ${name}`)
+    }
+    t.ok(isPairOrNone(directory), 'a certificate that is there fits the key beside it')
+  }
+  t.strictSame(await begin('', '--force').ended, [0, null])
+  t.strictSame(readdirSync(directory).sort(), four, 'and nothing of these runs is left')
+})
+
 t.test('an answer that is of no use is not written', async t => {
   const { ask, directory, standIn, until, present } = await stage(t, { unstarted: true })
   const ended = ask()
@@ -158,3 +244,25 @@ t.test('the files at the user’s side', async t => {
   await writeClientFiles(forced, files)
   t.equal(readFileSync(join(planted, 'elsewhere'), 'utf8'), '', 'is never followed')
 })
+
+function isPairOrNone(directory: string): boolean {
+  const file = (name: string) => readFileSync(join(directory, name))
+  if (!existsSync(join(directory, 'tls.crt'))) return true
+  return new X509Certificate(file('tls.crt')).checkPrivateKey(createPrivateKey(file('tls.key')))
+}
+
+/** For `--import`: the process is killed at this call into the file system, the `count`-th of them. */
+function killAt(call: 'open' | 'rename', count: number): string {
+  return `
+    import files from 'node:fs/promises'
+    import { syncBuiltinESMExports } from 'node:module'
+    const real = files.${call}
+    let left = ${count}
+    files.${call} = (...rest) => {
+      left -= 1
+      if (left === 0) process.kill(process.pid, 'SIGKILL')
+      return real(...rest)
+    }
+    syncBuiltinESMExports()
+  `
+}

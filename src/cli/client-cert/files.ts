@@ -1,6 +1,6 @@
 /** The files at the user's side: the key for the user alone, and never replaced unless asked. */
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir, open, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import {
   certificateFile,
@@ -58,7 +58,10 @@ export interface ClientFiles {
   trustAnchors: string
 }
 
-/** All are written under other names before the first gets its own, the certificate last. */
+/**
+ * All are written under other names before the first gets its own. The former certificate goes first and the new one comes
+ * last: whenever this is killed, a certificate that is there fits the key beside it.
+ */
 export async function writeClientFiles(
   { directory }: Place,
   { key, certificate, trustAnchors }: ClientFiles
@@ -69,6 +72,7 @@ export async function writeClientFiles(
     [environmentFile, environment(directory), 0o644],
     [certificateFile, certificate, 0o644]
   ]
+  await removeLeftovers(directory)
   const written: [from: string, to: string][] = []
   try {
     for (const [name, content, mode] of files) {
@@ -77,11 +81,21 @@ export async function writeClientFiles(
       written.push([from, join(directory, name)])
       await file.writeFile(content).finally(() => file.close())
     }
+    await rm(join(directory, certificateFile), { force: true })
     // rename(2) takes the place of a link, and never follows it.
     for (const [from, to] of written) await rename(from, to)
   } finally {
     for (const [from] of written) await rm(from, { force: true })
   }
+}
+
+const leftover = /^\.(tls\.key|tls\.crt|ca\.crt|env\.sh)\.[0-9a-f]{16}\.tmp$/
+
+/** Of a run that was killed while it wrote: a key that nobody uses lies about no longer than it has to. */
+async function removeLeftovers(directory: string): Promise<void> {
+  const names = await readdir(directory)
+  for (const name of names.filter(each => leftover.test(each)))
+    await rm(join(directory, name), { force: true })
 }
 
 function environment(directory: string): string {

@@ -6,14 +6,15 @@ import {
   rayClusterAnnotation
 } from '../../contract/client-certificates.ts'
 import type { Client } from '../../kubernetes/client.ts'
+import { KubernetesError } from '../../kubernetes/error.ts'
 import type { CertificateSigningRequest } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
 
 export type ClientAnswer = { request: string } & (
   | { state: 'issued'; pem: string }
   | { state: 'refused'; reason: string; message: string }
-  /** Its key is gone: it is of no use any more. */
-  | { state: 'unanswered'; because: 'timeout' | 'stopped'; withdrawn: boolean }
+  /** Its key is gone: it is of no use any more. `fault`: why it could not be looked at, the last time. */
+  | { state: 'unanswered'; because: 'timeout' | 'stopped'; withdrawn: boolean; fault?: string }
 )
 
 export interface Question {
@@ -29,7 +30,7 @@ export interface Question {
 const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
 const pauseMs = 300
 
-/** Throws KubernetesError. */
+/** Throws KubernetesError. What comes of nothing is taken back, where this user may. */
 export async function askedFor(
   client: Client,
   question: Question,
@@ -38,20 +39,44 @@ export async function askedFor(
   const created = await client.create<CertificateSigningRequest>(collection, objectFor(question))
   const { name: request = '' } = created.metadata
   const at = collection + path`/${request}`
-  const until = performance.now() + question.timeout * 1000
+  // Most users may not; it is gone by itself within a day.
+  const withdraw = () =>
+    client.remove(at).then(
+      () => true,
+      () => false
+    )
+  try {
+    const answer = await awaited(client, at, question.timeout, signal)
+    if (answer.state !== 'unanswered') return { request, ...answer }
+    const because = signal.aborted ? 'stopped' : 'timeout'
+    return { request, ...answer, because, withdrawn: await withdraw() }
+  } catch (error) {
+    await withdraw()
+    throw error
+  }
+}
+
+async function awaited(client: Client, at: string, timeout: number, signal: AbortSignal) {
+  const until = performance.now() + timeout * 1000
+  let fault: string | undefined
   while (performance.now() < until && !signal.aborted) {
-    const found = await client.get<CertificateSigningRequest>(at)
-    const answer = found && answerIn(found)
-    if (answer !== undefined) return { request, ...answer }
+    try {
+      const found = await client.get<CertificateSigningRequest>(at)
+      fault = undefined
+      const answer = found && answerIn(found)
+      if (answer !== undefined) return answer
+    } catch (error) {
+      if (!passes(error)) throw error
+      fault = error.message
+    }
     await sleep(pauseMs, undefined, { signal }).catch(() => {})
   }
-  // Most users may not; it is gone by itself within a day.
-  const withdrawn = await client.remove(at).then(
-    () => true,
-    () => false
-  )
-  const because = signal.aborted ? 'stopped' : 'timeout'
-  return { request, state: 'unanswered', because, withdrawn }
+  return { state: 'unanswered' as const, ...(fault === undefined ? {} : { fault }) }
+}
+
+/** An API server that is away for a moment is no reason to throw the key away. */
+function passes(error: unknown): error is KubernetesError {
+  return error instanceof KubernetesError && /^(Unavailable|Throttled)$/.test(error.code)
 }
 
 function objectFor({ namespace, rayCluster, csr, lifetimeSeconds }: Question): object {
