@@ -51,6 +51,8 @@ export interface IssuedClient {
 
 export interface ClientSigner {
   start(): void
+  /** Why no requests are answered now. */
+  problem(): string | undefined
   stop(): Promise<void>
 }
 
@@ -102,6 +104,7 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
       requests.start()
       sweeping ??= sweep()
     },
+    problem: () => (requests.synced() ? undefined : 'the requests are not seen (yet)'),
     async stop() {
       stopping.abort()
       await requests.stop()

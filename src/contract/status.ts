@@ -17,6 +17,8 @@ export interface ReplicaStatus {
   certificateExpiries: Record<string, string>
   /** Of the enrollment component alone: who signs pods. */
   authority?: AuthorityStatus
+  /** Of the enrollment component alone. `problem`: why it answers no requests for them now. */
+  clientCertificates?: { enabled: boolean; problem?: string }
 }
 
 export interface AnchorStatus {

@@ -365,6 +365,59 @@ t.test('a component that need not be installed', async t => {
   t.match(unread.text, /✓ 1 replica of rayguard-replacement ready\./, 'its pods tell of it as well')
 })
 
+t.test('whether people can get client certificates, and what keeps them from it', async t => {
+  const { standIn, says, faults, status } = await stage(t)
+  const replicas = ['rayguard-enrollment-1', 'rayguard-enrollment-2']
+  const say = (...each: NonNullable<ReplicaStatus['clientCertificates']>[]) => {
+    for (const [at, clientCertificates] of each.entries())
+      says.set(replicas[at] ?? '', replicaStatus('enrollment', { clientCertificates }))
+  }
+  const setting = (enabled: boolean) =>
+    standIn.put({
+      ...{ apiVersion: 'v1', kind: 'ConfigMap' },
+      metadata: { name: 'rayguard', namespace: 'rayguard-system' },
+      data: { 'config.yaml': `clientCertificates: { enabled: ${enabled} }` }
+    })
+  const found = async () => {
+    const told = await status()
+    return { code: told.code, states: told.states('ClientCertificates'), text: told.text }
+  }
+  const [off, on] = [{ enabled: false }, { enabled: true }]
+
+  t.match(await found(), { code: 0, states: [] }, 'replicas of before there were any say nothing')
+  say(on, on)
+  t.match(await found(), { code: 0, text: /✓ .* are on, and rayguard-enrollment has the rights/ })
+  standIn.deny('sign certificates.k8s.io/signers')
+  say(off, off)
+  t.match(await found(), { code: 0, states: ['ok'], text: /✓ Client certificates are off/ })
+  t.notMatch((await found()).text, /lacks/, 'and need no rights')
+
+  say(on, on)
+  const lacking = await found()
+  t.match(lacking, { code: 1, states: ['failed'] })
+  t.match(lacking.text, /lacks: sign signers\.certificates\.k8s\.io rayguard\.dev\/ray-client\./)
+  t.match(lacking.text, /✓ rayguard-enrollment has the rights that it needs/, 'for pods, it has')
+  faults.set(/subjectaccessreviews/, { status: 403 })
+  t.match(await found(), { states: ['ok'], text: /✓ Client certificates are on\./ }, 'not asked')
+  faults.clear()
+
+  say(on, { ...on, problem: 'the requests are not seen (yet)' })
+  t.match(await found(), { code: 1, text: /✗ rayguard-enrollment-2: client cert.*not seen/ })
+  setting(true)
+  say(on, off)
+  t.match(await found(), { text: /! Client .* on, but rayguard-enrollment-2 still runs without/ })
+  setting(false)
+  t.match(await found(), { text: /! Client .* off, but rayguard-enrollment-1 still runs with/ })
+  say(off, off)
+  setting(true)
+  standIn.deny('update certificates.k8s.io/certificatesigningrequests')
+  const wanted = await found()
+  t.match(wanted, { code: 1, text: /! .* still runs without/ }, 'the settings alone')
+  t.match(wanted.text, /✗ .*lacks: update certificatesigningrequests\/approval/, 'ask for rights')
+  for (const name of replicas) says.set(name, undefined)
+  t.match(await found(), { code: 1, states: ['failed'] }, 'also where no replica answers')
+})
+
 t.test('what each Ray pod has, and why not', async t => {
   const { standIn, status } = await stage(t)
   standIn.put(rayPod(headPod(), 'h', { tls: false, ageDays: 20 }))

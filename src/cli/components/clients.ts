@@ -2,6 +2,7 @@
 import type { Authority } from '../../authority/authority.ts'
 import { createClientJudge } from '../../clients/judge.ts'
 import { type ClientObservation, createClientSigner } from '../../clients/signer.ts'
+import type { ReplicaStatus } from '../../contract/status.ts'
 import type { KnownKeys } from '../../enrollment/keys.ts'
 import { createSigning } from '../../enrollment/signature.ts'
 import { clientCertificateIssued } from '../../events/reasons.ts'
@@ -11,6 +12,8 @@ import type { Surroundings } from './component.ts'
 
 export interface Clients {
   start(): void
+  /** Why no requests are answered now. Pods do not hang on it: it makes no replica unready. */
+  problem(): string | undefined
   stop(): Promise<void>
 }
 
@@ -40,6 +43,13 @@ export function createClients(
     random: random.fraction,
     clock: clocks.steady
   })
+}
+
+export function clientsStatus(
+  clients: Clients | undefined
+): NonNullable<ReplicaStatus['clientCertificates']> {
+  const problem = clients?.problem()
+  return { enabled: clients !== undefined, ...(problem === undefined ? {} : { problem }) }
 }
 
 function observe(observation: ClientObservation, { metrics, log }: Surroundings): void {

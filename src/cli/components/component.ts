@@ -15,7 +15,7 @@ export interface Component {
   listener?: Listener
   serving?: Serving
   /** What it adds to what this process says of itself. */
-  about?(): Pick<ReplicaStatus, 'authority'>
+  about?(): Pick<ReplicaStatus, 'authority' | 'clientCertificates'>
   /** Starts the watches, and listens as soon as an answer would be right. */
   start(signal: AbortSignal): Promise<void>
   /** After the listener is closed. */

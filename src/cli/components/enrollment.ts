@@ -17,7 +17,7 @@ import { createLiveClusters, type LiveClusters } from '../../live/clusters.ts'
 import { limits } from '../../server/limits.ts'
 import { createListener } from '../../server/listener.ts'
 import { authorityStatus, openedAlsoTrusted } from './also-trusted.ts'
-import { createClients } from './clients.ts'
+import { clientsStatus, createClients } from './clients.ts'
 import {
   type Component,
   ConfigurationError,
@@ -122,7 +122,8 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     listener,
     serving,
     about: () => ({
-      authority: { ...authorityStatus(authority.describe()), trust: trust.about() }
+      authority: { ...authorityStatus(authority.describe()), trust: trust.about() },
+      clientCertificates: clientsStatus(clients)
     }),
     async start(signal) {
       pods.start()

@@ -1,6 +1,7 @@
 /** What stands of the installation itself. Pure: from what was observed to checks. */
 import { ownObjectsPolicy } from '../registration/bindings.ts'
 import { type Check, createChecks } from './check.ts'
+import { clientChecks } from './clients.ts'
 import type { Observed } from './observe.ts'
 import { registrationChecks } from './registration.ts'
 import { certificateChecks, replicaChecks } from './replicas.ts'
@@ -11,6 +12,7 @@ export function installationChecks(observed: Observed): Check[] {
     ...registrationChecks(observed),
     ...replicaChecks(observed),
     ...certificateChecks(observed),
+    ...clientChecks(observed),
     ...rightsChecks(observed),
     ...policyChecks(observed)
   ]
@@ -58,8 +60,9 @@ function rightsChecks({ rights, faults }: Observed): Check[] {
     )
     return list
   }
-  for (const component of new Set(rights.map(right => right.component))) {
-    const missing = rights.filter(right => right.component === component && !right.allowed)
+  const whole = rights.filter(({ use }) => use === undefined)
+  for (const component of new Set(whole.map(right => right.component))) {
+    const missing = whole.filter(right => right.component === component && !right.allowed)
     if (missing.length === 0) {
       ok('Rights', `rayguard-${component} has the rights that it needs.`)
       continue

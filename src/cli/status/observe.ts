@@ -17,6 +17,7 @@ import { clusterLabel } from '../../ray/classify.ts'
 import { listAll } from '../cluster.ts'
 import { registrationPath, warningsPath } from '../covered.ts'
 import { type RightFound, rightsOf } from './rights.ts'
+import { type ManifestSettings, manifestSettings } from './settings.ts'
 
 export interface Observed {
   /** Milliseconds since the epoch, here. */
@@ -34,6 +35,7 @@ export interface Observed {
   replicas: Replica[] | undefined
   /** The components that are installed, whether replicas of them run or not. */
   components: string[] | undefined
+  settings: ManifestSettings | undefined
   policies: { kind: string; name: string }[] | undefined
   rights: RightFound[] | undefined
   /** What could not be read, in the API's words. */
@@ -78,22 +80,31 @@ export async function observe(client: Client, options: ObserveOptions): Promise<
   const version = versionOf(text)
   const pods =
     rayNamespace === undefined ? '/api/v1/pods' : path`/api/v1/namespaces/${rayNamespace}/pods`
-  const components = await attempt('components', () => componentsIn(client, namespace))
-  const [registration, warnings, namespaces, rayPods, replicas, policies, rights] =
-    await Promise.all([
-      attempt('registration', () => client.get<WebhookConfiguration>(registrationPath)),
-      attempt('warnings', () => client.get<WebhookConfiguration>(warningsPath)),
-      attempt('namespaces', () => listAll<Namespace>(client, '/api/v1/namespaces')),
-      attempt('rayPods', () => listAll<Pod>(client, pods, clusterLabel)),
-      attempt('replicas', () => replicasIn(client, namespace)),
-      attempt('policies', () => policiesIn(client)),
-      attempt('rights', () => rightsOf(client, namespace, components ?? []))
-    ])
+  // which rights are needed hangs on them
+  const [components, settings, replicas] = await Promise.all([
+    attempt('components', () => componentsIn(client, namespace)),
+    attempt('settings', () => manifestSettings(client, namespace)),
+    attempt('replicas', () => replicasIn(client, namespace))
+  ])
+  const installed = {
+    ...{ components: components ?? [], settings },
+    clients:
+      settings?.clientCertificates === true ||
+      replicas?.some(({ status }) => status?.clientCertificates?.enabled) === true
+  }
+  const [registration, warnings, namespaces, rayPods, policies, rights] = await Promise.all([
+    attempt('registration', () => client.get<WebhookConfiguration>(registrationPath)),
+    attempt('warnings', () => client.get<WebhookConfiguration>(warningsPath)),
+    attempt('namespaces', () => listAll<Namespace>(client, '/api/v1/namespaces')),
+    attempt('rayPods', () => listAll<Pod>(client, pods, clusterLabel)),
+    attempt('policies', () => policiesIn(client)),
+    attempt('rights', () => rightsOf(client, namespace, installed))
+  ])
   return {
     now: options.clock(),
     clockAheadMs: options.clockAheadMs(),
     ...{ namespace, version, registration, warnings, namespaces, rayPods, replicas },
-    ...{ components, policies, rights, faults }
+    ...{ components, settings, policies, rights, faults }
   }
 }
 

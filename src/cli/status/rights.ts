@@ -1,21 +1,23 @@
 /** Whether the service accounts of Rayguard have what they need, asked of the API server (SubjectAccessReview). */
 import { neededRights } from '../../authority/open.ts'
+import { clientSignerRights } from '../../clients/rights.ts'
 import type { Client } from '../../kubernetes/client.ts'
-import type { ConfigMap } from '../../kubernetes/objects.ts'
-import { path } from '../../kubernetes/path.ts'
 import { type Right, rightName } from '../../kubernetes/rights.ts'
-import { authorityIn } from '../../settings/authority-section.ts'
+import type { ManifestSettings } from './settings.ts'
 
 export interface RightFound {
   component: string
   right: string
   allowed: boolean
+  /** Where not all of the component hangs on it. */
+  use?: 'clients'
 }
 
 interface Wanted extends Omit<Right, 'group'> {
   group?: string
   /** In Rayguard's own namespace. */
   own?: boolean
+  use?: 'clients'
 }
 
 const admissionGroup = 'admissionregistration.k8s.io'
@@ -70,37 +72,38 @@ const wantedWhereInstalled: Record<string, Wanted[]> = {
   ]
 }
 
-/** `installed`: components. Throws {@link KubernetesError} where the person may not ask. */
+export interface Installed {
+  components: readonly string[]
+  /** Which rights the authority needs stands in them. */
+  settings: ManifestSettings | undefined
+  /** Some replica answers requests for client certificates, or is to. */
+  clients: boolean
+}
+
+/** Throws {@link KubernetesError} where the person may not ask. */
 export async function rightsOf(
   client: Client,
   namespace: string,
-  installed: readonly string[]
+  { components, settings, clients }: Installed
 ): Promise<RightFound[]> {
-  const ofAuthority = await authorityRights(client, namespace)
-  const more = Object.entries(wantedWhereInstalled).filter(([name]) => installed.includes(name))
-  const all = {
-    ...{ ...wanted, enrollment: [...(wanted.enrollment ?? []), ...ofAuthority] },
-    ...Object.fromEntries(more)
-  }
+  const more = Object.entries(wantedWhereInstalled).filter(([name]) => components.includes(name))
+  const enrollment = [
+    ...(wanted.enrollment ?? []),
+    ...(settings?.authority ? neededRights(settings.authority, namespace) : []),
+    ...(clients ? clientSignerRights.map(right => ({ ...right, use: 'clients' as const })) : [])
+  ]
+  const all = { ...wanted, enrollment, ...Object.fromEntries(more) }
   const asked = Object.entries(all).flatMap(([component, rights]) =>
     rights.map(right => ask(client, namespace, component, right))
   )
   return Promise.all(asked)
 }
 
-/** Which these are depends on the authority, which stands in the settings of the manifests. */
-async function authorityRights(client: Client, namespace: string): Promise<Right[]> {
-  const at = path`/api/v1/namespaces/${namespace}/configmaps/rayguard`
-  const map = await client.get<ConfigMap>(at)
-  const authority = authorityIn(map?.data?.['config.yaml'] ?? '')
-  return authority === undefined ? [] : neededRights(authority, namespace)
-}
-
 async function ask(
   client: Client,
   ownNamespace: string,
   component: string,
-  { group = '', own, ...right }: Wanted
+  { group = '', own, use, ...right }: Wanted
 ): Promise<RightFound> {
   const review = await client.create<{ status?: { allowed?: boolean } | null }>(
     '/apis/authorization.k8s.io/v1/subjectaccessreviews',
@@ -122,6 +125,7 @@ async function ask(
   return {
     component,
     right: rightName({ ...right, group }),
-    allowed: review?.status?.allowed === true
+    allowed: review?.status?.allowed === true,
+    ...(use === undefined ? {} : { use })
   }
 }
