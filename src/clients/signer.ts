@@ -17,6 +17,7 @@ import { createFairTurns } from './fair-turns.ts'
 import type { ClientFacts, ClientJudge, ClientVerdict } from './judge.ts'
 import { createMemory } from './memory.ts'
 import { type ClientRefusal, refuseClient } from './request.ts'
+import { shownUser } from './shown-user.ts'
 
 export interface ClientSignerOptions {
   client: Client
@@ -158,7 +159,7 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
     if (!verdict.allowed) return await refused(object, stage, verdict, verdict.facts)
     if (stage === 'open') {
       const { user, namespace, rayCluster } = verdict.request
-      const message = `${short(user.username)} may connect to RayCluster ${namespace}/${rayCluster}.`
+      const message = `${shownUser(user.username)} may connect to RayCluster ${namespace}/${rayCluster}.`
       object = await write(
         object,
         'approval',
@@ -243,9 +244,4 @@ function withCondition(
 ): CertificateSigningRequest['status'] {
   const condition: RequestCondition = { type, status: 'True', reason, message }
   return { ...status, conditions: [...(status?.conditions ?? []), condition] }
-}
-
-/** A name of a user may be of any length. */
-function short(name: string): string {
-  return name.length > 253 ? `${name.slice(0, 252)}…` : name
 }

@@ -508,6 +508,23 @@ t.test('rights that are missing are named by the probe and the log', async t => 
     },
     'and by the probe'
   )
+  t.strictSame((await get(ops, '/status')).json.clientCertificates, { enabled: false })
+})
+
+t.test('no pod waits because a right for client certificates is missing', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.deny('sign certificates.k8s.io/signers')
+  const changes = { clientCertificates: { enabled: true } }
+  const served = serve(t, settings(changes), ['--components', 'enrollment'])
+  const ops = await served.port('ops')
+  const missing = ['sign signers.certificates.k8s.io rayguard.dev/ray-client']
+  t.match(await served.said('this service account lacks rights'), { missing }, 'it is in the log')
+  await ready(ops)
+  t.match(
+    (await get(ops, '/status')).json.clientCertificates,
+    { enabled: true, problem: `missing: ${missing}` },
+    'and it says so itself'
+  )
 })
 
 t.test('who may not see which setting of trust holds is not ready, also with shared', async t => {

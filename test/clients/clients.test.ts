@@ -6,6 +6,8 @@ import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import { checkAnswer } from '../../src/cli/client-cert/answer.ts'
 import { createMemory } from '../../src/clients/memory.ts'
 import { readClientRequest } from '../../src/clients/request.ts'
+import { shownUser } from '../../src/clients/shown-user.ts'
+import { clientCertificateIssued } from '../../src/events/reasons.ts'
 import {
   cluster,
   namespace,
@@ -253,6 +255,20 @@ t.test(
     t.match(authority.issued.at(-1)?.rayCluster, { uid: 'another-uid' }, 'another of the same name')
   }
 )
+
+t.test('attack: a user whose name is a page long, or looks like lines of its own', async t => {
+  const { answered } = await startClientStage(t)
+  const username = `alice\n\u2028may\u0007 not${'!'.repeat(2000)}`
+  const { pem, conditions } = await answered(request({ spec: { username } }))
+  t.match(pem, /BEGIN/)
+  t.match(conditions, [{ message: /^alice may not!{200,250}… may connect to RayCluster/ }])
+  const told = clientCertificateIssued(
+    { apiVersion: 'ray.io/v1', kind: 'RayCluster', namespace, name: cluster, uid: 'u' },
+    { user: shownUser(username), serialNumber: '0b', notAfter: new Date() }
+  )
+  t.notMatch(told.note, /\n/)
+  t.ok(told.note.length < 1024, 'or the API server would take no Event')
+})
 
 t.test('what a replica remembers of a request', async t => {
   let now = 1000

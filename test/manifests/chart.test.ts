@@ -397,6 +397,22 @@ const valueSets: {
     }
   },
   {
+    title: 'with client certificates by the setting alone',
+    values: ['settings.clientCertificates.enabled=true'],
+    check(t, objects) {
+      t.match(settingsOf(objects), { clientCertificates: { enabled: true } })
+      t.ok(find(objects, 'ClusterRole', 'rayguard-client-signer'), 'with the rights for them')
+    }
+  },
+  {
+    title: 'with client certificates that the setting turns off',
+    values: ['clientCertificates.enabled=true', 'settings.clientCertificates.enabled=false'],
+    check(t, objects) {
+      t.match(settingsOf(objects), { clientCertificates: { enabled: false } })
+      t.notMatch(JSON.stringify(objects), /rayguard-client-/, 'and no right is left over')
+    }
+  },
+  {
     title: 'with monitoring and nothing else',
     values: [
       ...['serviceMonitor', 'prometheusRule', 'dashboard'].map(each => `monitoring.${each}=true`),

@@ -1,6 +1,8 @@
 /** The signer of client certificates, put together; off unless the settings ask for it. */
 import type { Authority } from '../../authority/authority.ts'
 import { createClientJudge } from '../../clients/judge.ts'
+import { clientSignerRights } from '../../clients/rights.ts'
+import { shownUser } from '../../clients/shown-user.ts'
 import { type ClientObservation, createClientSigner } from '../../clients/signer.ts'
 import type { ReplicaStatus } from '../../contract/status.ts'
 import type { KnownKeys } from '../../enrollment/keys.ts'
@@ -8,7 +10,9 @@ import { createSigning } from '../../enrollment/signature.ts'
 import { clientCertificateIssued } from '../../events/reasons.ts'
 import type { EventRecorder } from '../../events/recorder.ts'
 import type { Calls } from '../../kubernetes/calls.ts'
+import { missingRights } from '../../kubernetes/rights.ts'
 import type { Surroundings } from './component.ts'
+import { watchRights } from './rights.ts'
 
 export interface Clients {
   start(): void
@@ -25,7 +29,8 @@ export function createClients(
   const { enabled, lifetimeSeconds, requestsPerUser } = settings.clientCertificates
   if (!enabled) return undefined
   const { authority, calls, keys, events } = parts
-  return createClientSigner({
+  const rights = watchRights(() => missingRights(calls, clientSignerRights), log)
+  const signer = createClientSigner({
     client,
     judge: createClientJudge({ calls, keys, perUser: requestsPerUser, clock: clocks.wall }),
     sign: createSigning(authority, clocks.wall),
@@ -43,6 +48,17 @@ export function createClients(
     random: random.fraction,
     clock: clocks.steady
   })
+  return {
+    start() {
+      rights.start()
+      signer.start()
+    },
+    problem: () => rights.problem() ?? signer.problem(),
+    async stop() {
+      rights.stop()
+      await signer.stop()
+    }
+  }
 }
 
 export function clientsStatus(
@@ -68,5 +84,5 @@ function tell({ issued, ...facts }: ClientObservation, events: EventRecorder): v
   if (issued === undefined) return
   const { apiVersion, uid, notAfter, serialNumber } = issued
   const regarding = { apiVersion, kind: 'RayCluster', namespace, name, uid } as const
-  events.tell(clientCertificateIssued(regarding, { user, serialNumber, notAfter }))
+  events.tell(clientCertificateIssued(regarding, { user: shownUser(user), serialNumber, notAfter }))
 }

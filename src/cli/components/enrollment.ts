@@ -9,7 +9,7 @@ import { openPatiently } from '../../authority/patient.ts'
 import { createEnrollment } from '../../enrollment/enroll.ts'
 import { createKnownKeys } from '../../enrollment/keys.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
-import { createIdentity, type Identity } from '../../identity/identity.ts'
+import { createIdentity } from '../../identity/identity.ts'
 import { createPodIndex } from '../../identity/pods.ts'
 import { createCalls } from '../../kubernetes/calls.ts'
 import { missingRights } from '../../kubernetes/rights.ts'
@@ -28,10 +28,10 @@ import {
 import { createEvents, enrollmentEvents } from './events.ts'
 import { createLifetimes } from './lifetime.ts'
 import { gaugePodAnchors } from './pod-anchors.ts'
+import { watchRights } from './rights.ts'
 import { createServing } from './serving.ts'
 import { createTrust } from './trust.ts'
 
-const rightsEveryMs = 30_000
 const authorityEveryMs = 5_000
 
 export async function createEnrollmentServer(surroundings: Surroundings): Promise<Component> {
@@ -114,7 +114,11 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
     pods.synced() ? undefined : 'the addresses of pods are not known (yet)'
   )
   readiness.add('authority', () => authorityProblem(authority, clocks.wall()))
-  const rights = watchRights(identity, surroundings)
+  const rights = watchRights(async () => {
+    const { authority: chosen } = settings
+    const ofAuthority = chosen ? neededRights(chosen, surroundings.namespace) : []
+    return [...(await identity.checkPermissions()), ...(await missingRights(calls, ofAuthority))]
+  }, log)
   readiness.add('rights', rights.problem)
 
   return {
@@ -235,50 +239,6 @@ function authorityProblem(authority: Authority, now: number): string | undefined
   return notAfter.getTime() <= now + shortestLifetimeMs
     ? `the CA signs no more, it ends at ${notAfter.toISOString()}`
     : undefined
-}
-
-interface Rights {
-  start(): void
-  stop(): void
-  problem(): string | undefined
-}
-
-/** A right that is missing would show only in the first pod that asks, as "again later". */
-function watchRights(
-  identity: Identity,
-  { settings, namespace, client, log }: Surroundings
-): Rights {
-  const ofAuthority = settings.authority ? neededRights(settings.authority, namespace) : []
-  const calls = createCalls(client)
-  let problem: string | undefined = 'not asked yet'
-  let timer: NodeJS.Timeout | undefined
-  let stopped = false
-
-  return {
-    start: () => void ask(),
-    stop() {
-      stopped = true
-      clearTimeout(timer)
-    },
-    problem: () => problem
-  }
-
-  async function ask(): Promise<void> {
-    try {
-      const missing = [
-        ...(await identity.checkPermissions()),
-        ...(await missingRights(calls, ofAuthority))
-      ]
-      if (missing.length > 0) log.error({ missing }, 'this service account lacks rights')
-      problem = missing.length === 0 ? undefined : `missing: ${missing.join(', ')}`
-    } catch (error) {
-      log.warn({ err: error }, 'the rights of this service account cannot be asked for')
-      problem = 'the Kubernetes API does not answer'
-    }
-    if (problem === undefined || stopped) return
-    timer = setTimeout(() => void ask(), rightsEveryMs)
-    timer.unref()
-  }
 }
 
 function observe(observation: EnrollmentObservation, { metrics, log }: Surroundings): void {
