@@ -66,7 +66,7 @@ async function clientCertificate(wishes: Wishes, io: CommandIo): Promise<number>
     })
     if (answer.state === 'unanswered') return unanswered(answer, wishes, io)
     if (answer.state === 'refused')
-      return failed(`refused (${answer.reason}): ${answer.message}`, io)
+      return failed(`${answer.request} is refused (${answer.reason}): ${answer.message}`, io)
     const checked = checkAnswer(answer.pem, key, Date.now())
     if ('problem' in checked) return failed(`${answer.request}: ${checked.problem}`, io)
     const { certificate, trustAnchors, notAfter } = checked

@@ -1,7 +1,7 @@
 /** The files at the user's side: the key for the user alone, and never replaced unless asked. */
 import { randomBytes } from 'node:crypto'
 import { lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import {
   certificateFile,
   keyFile,
@@ -13,8 +13,8 @@ import {
 export interface Place {
   /** Absolute. */
   directory: string
-  /** Was not there before. */
-  made: boolean
+  /** The uppermost of the directories that were not there before. */
+  made: string | undefined
 }
 
 export const environmentFile = 'env.sh'
@@ -25,17 +25,31 @@ export async function placeFor(
   force: boolean
 ): Promise<Place | { problem: string }> {
   const path = resolve(directory)
-  const made = (await mkdir(path, { recursive: true, mode: 0o700 })) !== undefined
+  const place = { directory: path, made: await mkdir(path, { recursive: true, mode: 0o700 }) }
   const problem = (await ownerProblem(path)) ?? (force ? undefined : await presentProblem(path))
-  return problem === undefined ? { directory: path, made } : { problem }
+  if (problem === undefined) return place
+  await leavePlace(place)
+  return { problem }
 }
 
-/** Attack: whoever may write there replaces what is sourced later, by words of their own. */
+/**
+ * Attack: whoever may write there, or lead us elsewhere, replaces what is sourced later by words of their own. Read as ssh
+ * reads the places of its keys.
+ */
 async function ownerProblem(directory: string): Promise<string | undefined> {
-  const { uid, mode } = await stat(directory)
-  const others = ![0, process.getuid?.() ?? uid].includes(uid)
-  if (others) return `${directory} belongs to another user, who could replace what is in it`
-  if (mode & 0o002) return `everybody may write to ${directory}, and could replace what is in it`
+  const found = await lstat(directory)
+  if (found.isSymbolicLink()) return `${directory} is a link; name the directory itself`
+  const self = process.getuid?.()
+  // Windows, where modes say nothing.
+  if (self === undefined) return undefined
+  if (![0, self].includes(found.uid))
+    return `${directory} belongs to another user, who could replace what is in it`
+  if (found.mode & 0o022)
+    return `others may write to ${directory}, and could replace what is in it (chmod go-w)`
+  const above = await stat(dirname(directory))
+  // In a sticky one, as /tmp, they may take away nothing but their own.
+  if (above.mode & 0o002 && !(above.mode & 0o1000))
+    return `everybody may write to ${dirname(directory)}, and could replace ${directory}`
   return undefined
 }
 
@@ -49,7 +63,9 @@ async function presentProblem(directory: string): Promise<string | undefined> {
 
 /** Nothing came of it. */
 export async function leavePlace({ directory, made }: Place): Promise<void> {
-  if (made) await rmdir(directory).catch(() => {})
+  if (made === undefined) return
+  for (let at = directory; at.length >= made.length; at = dirname(at))
+    await rmdir(at).catch(() => {})
 }
 
 export interface ClientFiles {
