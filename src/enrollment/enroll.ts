@@ -4,10 +4,8 @@
  * Every "no" is a value with a stable code; a question that is not answered is a "no" too. The names come from identity
  * alone: nothing of what the request claims is signed but the public key.
  */
-import { createHash } from 'node:crypto'
 import type { Authority, LeafRequest, RayClusterReference } from '../authority/authority.ts'
 import type { CertificateRequest } from '../contract/enrollment.ts'
-import { createQuota } from '../flow/quota.ts'
 import { createTurns, type Place } from '../flow/turns.ts'
 import { claimedAddresses, sourceFault } from '../identity/addresses.ts'
 import type { Identity } from '../identity/identity.ts'
@@ -19,6 +17,7 @@ import { type CertificateNames, equalNames } from '../x509/names.ts'
 import { authorityRefusal } from './authority-refusal.ts'
 import { createKnownKeys, type KnownKeys } from './keys.ts'
 import type { Decision, EnrollmentFacts, EnrollmentOutcome } from './outcome.ts'
+import { createQuotas, type QuotaOptions } from './quotas.ts'
 import { createSigning } from './signature.ts'
 
 export interface EnrollmentRequest extends CertificateRequest {
@@ -30,16 +29,13 @@ export interface EnrollmentRequest extends CertificateRequest {
   signal?: AbortSignal
 }
 
-export interface EnrollmentOptions {
+export interface EnrollmentOptions extends QuotaOptions {
   identity: Identity
   authority: Authority
-  checkSourceAddress: boolean
   /** Who has shown which key; its own unless others have to know as well. */
   knownKeys?: KnownKeys
   /** Of the certificates of a namespace. Never throws. */
   lifetimeOf(namespace: string): Promise<Proof<Lifetime>>
-  /** Certificates within an hour. */
-  quota: { perPod: number; perNamespace: number }
   /** Requests that wait for their address, and for how long. Default 500 and 3 s; 0 answers at once. */
   hold?: { requests: number; timeoutMs: number }
   /** Requests that are here at one time, whatever they wait for. Default 5000. */
@@ -48,8 +44,6 @@ export interface EnrollmentOptions {
   atWork?: number
   /** How long the others wait before they are told to come again. Default 15 s. */
   waitMs?: number
-  /** Milliseconds since the epoch. */
-  clock: () => number
 }
 
 export interface Lifetime {
@@ -65,18 +59,11 @@ export interface Enrollment {
   readonly held: number
 }
 
-const hourSeconds = 3600
-
 export function createEnrollment(options: EnrollmentOptions): Enrollment {
   const { identity, authority, clock } = options
   const hold = options.hold ?? { requests: 500, timeoutMs: 3_000 }
   const maximumConcurrent = options.maximumConcurrent ?? 5_000
-  const hourly = (burst: number) => createQuota({ burst, periodSeconds: hourSeconds, clock })
-  const perPod = hourly(options.quota.perPod)
-  const perNamespace = hourly(options.quota.perNamespace)
-  // A pod asks about once a second; each attempt costs several calls to the API.
-  const attempts = createQuota({ burst: 30, periodSeconds: 15, clock })
-  const attemptsOfSource = createQuota({ burst: 120, periodSeconds: 15, clock })
+  const quotas = createQuotas(options)
   // Sixty-four that end soon serve a burst sooner than a thousand that all end last, and hold less memory meanwhile. To wait
   // costs less than to come again with another handshake; but agents go after 30 s, of which an authority may take ten.
   const gate = createTurns({
@@ -117,7 +104,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (claimed === undefined) return refuse('BadRequest', 'podIPs has what is not an address')
     const token = identity.likelyToken(request.authorization)
     if (!token.allowed) return token
-    const tooMany = attemptFault(token.text, request.sourceAddress)
+    const tooMany = quotas.attempt(token.text, request.sourceAddress)
     if (tooMany) return tooMany
     const holder = await identity.holder(token, request.signal)
     if (!holder.allowed) return holder
@@ -168,18 +155,6 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     const { publicKey, csr: bytes } = csr
     const asked = { publicKey, csr: bytes, names: named.names, lifetimeSeconds: lifetime.seconds }
     return issued({ ...asked, rayCluster: reference }, holder, facts)
-  }
-
-  /**
-   * Attack: one token shown over and over (keyed by its digest, so that no token is kept), or a new one each time from one
-   * pod, each of them a TokenReview. Where sources are not checked many pods may share an address.
-   */
-  function attemptFault(token: string, source: string | undefined): Refusal | undefined {
-    const wait =
-      attempts.take(createHash('sha256').update(token).digest('base64')) ||
-      (options.checkSourceAddress ? attemptsOfSource.take(source ?? '') : 0)
-    if (wait === 0) return undefined
-    return { ...refuse('QuotaExceeded', 'too many attempts'), retryAfterSeconds: wait }
   }
 
   /** The pod as it is now, and its addresses. */
@@ -251,12 +226,11 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     holder: Holder,
     facts: EnrollmentFacts
   ): Promise<Decision> {
-    const exhausted = quotaFault(holder)
+    const exhausted = quotas.certificate(holder)
     if (exhausted) return exhausted
     const signed = await sign(asked)
     if (!signed.allowed) {
-      perPod.giveBack(holder.podUid)
-      perNamespace.giveBack(holder.namespace)
+      if (!signed.made) quotas.giveBack(holder)
       return signed
     }
     const { certificate, trustAnchors, alsoTrusted = '' } = signed.certificate
@@ -273,15 +247,6 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
         notAfter: rfc3339(notAfter)
       }
     }
-  }
-
-  function quotaFault({ podUid, namespace }: Holder): Refusal | undefined {
-    const podWait = perPod.take(podUid)
-    if (podWait > 0) return { ...refuse('QuotaExceeded', 'of the pod'), retryAfterSeconds: podWait }
-    const namespaceWait = perNamespace.take(namespace)
-    if (namespaceWait === 0) return undefined
-    perPod.giveBack(podUid)
-    return { ...refuse('QuotaExceeded', 'of the namespace'), retryAfterSeconds: namespaceWait }
   }
 }
 

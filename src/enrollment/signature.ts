@@ -11,7 +11,8 @@ import { authorityRefusal } from './authority-refusal.ts'
 
 export type Signature =
   | { allowed: true; certificate: IssuedCertificate }
-  | (Refusal & { cause?: unknown })
+  /** `made`: there is one, but not as it was asked for. */
+  | (Refusal & { cause?: unknown; made?: true })
 
 /** By which a remote authority's clock may be behind, and its answer late. */
 const toleranceSeconds = 60
@@ -33,7 +34,8 @@ export function createSigning(
       })
       if (problems.length === 0) return { allowed: true, certificate }
       const found = problems.map(({ code, detail }) => `${code}: ${detail}`).join(' ')
-      return refuse('AuthorityUnavailable', `the certificate is not as it was asked for: ${found}`)
+      const reason = `the certificate is not as it was asked for: ${found}`
+      return { ...refuse('AuthorityUnavailable', reason), made: true }
     } catch (cause) {
       return authorityRefusal(cause)
     }

@@ -84,6 +84,21 @@ t.test('a certificate that was not made is not counted', async t => {
   t.equal((await stage.enroll(pod)).status, 201, 'and then it works')
 })
 
+t.test('attack 44: a certificate that was made is counted, also where it is of no use', async t => {
+  const stage = await stageWithPods(t, { quota: { perPod: 2, perNamespace: 10 } })
+  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  let made = 0
+  stage.authority.bend = request => {
+    made += 1
+    return { ...request, lifetimeSeconds: 600 }
+  }
+  const codes: unknown[] = []
+  for (let attempt = 0; attempt < 4; attempt++) codes.push((await stage.enroll(pod)).body.code)
+  const [bad, none] = ['AuthorityUnavailable', 'QuotaExceeded']
+  t.same(codes, [bad, bad, none, none], 'then no more is asked of an authority that signs wrongly')
+  t.equal(made, 2, 'two were made')
+})
+
 t.test('attack 44: no more requests are at work than the limit', async t => {
   const stage = await stageWithPods(t, { maximumConcurrent: 1 })
   const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
