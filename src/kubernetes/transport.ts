@@ -205,16 +205,21 @@ export function unavailable(method: string, path: string, cause: unknown): Kuber
   return new KubernetesError('Unavailable', `${method} ${path}: no answer (${why}).`, { cause })
 }
 
-/** The API's own sentence (metav1.Status) says more than the number, and holds nothing that we sent but names. */
+/** The API's own sentence (metav1.Status) says more than the number. */
 function refused(method: string, path: string, status: number, found: string): KubernetesError {
   let said = ''
   try {
     const message = (JSON.parse(found) as { message?: unknown }).message
-    if (typeof message === 'string') said = `: ${message.slice(0, 500)}`
+    if (typeof message === 'string') said = `: ${withoutValues(message).slice(0, 500)}`
   } catch {
     // Not a Status; the number has to do.
   }
   return new KubernetesError(codeOfStatus(status), `${method} ${path}: status ${status}${said}`, {
     status
   })
+}
+
+/** A validation error quotes the value that we sent, which may be a whole request for a certificate: `[]byte{0x2d, …`. */
+function withoutValues(message: string): string {
+  return message.replace(/\b((?:Invalid|Duplicate|Unsupported) value): .*$/s, '$1')
 }

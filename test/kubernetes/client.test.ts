@@ -77,6 +77,13 @@ t.test(
       t.match(error.message, /says the API/, 'the reason of the API is kept')
       t.notMatch(error.message, /hush|client-token/, 'what was sent is not')
     }
+    const quoted = 'CSR "x" is invalid: spec.request: Invalid value: []byte{0x2d, 0x2d}: no PEM'
+    standIn.interfere(() => ({ status: 422, body: { message: quoted } }))
+    t.match(
+      (await fault(client.create('/x', {}))).message,
+      /spec\.request: Invalid value$/,
+      'nor what the API quotes of it'
+    )
     standIn.interfere(() => ({ status: 404 }))
     t.match(await client.create('/x', {}).catch(caught => caught), { code: 'NotFound' }, '404')
     standIn.interfere(() => ({
