@@ -5,7 +5,8 @@ import {
   clientUsages,
   rayClusterAnnotation
 } from '../contract/client-certificates.ts'
-import type { CertificateSigningRequest, UserInfo } from '../kubernetes/objects.ts'
+import type { CertificateSigningRequest } from '../kubernetes/objects.ts'
+import type { UserInfo } from '../kubernetes/reviews.ts'
 import { type AllowedRequest, readCertificateRequest } from '../x509/csr.ts'
 
 export interface ClientRequest {

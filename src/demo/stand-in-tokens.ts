@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomUUID, sign, verify } from 'node:crypto'
-import type { Pod, TokenReviewStatus } from '../kubernetes/objects.ts'
+import type { Pod } from '../kubernetes/objects.ts'
+import type { TokenReviewStatus } from '../kubernetes/reviews.ts'
 import type { Store } from './stand-in-store.ts'
 
 export interface TokenOptions {

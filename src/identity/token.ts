@@ -4,7 +4,7 @@
  * Decides nothing by what the token says about itself: its signature is judged by TokenReview alone. Without the first
  * look every junk token would be a call to the API.
  */
-import type { TokenReviewStatus } from '../kubernetes/objects.ts'
+import type { TokenReviewStatus } from '../kubernetes/reviews.ts'
 import { type Proof, refuse } from './refusal.ts'
 
 export interface LikelyToken {

@@ -3,15 +3,9 @@
  */
 import type { Client } from './client.ts'
 import { codeOfStatus, KubernetesError } from './error.ts'
-import type {
-  KubernetesObject,
-  Namespace,
-  Pod,
-  Service,
-  TokenReviewStatus,
-  UserInfo
-} from './objects.ts'
+import type { KubernetesObject, Namespace, Pod, Service } from './objects.ts'
 import { path } from './path.ts'
+import type { TokenReviewStatus, UserInfo } from './reviews.ts'
 import type { Right } from './rights.ts'
 
 export interface Calls {

@@ -5,6 +5,7 @@
  * Wire spelling is kept. An optional list, map or object may also be `null`, because clients may send that
  * (https://kubernetes.io/docs/reference/kubernetes-api/).
  */
+import type { UserInfo } from './reviews.ts'
 
 export interface OwnerReference {
   apiVersion: string
@@ -264,19 +265,6 @@ export interface LabelSelector {
 
 export interface Namespace extends KubernetesObject {}
 
-/** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/ */
-export interface TokenReviewStatus {
-  authenticated?: boolean
-  error?: string
-  audiences?: string[] | null
-  user?: {
-    username?: string
-    uid?: string
-    groups?: string[] | null
-    extra?: Record<string, string[]> | null
-  } | null
-}
-
 /** The API server writes the four fields about the user, and nobody can change them. */
 export interface CertificateSigningRequest extends KubernetesObject {
   spec: UserInfo & {
@@ -291,13 +279,6 @@ export interface CertificateSigningRequest extends KubernetesObject {
     /** Base64 of PEM. */
     certificate?: string | null
   } | null
-}
-
-export interface UserInfo {
-  username?: string
-  uid?: string
-  groups?: string[] | null
-  extra?: Record<string, string[]> | null
 }
 
 export interface RequestCondition {
