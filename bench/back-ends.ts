@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { AuthoritySettings } from '../src/authority/open.ts'
 import type { VaultAuthoritySettings } from '../src/authority/vault/vault-authority.ts'
 import { keyIntoHsm } from '../src/demo/soft-hsm.ts'
+import { setUpPki } from '../test/support/vault-pki.ts'
 import { startVault } from '../test/support/vault-server.ts'
 import { openWorkshop } from '../test/x509/openssl.ts'
 import { createCa, type KeyKind } from './certificates.ts'
@@ -51,10 +52,7 @@ export async function openVault(): Promise<VaultBackEnd> {
   const undo: (() => void)[] = []
   const workshop = openWorkshop({ teardown: done => undo.push(done) })
   const vault = await startVault(workshop)
-  await vault.write('sys/mounts/pki', { type: 'pki', config: { max_lease_ttl: '87600h' } })
-  const root = { common_name: 'Ray pods', key_type: 'ec', key_bits: 256, ttl: '43800h' }
-  await vault.write('pki/root/generate/internal', root)
-  await vault.write('pki/roles/ray-pods', role)
+  await setUpPki(vault)
   await vault.write('sys/mounts/transit', { type: 'transit' })
   await vault.write('transit/keys/rayguard', { type: 'aes256-gcm96', derived: true })
   const settings: VaultAuthoritySettings = {
@@ -89,22 +87,6 @@ export async function openVault(): Promise<VaultBackEnd> {
       for (const done of undo) done()
     }
   }
-}
-
-/** As docs/authorities/vault.md sets it up. */
-const role = {
-  allow_any_name: true,
-  allow_ip_sans: true,
-  require_cn: false,
-  use_csr_common_name: false,
-  use_csr_sans: false,
-  key_type: 'any',
-  key_usage: ['DigitalSignature'],
-  server_flag: true,
-  client_flag: true,
-  not_before_duration: '5m',
-  max_ttl: '2160h',
-  no_store: true
 }
 
 async function caInFolder(kind: KeyKind): Promise<{ directory: string; close(): Promise<void> }> {

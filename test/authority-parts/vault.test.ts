@@ -30,6 +30,7 @@ import {
   startStage
 } from '../support/enrollment-stage.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
+import { podRole, setUpPki } from '../support/vault-pki.ts'
 import { startVault, type VaultServer } from '../support/vault-server.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
@@ -56,21 +57,6 @@ const request = {
   rayCluster: { namespace: 'team', name: 'demo', uid: 'a3f1' }
 }
 
-/** As docs/authorities/vault.md sets it up. */
-const goodRole = {
-  allow_any_name: true,
-  allow_ip_sans: true,
-  require_cn: false,
-  use_csr_common_name: false,
-  use_csr_sans: false,
-  key_type: 'any',
-  key_usage: ['DigitalSignature'],
-  server_flag: true,
-  client_flag: true,
-  not_before_duration: '5m',
-  max_ttl: '2160h',
-  no_store: true
-}
 const policy = `
 path "pki/sign/ray-pods" { capabilities = ["update"] }
 path "pki/root/sign-intermediate" { capabilities = ["update"] }
@@ -86,16 +72,8 @@ let vault: VaultServer
 let root = ''
 t.before(async () => {
   vault = await startVault(workshop)
-  await vault.write('sys/mounts/pki', { type: 'pki', config: { max_lease_ttl: '87600h' } })
-  const made = await vault.write('pki/root/generate/internal', {
-    common_name: 'Ray pods',
-    key_type: 'ec',
-    key_bits: 256,
-    ttl: '43800h'
-  })
-  root = made.data.certificate
+  root = await setUpPki(vault)
   workshop.write('root.crt', root)
-  await vault.write('pki/roles/ray-pods', goodRole)
   await vault.write('sys/policies/acl/rayguard', { policy })
   await vault.write('sys/auth/approle', { type: 'approle' })
   await vault.write('auth/approle/role/rayguard', { token_policies: 'rayguard', token_ttl: '1h' })
@@ -221,7 +199,7 @@ t.test('a role that makes something else is found at the start, with what to set
     ['minutes', { max_ttl: '10m' }, /max_ttl/]
   ]
   for (const [what, changes, words] of rows) {
-    await vault.write('pki/roles/wrong', { ...goodRole, ...changes })
+    await vault.write('pki/roles/wrong', { ...podRole, ...changes })
     await vault.write('sys/policies/acl/wrong', { policy: policy.replaceAll('ray-pods', 'wrong') })
     const token =
       (await vault.write('auth/token/create', { policies: ['wrong'] })).auth?.client_token ?? ''
