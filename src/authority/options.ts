@@ -1,6 +1,7 @@
 import type { Client } from '../kubernetes/client.ts'
 import { AuthorityError, type ReloadOutcome } from './authority.ts'
 import type { Sources } from './local.ts'
+import type { RefusedPin } from './refused-pin.ts'
 
 /** What every kind of authority is given. */
 export interface AuthorityOptions extends Sources {
@@ -16,6 +17,8 @@ export interface AuthorityOptions extends Sources {
   lifetimeSeconds?: number
   /** What the process of a PKCS#11 library runs, if it is not the file that belongs to this program. */
   tokenHost?: URL
+  /** What an HSM has said to former tries; where it is not given, to this one alone. */
+  refusedPin?: RefusedPin
   /** For the kinds that are asked through the Kubernetes API. */
   cluster?: ClusterAccess
 }

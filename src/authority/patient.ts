@@ -2,7 +2,7 @@
  * An authority that may be away when the server starts: an HSM that boots, a Vault that is sealed.
  *
  * Decides that what is wrong with the settings ends the start, and what may pass by itself does not: pods are told to
- * come again until the authority is there.
+ * come again until the authority is there. Nor does what must not be tried again and again, as processes that end are.
  */
 import { type Authority, AuthorityError } from './authority.ts'
 
@@ -11,18 +11,21 @@ export interface Patience {
   kind: string
   namesFrom: Authority['namesFrom']
   retryMs: number
+  /** Asked after a try that failed: whether the process may end and be started anew with the same settings. */
+  mayEnd?: () => boolean
   /** Told of every try that failed. */
   onFault: (error: AuthorityError) => void
 }
 
-/** Throws AuthorityError `Invalid` when the first try finds that. */
+/** Throws AuthorityError `Invalid` when the first try finds that and the process may end. */
 export async function openPatiently(patience: Patience): Promise<Authority> {
-  const { open, kind, namesFrom, retryMs, onFault } = patience
+  const { open, kind, namesFrom, retryMs, mayEnd = () => true, onFault } = patience
   let fault: AuthorityError
   try {
     return await open()
   } catch (error) {
-    if (!(error instanceof AuthorityError) || error.code === 'Invalid') throw error
+    if (!(error instanceof AuthorityError)) throw error
+    if (error.code === 'Invalid' && mayEnd()) throw error
     fault = error
     onFault(fault)
   }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { AuthorityError, type IssuedCertificate } from '../../src/authority/authority.ts'
 import { openAuthority } from '../../src/authority/open.ts'
+import { openPatiently } from '../../src/authority/patient.ts'
 import { createOwnCas } from '../../src/authority/per-cluster/own-ca.ts'
 import {
   openTokenAuthority,
@@ -12,6 +13,7 @@ import {
   type TokenAuthoritySettings
 } from '../../src/authority/pkcs11/token-authority.ts'
 import { createTokenProcess } from '../../src/authority/pkcs11/token-process.ts'
+import { noRefusedPin } from '../../src/authority/refused-pin.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
@@ -319,6 +321,7 @@ t.test('a library that hangs is given up, and one that breaks is begun anew', as
   const { kind: _, certificateFile: __, ...token } = settings({ libraryFile: gated.libraryFile })
   const key = createTokenProcess(
     { ...token, keyType: 'ec', timeoutMs: 200, pauseMs: 1 },
+    noRefusedPin(randomBytes),
     options.tokenHost
   )
   const digest = Buffer.alloc(32, 7)
@@ -393,6 +396,47 @@ t.test('attack on ourselves: a PIN that was wrong is not tried again', async t =
   })()
   t.strictSame(problems(issued), [], 'with the right one it goes on')
   await authority.close()
+})
+
+t.test('attack on ourselves: nor is it by a server that starts before its HSM', async t => {
+  const pinFile = workshop.write('first-pin', '000222')
+  const refusedPin = noRefusedPin(randomBytes)
+  const faults: string[] = []
+  hsm.remove()
+  const authority = await openPatiently({
+    open: () => openTokenAuthority(settings({ pinFile }), { ...options, refusedPin }),
+    ...{ kind: 'pkcs11', namesFrom: 'server', retryMs: 20 },
+    mayEnd: () => refusedPin.digest === undefined,
+    onFault: ({ message }) => faults.push(message)
+  })
+  t.teardown(() => authority.close())
+  t.match(authority.problem?.(), /no token/, 'it is away')
+  hsm.putBack()
+  const isWrong = () => faults.filter(message => /PIN in pinFile is wrong/.test(message)).length
+  while (isWrong() === 0) await sleep(20)
+  // A right login resets this flag of the token; it would be set by a further wrong try.
+  hsm.tool('pods', pin, '--list-objects')
+  const before = isWrong()
+  while (isWrong() < before + 5) await sleep(20)
+  t.notMatch(hsm.flags(), /user PIN count low/i, 'the token was not asked again')
+  writeFileSync(pinFile, pin)
+  while (authority.problem?.() !== undefined) await sleep(20)
+  t.strictSame(problems(await authority.issue(request)), [], 'with the right one it goes on')
+})
+
+t.test('attack on ourselves: a start with a wrong PIN does not end in another start', async t => {
+  const refusedPin = noRefusedPin(randomBytes)
+  const pinFile = workshop.write('wrong-from-the-start', '000333')
+  const open = () => openTokenAuthority(settings({ pinFile }), { ...options, refusedPin })
+  const patience = { kind: 'pkcs11', namesFrom: 'server', retryMs: 60_000 } as const
+  const mayEnd = () => refusedPin.digest === undefined
+  const authority = await openPatiently({ ...patience, open, mayEnd, onFault() {} })
+  t.match(authority.problem?.(), /PIN in pinFile is wrong/, 'it waits for another PIN')
+  await authority.close()
+  hsm.tool('pods', pin, '--list-objects')
+  const another = openTokenAuthority(settings({ pinFile }), { ...options, refusedPin })
+  await t.rejects(another, { code: 'Invalid' }, 'it is known')
+  t.notMatch(hsm.flags(), /user PIN count low/i, 'without the token')
 })
 
 t.test('a renewed certificate of the same key is taken, one of another key is not', async t => {

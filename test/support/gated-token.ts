@@ -10,7 +10,7 @@ export interface GatedToken {
   /** For what is called from now on. */
   shut(): void
   open(): void
-  /** That were started with this library. */
+  /** That have loaded this library. */
   processes(): number[]
 }
 
@@ -35,14 +35,14 @@ export function openGatedToken(directory: string): GatedToken {
     processes: () =>
       readdirSync('/proc')
         .map(Number)
-        .filter(pid => pid > 0 && commandOf(pid).includes(libraryFile))
+        .filter(pid => pid > 0 && loadedBy(pid).includes(libraryFile))
   }
 }
 
 /** Empty for one that has just ended. */
-function commandOf(pid: number): string {
+function loadedBy(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    return readFileSync(`/proc/${pid}/maps`, 'utf8')
   } catch {
     return ''
   }

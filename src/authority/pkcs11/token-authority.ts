@@ -16,7 +16,9 @@ import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../lo
 import type { AuthorityOptions } from '../options.ts'
 import { readCertificates, usableChain } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
+import { isRefused, noRefusedPin } from '../refused-pin.ts'
 import { createReload } from '../reload.ts'
+import { faultOf } from './faults.ts'
 import { readPin } from './pin.ts'
 import { openSealing } from './sealing.ts'
 import { type SignatureForm, signatureForm } from './signature-form.ts'
@@ -48,9 +50,15 @@ export async function openTokenAuthority(
   const first = await readCertificates(settings)
   const { algorithm } = formOf(first, options).form
   const keyType = algorithm.keyType === 'rsa' ? 'rsa' : 'ec'
-  await readPin(settings.pinFile)
+  const refusedPin = options.refusedPin ?? noRefusedPin(options.random)
+  if (isRefused(refusedPin, await readPin(settings.pinFile)))
+    throw faultOf(new Error('CKR_PIN_INCORRECT'))
   const { kind: _, certificateFile: __, ...token } = settings
-  const key = createTokenProcess({ ...token, keyType, timeoutMs, pauseMs }, options.tokenHost)
+  const key = createTokenProcess(
+    { ...token, keyType, timeoutMs, pauseMs },
+    refusedPin,
+    options.tokenHost
+  )
   let issuer: LocalIssuer
   let protection: KeyProtection | undefined
   try {

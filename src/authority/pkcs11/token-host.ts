@@ -4,14 +4,23 @@
  * An entry of its own: what is not imported from here is not in the process.
  */
 import { AuthorityError, type AuthorityErrorCode } from '../authority.ts'
+import type { RefusedPin } from '../refused-pin.ts'
 import { openLibrary } from './library.ts'
 import { readPin } from './pin.ts'
 import type { TokenSettings } from './token.ts'
 import { createTokenKey, type Signing, type TokenKey, type TokenKeyOptions } from './token-key.ts'
 
-export interface HostSettings extends TokenSettings, Omit<TokenKeyOptions, 'readPin'> {
+export interface HostSettings
+  extends TokenSettings,
+    Omit<TokenKeyOptions, 'readPin' | 'refusedPin'> {
   libraryFile: string
   pinFile: string
+}
+
+/** The first message. */
+export interface Beginning {
+  settings: HostSettings
+  refusedPin: RefusedPin
 }
 
 export type Work =
@@ -29,22 +38,29 @@ export interface Answer {
   id: number
   /** Of a signature. */
   value?: Uint8Array | undefined
+  /** The PIN that is known to be wrong by now. */
+  refusedDigest: string | undefined
   fault?: { code: AuthorityErrorCode; message: string }
 }
 
-const settings: HostSettings = JSON.parse(process.argv[2] ?? '')
 let opened: Promise<TokenKey> | undefined
 
-process.on('message', (question: Question) => void answer(question))
+process.once('message', (beginning: Beginning) => {
+  process.on('message', (question: Question) => void answer(beginning, question))
+})
 // Not process.exit, which would wait for a library that hangs.
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 // Whoever ends both at once, as a terminal does: the server signs to the end, so this has to as well.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
 
-async function answer({ id, work }: Question): Promise<void> {
-  const reply = (rest: Omit<Answer, 'id'>) => process.send?.({ id, ...rest } satisfies Answer)
+async function answer(beginning: Beginning, { id, work }: Question): Promise<void> {
+  const reply = (rest: Pick<Answer, 'value' | 'fault'>) =>
+    process.send?.({
+      ...{ id, refusedDigest: beginning.refusedPin.digest },
+      ...rest
+    } satisfies Answer)
   try {
-    reply({ value: await done(work) })
+    reply({ value: await done(beginning, work) })
   } catch (error) {
     // Whatever else is thrown is a fault of ours, and ends the process.
     if (!(error instanceof AuthorityError)) throw error
@@ -52,22 +68,25 @@ async function answer({ id, work }: Question): Promise<void> {
   }
 }
 
-async function done(work: Work): Promise<Uint8Array | undefined> {
+async function done(beginning: Beginning, work: Work): Promise<Uint8Array | undefined> {
   if (work.kind === 'close') {
     await (await opened)?.close()
     return undefined
   }
-  opened ??= open()
+  opened ??= open(beginning)
   const key = await opened
   if (work.kind === 'sign') return await key.sign(work.signing, work.message)
   await key.connect()
   return undefined
 }
 
-async function open(): Promise<TokenKey> {
+async function open({ settings, refusedPin }: Beginning): Promise<TokenKey> {
   try {
     const library = await openLibrary(settings.libraryFile)
-    return createTokenKey(library, { ...settings, readPin: () => readPin(settings.pinFile) })
+    return createTokenKey(library, {
+      ...{ ...settings, refusedPin },
+      readPin: () => readPin(settings.pinFile)
+    })
   } catch (error) {
     opened = undefined
     throw error

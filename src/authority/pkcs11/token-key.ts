@@ -7,6 +7,7 @@
  */
 import { AuthorityError } from '../authority.ts'
 import { inTime } from '../in-time.ts'
+import { digestOf, isRefused, type RefusedPin } from '../refused-pin.ts'
 import { faultOf, isLost, isWrongPin } from './faults.ts'
 import type { Handle, Library } from './library.ts'
 import type { SignatureForm } from './signature-form.ts'
@@ -23,6 +24,8 @@ export interface TokenKeyOptions extends TokenSettings {
   keyType: KeyType
   /** Asked before each login. */
   readPin: () => Promise<string>
+  /** Kept up to date. */
+  refusedPin: RefusedPin
   /** For one signature, and for the place in the queue. */
   timeoutMs: number
   /** No login sooner after one that failed. */
@@ -57,13 +60,12 @@ const mostWaiting = 10_000
 
 export function createTokenKey(library: Library, options: TokenKeyOptions): TokenKey {
   const { calls } = library
-  const { timeoutMs, pauseMs } = options
+  const { timeoutMs, pauseMs, refusedPin } = options
   let connection: Connection | undefined
   let former: Connection | undefined
   let opening: Promise<Connection> | undefined
   let failure: AuthorityError | undefined
   let pause: NodeJS.Timeout | undefined
-  let refusedPin: string | undefined
   let used = false
   let closed = false
 
@@ -178,7 +180,7 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
       }
       const pin = await options.readPin()
       // Attack on ourselves: tokens lock after a few wrong PINs, and each waiting pod would try one.
-      if (pin === refusedPin) throw faultOf(new Error('CKR_PIN_INCORRECT'))
+      if (isRefused(refusedPin, pin)) throw faultOf(new Error('CKR_PIN_INCORRECT'))
       // Many libraries see a token that has come back only when they start anew.
       if (used) library.restart()
       used = true
@@ -198,10 +200,11 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
   function opened(pin: string): Connection {
     try {
       const { sessions, keys } = openToken(calls, options, pin)
-      refusedPin = undefined
+      refusedPin.digest = undefined
       return { keys, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
     } catch (error) {
-      if (isWrongPin(error) || isWrongPin((error as Error).cause)) refusedPin = pin
+      if (isWrongPin(error) || isWrongPin((error as Error).cause))
+        refusedPin.digest = digestOf(refusedPin, pin)
       throw error
     }
   }

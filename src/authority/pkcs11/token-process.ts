@@ -8,7 +8,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { AuthorityError } from '../authority.ts'
-import type { Answer, HostSettings, Question, Work } from './token-host.ts'
+import type { RefusedPin } from '../refused-pin.ts'
+import type { Answer, Beginning, HostSettings, Question, Work } from './token-host.ts'
 import type { TokenKey } from './token-key.ts'
 
 declare const RAYGUARD_TOKEN_HOST: string
@@ -22,8 +23,15 @@ const hostBeside = new URL(
 /** What the process is given beyond the time for one answer, so that its own, better ones arrive. */
 const graceMs = 1_000
 
-/** Begins with the first question. `file`: what it runs, if it is not the file that belongs to this one. */
-export function createTokenProcess(settings: HostSettings, file = hostBeside): TokenKey {
+/**
+ * Begins with the first question. `refusedPin` is kept up to date, for the processes after this one. `file`: what it runs, if
+ * it is not the file that belongs to this one.
+ */
+export function createTokenProcess(
+  settings: HostSettings,
+  refusedPin: RefusedPin,
+  file = hostBeside
+): TokenKey {
   const { timeoutMs, pauseMs } = settings
   let host: Host | undefined
   let pause: NodeJS.Timeout | undefined
@@ -63,11 +71,17 @@ export function createTokenProcess(settings: HostSettings, file = hostBeside): T
   function running(): Host {
     if (closed) throw new AuthorityError('Unavailable', 'The token is closed.')
     if (pause !== undefined) throw ended()
-    host ??= startHost(startProcess(file, settings), timeoutMs + graceMs, () => {
-      host = undefined
-      pause = setTimeout(() => {
-        pause = undefined
-      }, pauseMs).unref()
+    host ??= startHost(startProcess(file, { settings, refusedPin }), {
+      waitMs: timeoutMs + graceMs,
+      onAnswer({ refusedDigest }) {
+        refusedPin.digest = refusedDigest
+      },
+      onEnd() {
+        host = undefined
+        pause = setTimeout(() => {
+          pause = undefined
+        }, pauseMs).unref()
+      }
     })
     return host
   }
@@ -79,16 +93,24 @@ interface Host {
   end(): Promise<void>
 }
 
+interface HostWatcher {
+  waitMs: number
+  onAnswer(answer: Answer): void
+  onEnd(): void
+}
+
 interface Asker {
   settle(value: Uint8Array | undefined): void
   refuse(error: AuthorityError): void
 }
 
-function startHost(child: ChildProcess, waitMs: number, onEnd: () => void): Host {
+function startHost(child: ChildProcess, { waitMs, onAnswer, onEnd }: HostWatcher): Host {
   const askers = new Map<number, Asker>()
   let lastId = 0
   let over = false
-  child.on('message', ({ id, value, fault }: Answer) => {
+  child.on('message', (answer: Answer) => {
+    const { id, value, fault } = answer
+    onAnswer(answer)
     const asker = askers.get(id)
     if (fault === undefined) asker?.settle(value)
     else asker?.refuse(new AuthorityError(fault.code, fault.message))
@@ -139,11 +161,11 @@ function startHost(child: ChildProcess, waitMs: number, onEnd: () => void): Host
   }
 }
 
-function startProcess(file: URL, settings: HostSettings): ChildProcess {
-  const child = fork(fileURLToPath(file), [JSON.stringify(settings)], {
+function startProcess(file: URL, beginning: Beginning): ChildProcess {
+  const child = fork(fileURLToPath(file), [], {
     // Each session holds a thread while the HSM works; the PIN's file is read in another one.
     // biome-ignore lint/style/noProcessEnv: the library's own variables, passed on unread
-    env: { ...process.env, UV_THREADPOOL_SIZE: String(settings.sessions + 1) },
+    env: { ...process.env, UV_THREADPOOL_SIZE: String(beginning.settings.sessions + 1) },
     execArgv: [],
     serialization: 'advanced',
     // What a library prints is no log line.
@@ -151,6 +173,8 @@ function startProcess(file: URL, settings: HostSettings): ChildProcess {
   })
   // Who waits for an answer keeps this process alive, by the time set for it.
   child.unref()
+  // Not as arguments, which others on the machine can read.
+  child.send(beginning, () => {})
   child.channel?.unref()
   return child
 }

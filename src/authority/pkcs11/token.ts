@@ -154,7 +154,7 @@ function signingKey(
   settings: KeyReference & { keyType: KeyType }
 ): Handle {
   const key = only(calls, session, signingKind(settings.keyType), settings)
-  if (!holds(calls, session, key, attributes.alwaysAuthenticate)) return key
+  if (flag(calls, session, key, attributes.alwaysAuthenticate) !== true) return key
   throw new AuthorityError(
     'Invalid',
     'The key wants the PIN again for each signature (CKA_ALWAYS_AUTHENTICATE), which is meant for persons; use another key.'
@@ -164,11 +164,11 @@ function signingKey(
 /** Attack: whoever once had the PIN, and with it the key, opens every Secret from then on without the token. */
 function sealingKey(calls: Calls, session: Handle, reference: KeyReference): Handle {
   const key = only(calls, session, sealingKind, reference)
-  const mayLeave = holds(calls, session, key, attributes.extractable)
-  if (!mayLeave && holds(calls, session, key, attributes.sensitive)) return key
+  const staysInside = flag(calls, session, key, attributes.extractable) === false
+  if (staysInside && flag(calls, session, key, attributes.sensitive) === true) return key
   throw new AuthorityError(
     'Invalid',
-    'The key that seals may leave the token (CKA_EXTRACTABLE is true, or CKA_SENSITIVE is not); make one that may not.'
+    'The key that seals may leave the token: CKA_EXTRACTABLE false and CKA_SENSITIVE true were expected; make one that has both.'
   )
 }
 
@@ -226,13 +226,15 @@ function textAttribute(calls: Calls, session: Handle, object: Handle, type: numb
   return found?.value.toString() ?? ''
 }
 
-/** Of an attribute that is true or false; old tokens lack some. */
-function holds(calls: Calls, session: Handle, key: Handle, type: number): boolean {
+/** An attribute that is true or false. `undefined`: the token does not say; old ones lack some. */
+function flag(calls: Calls, session: Handle, key: Handle, type: number): boolean | undefined {
   try {
     const [found] = calls.C_GetAttributeValue(session, key, [{ type }])
-    return Buffer.isBuffer(found?.value) && found.value[0] === 1
+    return Buffer.isBuffer(found?.value) && found.value.length > 0
+      ? found.value[0] === 1
+      : undefined
   } catch {
-    return false
+    return undefined
   }
 }
 

@@ -6,6 +6,7 @@ import { type AlsoTrusted, withAlsoTrusted } from '../../authority/also-trusted.
 import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
 import { namesFrom, neededRights, openAuthority } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
+import { noRefusedPin } from '../../authority/refused-pin.ts'
 import { createEnrollment } from '../../enrollment/enroll.ts'
 import { createKnownKeys } from '../../enrollment/keys.ts'
 import { type EnrollmentObservation, enrollmentRoutes } from '../../enrollment/route.ts'
@@ -174,8 +175,10 @@ async function opened(
 ): Promise<Authority> {
   const chosen = settings.authority
   if (chosen === undefined) throw new ConfigurationError('authority is needed')
+  const refusedPin = noRefusedPin(random.bytes)
   const open = async () => {
     const found = await openAuthority(chosen, {
+      refusedPin,
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
@@ -217,6 +220,8 @@ async function opened(
       kind: chosen.kind,
       namesFrom: namesFrom(chosen),
       retryMs: authorityEveryMs,
+      // Each start of a container would try it once more, until the token is locked.
+      mayEnd: () => refusedPin.digest === undefined,
       onFault(error) {
         log.error({ err: error }, 'the authority cannot be reached; it is tried again')
       }
