@@ -10,7 +10,7 @@ import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject } from '../kubernetes/objects.ts'
 import { clusterFlags, clusterHelp, listAll, withCluster, withRights } from './cluster.ts'
 import { type Command, exitCodes } from './command.ts'
-import { ownObjectsPolicy } from './registration/bindings.ts'
+import { isLockDownPolicy } from './registration/bindings.ts'
 
 const group = '/apis/admissionregistration.k8s.io/v1'
 const ours = 'app.kubernetes.io/part-of=rayguard'
@@ -75,8 +75,8 @@ const binding = 'ValidatingAdmissionPolicyBinding'
 async function standing(client: Client): Promise<Standing[]> {
   const found: Standing[] = []
   for (const { name, policyName } of await bindings(client)) {
-    // A label is soon copied; the policy's name is ours.
-    if (!policyName.startsWith('rayguard-') || policyName === ownObjectsPolicy) continue
+    // A label is soon copied, and the guards of our own accounts block no pod.
+    if (!isLockDownPolicy(policyName)) continue
     const place = `${group}/validatingadmissionpolicybindings/${encodeURIComponent(name)}`
     found.push({ kind: binding, name, place })
   }

@@ -123,10 +123,12 @@ t.test('the registration, by hand', { skip }, async t => {
     ) as KubernetesObject & { spec: { policyName: string } }
     foreign.metadata.name = 'of-somebody-else'
     foreign.spec.policyName = 'of-somebody-else'
-    t.teardown(() =>
-      kubectl(['delete', '--ignore-not-found', '-f', '-'], toInput([...manifest, foreign]))
-    )
-    await kubectl(['apply', '--server-side', '-f', '-'], toInput([...manifest, foreign]))
+    // The guard of an account of ours, which a copied binding is as good as.
+    const guard = structuredClone(foreign)
+    guard.metadata.name = guard.spec.policyName = 'rayguard-replacement'
+    const objects = toInput([...manifest, foreign, guard])
+    t.teardown(() => kubectl(['delete', '--ignore-not-found', '-f', '-'], objects))
+    await kubectl(['apply', '--server-side', '-f', '-'], objects)
     const before = await bindings(api)
     t.ok(before.length > 3, 'there are bindings of ours')
     t.match(await runCommand(unregister, [...kubeconfig, '--dry-run']), {
@@ -140,7 +142,7 @@ t.test('the registration, by hand', { skip }, async t => {
     t.match(lines.at(-1), /MutatingWebhookConfiguration rayguard deleted/, 'the webhook goes last')
     t.strictSame(
       await bindings(api),
-      ['of-somebody-else', 'rayguard-own-objects'],
+      ['of-somebody-else', 'rayguard-own-objects', 'rayguard-replacement'],
       'what is about pods is gone'
     )
     t.strictSame(await standing(api), [])

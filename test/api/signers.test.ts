@@ -322,6 +322,26 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     t.strictSame(problems, [], 'as it was asked for')
   })
 
+  await t.test('attack 86: whoever has taken the enrollment server over', async t => {
+    const taken = api.as(await makeToken(api, own, 'rayguard-enrollment'))
+    t.teardown(taken.close)
+    const asking = (name: string, issuer: string) =>
+      taken.create(`${requestsOf(own)}?dryRun=All`, {
+        ...tenantsRequest(name, 'Issuer'),
+        spec: { ...tenantsRequest(name, 'Issuer').spec, issuerRef: { name: issuer } }
+      })
+    const policy = /422.*rayguard-certificate-requests/
+    await eventually('the policy is in force', () =>
+      asking('rayguard-other', 'rayguard-serving').then(
+        () => false,
+        ({ code, message }: ApiFailure) => policy.test(`${code} ${message}`)
+      )
+    )
+    t.pass('cannot ask an issuer that signs for our own listeners')
+    await t.rejects(asking('of-others', 'ray-pods'), { code: 422 }, 'nor under the name of others')
+    await t.resolves(asking('rayguard-own', 'ray-pods'), 'its own issuer is asked')
+  })
+
   await t.test('attack 71: a tenant asks the same issuer', async t => {
     const path = requestsOf(stage.tenant)
     await api.create(path, tenantsRequest('of-a-tenant', 'Issuer'))
@@ -368,7 +388,7 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     await eventually('it goes on', async () => (await stage.asked()).code === 'Issued')
   })
 
-  function tenantsRequest(name: string, kind: string): object {
+  function tenantsRequest(name: string, kind: string) {
     const csr = createCertificateRequest(newKey(), {
       dnsNames: ['localhost'],
       ipAddresses: ['127.0.0.1']

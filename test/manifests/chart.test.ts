@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
+import { isLockDownPolicy } from '../../src/cli/registration/bindings.ts'
 import { meshContainers } from '../../src/injection/mesh.ts'
 import type { KubernetesObject, Pod, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
 import { evaluate } from '../../src/pod-security/evaluate.ts'
@@ -60,6 +61,12 @@ t.test('helm finds no fault in the chart', { skip }, async t => {
   t.equal(lint.status, 0, lint.stdout)
   const misspelt = spawnSync(helm ?? '', ['template', chart, '--set', 'image.tags=1'])
   t.not(misspelt.status, 0, 'a value that does not exist is refused')
+  for (const kind of ['pem', 'pkcs11']) {
+    const values = `authority.configMap=ca,settings.authority.kind=${kind}`
+    const { status, stderr } = spawnSync(helm ?? '', ['template', chart, '--set', values])
+    t.not(status, 0, `attack 51: with ${kind} the key or the PIN would be in a ConfigMap`)
+    t.match(stderr.toString(), /authority\.secret/, 'where it belongs')
+  }
   const values = parse(readFileSync(join(chart, 'values.yaml'), 'utf8'))
   const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
   t.strictSame(undescribed(schema), [], 'every value is described')
@@ -287,7 +294,11 @@ const valueSets: {
         'no right to approve'
       )
       t.equal(authorityVolume(objects)?.secret?.secretName, 'rayguard-ca', 'its certificate')
-      t.notOk(find(objects, 'ValidatingAdmissionPolicy', 'rayguard-signing-requests'))
+      for (const kind of ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'])
+        t.ok(
+          find(objects, kind, 'rayguard-signing-requests'),
+          'its own account is kept in all the same'
+        )
     }
   },
   {
@@ -298,6 +309,8 @@ const valueSets: {
       t.equal(metadata.namespace, 'rayguard-system', 'requests in the own namespace alone')
       t.match(rules, [{ resources: ['certificaterequests'] }], 'and nothing else')
       t.equal(authorityVolume(objects), undefined, 'no Secret with a CA')
+      for (const kind of ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'])
+        t.ok(find(objects, kind, 'rayguard-certificate-requests'), 'no other issuer')
       t.notOk(find(objects, 'ClusterRole', 'rayguard-signing-requests'))
     }
   },
@@ -419,14 +432,22 @@ const valueSets: {
       ...['policies.enabled', 'networkPolicies.enabled', 'priorityClass.create'].map(
         each => `${each}=false`
       ),
+      'replacement.enabled=true',
       'priorityClass.name='
     ],
     check(t, objects) {
       for (const kind of ['ServiceMonitor', 'PrometheusRule'])
         t.ok(find(objects, kind, 'rayguard'), `there is a ${kind}`)
-      t.notOk(
-        objects.some(({ kind = '' }) => /Policy|PriorityClass/.test(kind)),
-        'what is turned off is not there'
+      t.strictSame(
+        objects
+          .filter(({ kind = '' }) => /Policy|PriorityClass/.test(kind))
+          .map(({ kind, metadata }) => `${metadata.name} ${kind}`)
+          .sort(),
+        ['rayguard-own-objects', 'rayguard-replacement'].flatMap(name => [
+          `${name} ValidatingAdmissionPolicy`,
+          `${name} ValidatingAdmissionPolicyBinding`
+        ]),
+        'what is turned off is not there; what keeps our own accounts in is'
       )
     }
   }
@@ -477,7 +498,7 @@ type Binding = KubernetesObject & { spec: { matchResources: { namespaceSelector:
 function lockDownBindings(objects: KubernetesObject[]): Binding[] {
   return objects.filter(
     ({ kind, metadata }) =>
-      kind === 'ValidatingAdmissionPolicyBinding' && metadata.name !== 'rayguard-own-objects'
+      kind === 'ValidatingAdmissionPolicyBinding' && isLockDownPolicy(metadata.name ?? '')
   ) as Binding[]
 }
 

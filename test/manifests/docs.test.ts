@@ -19,11 +19,14 @@ const filled = (value: string) =>
 t.test('every value of the chart', { skip: skipWithoutHelm }, async t => {
   let count = 0
   for (const page of pages) {
+    let installed: string[] = []
     for (const command of commandsIn(readFileSync(page, 'utf8'))) {
-      const values = [...command.matchAll(/--set ('[^']*'|[^\s`]+)/g)].map(([, set = '']) =>
-        filled(set)
+      const set = [...command.matchAll(/--set ('[^']*'|[^\s`]+)/g)].map(([, value = '']) =>
+        filled(value)
       )
+      const values = command.includes('--reuse-values') ? [...installed, ...set] : set
       if (values.length === 0) continue
+      if (command.startsWith('helm install')) installed = values
       count += 1
       t.doesNotThrow(() => renderChart(...values), `${page}: ${values.join(' ')}`)
     }

@@ -17,8 +17,10 @@ export const lockDownPolicies = [
 ] as const
 export type LockDownPolicy = (typeof lockDownPolicies)[number]
 
-/** Guards Rayguard's own namespace, and blocks no pod. */
-export const ownObjectsPolicy = 'rayguard-own-objects'
+/** The other policies keep Rayguard's own accounts to what is theirs, and block no pod. */
+export function isLockDownPolicy(name: string): name is LockDownPolicy {
+  return (lockDownPolicies as readonly string[]).includes(name)
+}
 
 /** A whole object for server-side apply. */
 export function policyBinding(name: LockDownPolicy, options: RegistrationOptions): object {

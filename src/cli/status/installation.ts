@@ -1,5 +1,5 @@
 /** What stands of the installation itself. Pure: from what was observed to checks. */
-import { ownObjectsPolicy } from '../registration/bindings.ts'
+import { isLockDownPolicy } from '../registration/bindings.ts'
 import { type Check, createChecks } from './check.ts'
 import { clientChecks } from './clients.ts'
 import type { Observed } from './observe.ts'
@@ -94,7 +94,7 @@ function policyChecks({ policies, namespaces, faults }: Observed): Check[] {
     new Set(policies.filter(policy => policy.kind === kind).map(({ name }) => name))
   const bound = names('ValidatingAdmissionPolicyBinding')
   const unbound = [...names('ValidatingAdmissionPolicy')].filter(name => !bound.has(name))
-  const aboutPods = [...bound].filter(name => name !== ownObjectsPolicy).length
+  const aboutPods = [...bound].filter(isLockDownPolicy).length
   const required = namespaces?.some(
     ({ metadata }) => metadata.labels?.['rayguard.dev/tls'] === 'required'
   )
