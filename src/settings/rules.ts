@@ -171,7 +171,10 @@ function audienceRules({ enrollment: { audience } }: SettingsFile): Problem[] {
     : []
 }
 
-function lifetimeRules({ enrollment }: SettingsFile): Problem[] {
+/** `spec.expirationSeconds` of a CertificateSigningRequest is 600 at least (Kubernetes API reference, certificates.k8s.io/v1). */
+const shortestOfSigners = { seconds: 600, text: '10m' }
+
+function lifetimeRules({ authority, enrollment }: SettingsFile): Problem[] {
   const { shortestSeconds, longestSeconds } = lifetimeBounds(enrollment)
   const chosen = durationSeconds(enrollment.lifetime) ?? 0
   const { shortest, longest } = enrollment.namespaceLifetime
@@ -179,7 +182,18 @@ function lifetimeRules({ enrollment }: SettingsFile): Problem[] {
     path: ['enrollment', 'namespaceLifetime', key],
     message: `expected at ${wanted} enrollment.lifetime (${enrollment.lifetime}), found ${found}`
   })
+  const tooShort = (path: string[], found: string) => ({
+    path: ['enrollment', ...path],
+    message: `expected at least ${shortestOfSigners.text} with authority.kind: kubernetes-csr, found ${found}`
+  })
+  const isTooShort = (text = '') =>
+    authority?.kind === 'kubernetes-csr' &&
+    (durationSeconds(text) ?? shortestOfSigners.seconds) < shortestOfSigners.seconds
   return [
+    ...(isTooShort(enrollment.lifetime) ? [tooShort(['lifetime'], enrollment.lifetime)] : []),
+    ...(shortest !== undefined && isTooShort(shortest)
+      ? [tooShort(['namespaceLifetime', 'shortest'], shortest)]
+      : []),
     ...(shortestSeconds > chosen ? [problem('shortest', 'most', shortest)] : []),
     ...(longestSeconds < chosen ? [problem('longest', 'least', longest)] : [])
   ]

@@ -483,6 +483,17 @@ t.test('what a namespace may choose lies around the lifetime itself', async t =>
     const errors = errorsOf(await load(t, `${complete}enrollment: { ${text} }\n`))
     t.match(errors, [{ path: `enrollment.namespaceLifetime.${key}` }], `${text}`)
   }
+  const withSigner = `${complete.split('authority:')[0]}trust: shared
+authority: { kind: kubernetes-csr, certificateFile: /ca.crt, signerName: example.com/pods }
+`
+  for (const [key, text] of [
+    ['lifetime', 'lifetime: 9m'],
+    ['namespaceLifetime.shortest', 'namespaceLifetime: { shortest: 9m }']
+  ]) {
+    const found = await load(t, `${withSigner}enrollment: { ${text} }\n`)
+    t.match(errorsOf(found), [{ path: `enrollment.${key}` }], `a signer of the cluster: ${text}`)
+  }
+  t.same(errorsOf(await load(t, `${withSigner}enrollment: { lifetime: 10m }\n`)), [])
 })
 
 t.test('attack: the audience of the API server itself is refused', async t => {
