@@ -14,7 +14,7 @@ export async function readIssuer(
   issuerRef: string
 ): Promise<string> {
   const path = `${mount}/issuer/${issuerRef}/json`
-  const reply = await transport.call({ method: 'GET', path, repeatable: true })
+  const reply = await transport.call({ method: 'GET', path, repeatable: true, ahead: true })
   // Asked without a token; Vault says 403 where nothing is.
   if (reply.status === 403 || reply.status === 404) {
     throw new AuthorityError(

@@ -49,7 +49,8 @@ export async function renewed(transport: Transport, { text }: VaultToken): Promi
     path,
     body: {},
     token: text,
-    repeatable: true
+    repeatable: true,
+    ahead: true
   })
   if (reply.status !== 200) throw faultOf(reply, path, [text])
   return tokenOf(reply, path)
@@ -76,7 +77,7 @@ async function exchanged(
 ): Promise<VaultToken> {
   const path = `auth/${mount}/login`
   // Not repeatable: a secret id may be good for one use.
-  const reply = await transport.call({ method: 'POST', path, body, repeatable: false })
+  const reply = await transport.call({ method: 'POST', path, body, repeatable: false, ahead: true })
   if (reply.status === 200) return tokenOf(reply, path)
   const fault = faultOf(reply, path, secrets)
   if (fault.code !== 'Refused' && !isWrongAppRole(reply)) throw fault
@@ -101,7 +102,13 @@ function tokenOf({ body }: Reply, path: string): VaultToken {
 
 async function found(transport: Transport, text: string): Promise<VaultToken> {
   const path = 'auth/token/lookup-self'
-  const reply = await transport.call({ method: 'GET', path, token: text, repeatable: true })
+  const reply = await transport.call({
+    method: 'GET',
+    path,
+    token: text,
+    repeatable: true,
+    ahead: true
+  })
   if (reply.status === 403) {
     throw new AuthorityError(
       'Refused',

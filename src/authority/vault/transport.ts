@@ -29,6 +29,11 @@ export interface Call {
   token?: string
   /** Whether it may be sent twice when it is not known to have been done. */
   repeatable: boolean
+  /**
+   * Does not stand behind signatures: what tells whether Vault is there would otherwise fail in all replicas at once when
+   * there is more to sign than Vault can.
+   */
+  ahead?: true
 }
 
 /** Of any status. */
@@ -46,6 +51,8 @@ export interface Transport {
 }
 
 const connections = 16
+/** And beside them for what goes ahead. */
+const connectionsAhead = 2
 const mostWaiting = 5_000
 /** More than any chain of certificates. */
 const limitBytes = 1024 * 1024
@@ -57,11 +64,12 @@ const passing = new Set([412, 429, 472, 473, 500, 502, 503, 504])
 export function createTransport(options: TransportOptions): Transport {
   const { timeoutMs } = options
   const turns = createTurns({ atOnce: connections, waiting: mostWaiting, waitMs: timeoutMs })
+  const ahead = createTurns({ atOnce: connectionsAhead, waiting: mostWaiting, waitMs: timeoutMs })
   let pool = poolFor(options, options.ca)
 
   return {
     async call(call) {
-      const place = turns.place()
+      const place = (call.ahead ? ahead : turns).place()
       if (!(await place.enter())) {
         throw new AuthorityError('Unavailable', 'Too many requests wait for Vault.')
       }
@@ -127,7 +135,7 @@ export function createTransport(options: TransportOptions): Transport {
 
 function poolFor({ address, timeoutMs }: TransportOptions, ca: string): Pool {
   return new Pool(address, {
-    connections,
+    connections: connections + connectionsAhead,
     keepAliveTimeout: 60_000,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
