@@ -42,6 +42,18 @@ export function secondsToAsk(chain: Chain, lifetimeSeconds: number, now: number)
   return Math.max(1, Math.floor((latest - now) / 1000))
 }
 
+/**
+ * Whether a life that was asked for before is what would be asked for now: never more than `lifetimeSeconds`. Where the CA's
+ * end cuts it, it becomes less from second to second, by clocks that differ between replicas.
+ */
+export function isSameLife(
+  foundSeconds: number | null | undefined,
+  { seconds, lifetimeSeconds }: { seconds: number; lifetimeSeconds: number }
+): boolean {
+  const least = seconds - signedLaterMs / 1000
+  return foundSeconds != null && foundSeconds >= least && foundSeconds <= lifetimeSeconds
+}
+
 /** Throws AuthorityError `Refused` for a name that the CA's name constraints exclude. */
 export function refuseForeignNames(chain: Chain, { dnsNames }: CertificateNames): void {
   const foreign = dnsNames.find(name => !chain.permits(name))

@@ -162,7 +162,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     if (object.metadata.labels?.[ownerLabel] !== namespace || !wanted.isSame(object)) {
       throw new AuthorityError(
         'Refused',
-        `There is an object ${name} that asks for something else, so it is not Rayguard's; look who made it, and delete it.`
+        `There is an object ${name} that asks for something else than Rayguard would; look who made it, and delete it.`
       )
     }
     return object

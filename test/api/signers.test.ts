@@ -6,7 +6,10 @@ import { execFileSync } from 'node:child_process'
 import { createPublicKey, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { CertificateRequest } from '../../src/authority/cert-manager/certificate-request.ts'
+import {
+  type CertificateRequest,
+  durationSeconds
+} from '../../src/authority/cert-manager/certificate-request.ts'
 import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import { openAuthority } from '../../src/authority/open.ts'
 import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
@@ -384,6 +387,8 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     })
     t.match(refusal, { status: 503, code: 'AuthorityUnavailable' }, 'again')
     t.match(await stage.rayguard.log(), /has no certificate after 10 s: Pending/, 'and why')
+    const [left] = await api.list<CertificateRequest>(requestsOf(own))
+    t.equal(durationSeconds(left?.spec.duration), 2 * 86_400, 'the life is kept as it was asked')
     await api.create(`/api/v1/namespaces/${own}/secrets`, caSecret(own))
     await eventually('it goes on', async () => (await stage.asked()).code === 'Issued')
   })

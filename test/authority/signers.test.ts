@@ -266,7 +266,19 @@ for (const { settings, of } of both) {
       ['other names', { request }],
       ['no request', { request: 'AAAA' }],
       ['other usages', { usages: ['any'] }],
-      ofIssuers ? ['a CA', { isCA: true }] : ['a long life', { expirationSeconds: 999_999_999 }],
+      ...((ofIssuers
+        ? [
+            ['a CA', { isCA: true }],
+            ['a longer life', { duration: `${lifetimeSeconds + 1}s` }],
+            ['a shorter life', { duration: '40h0m0s' }],
+            ['a life of its own', { duration: null }],
+            ['a life that cannot be read', { duration: '2 days' }]
+          ]
+        : [
+            ['a longer life', { expirationSeconds: lifetimeSeconds + 1 }],
+            ['a shorter life', { expirationSeconds: 40 * 3600 }],
+            ['a life of its own', { expirationSeconds: null }]
+          ]) as [string, object][]),
       ofIssuers
         ? ['another issuer', { issuerRef: { ...issuer, kind: 'ClusterIssuer' } }]
         : ['another signer', { signerName: 'example.com/others' }]
@@ -282,6 +294,14 @@ for (const { settings, of } of both) {
       const now = signer.present().find(({ metadata }) => metadata.uid === put.metadata.uid)
       t.strictSame(now?.status, null, `${what}: it is not approved`)
     }
+    const spec = ofIssuers ? { ...ours.spec, duration: '48h0m0s' } : ours.spec
+    stage.standIn.put({ ...ours, spec } as KubernetesObject)
+    signer.behave('sign')
+    t.equal(
+      (await enroll(key)).status,
+      201,
+      'what asks for the same is ours, however it is written'
+    )
   })
 
   t.test(`${settings.kind}: an API that fails is come back to`, async t => {

@@ -60,6 +60,18 @@ export function changesOf({ status }: CertificateRequest): (string | null | unde
   return [...times, status?.failureTime]
 }
 
+const unitSeconds: Record<string, number> = { h: 3600, m: 60, s: 1 }
+
+/** Of `2160h0m0s`, in whole units as the API server keeps them; `undefined` for anything else. */
+export function durationSeconds(text: string | null | undefined): number | undefined {
+  if (!/^(\d{1,9}[hms])+$/.test(text ?? '')) return undefined
+  const parts = (text ?? '').matchAll(/(\d+)([hms])/g)
+  return [...parts].reduce(
+    (sum, [, count, unit = '']) => sum + Number(count) * (unitSeconds[unit] ?? 0),
+    0
+  )
+}
+
 function text(base64: string | null | undefined): string {
   return Buffer.from(base64 ?? '', 'base64').toString()
 }

@@ -26,6 +26,7 @@ import {
 import type { Authority, IntermediateAuthority, LeafRequest } from '../authority.ts'
 import {
   intermediateProblem,
+  isSameLife,
   refuseForeignNames,
   refuseIntermediate,
   secondsToAsk
@@ -36,6 +37,7 @@ import { issuedCertificate, readAnswer } from '../signed-answer.ts'
 import {
   type CertificateRequest,
   changesOf,
+  durationSeconds,
   type IssuerReference,
   progressOf
 } from './certificate-request.ts'
@@ -160,7 +162,7 @@ async function learnedChain(ask: Ask): Promise<Chain> {
 }
 
 function wanted(
-  { csr, publicKey, names, rayCluster }: Asked,
+  { csr, publicKey, names, rayCluster, lifetimeSeconds }: Asked,
   issuerRef: IssuerReference,
   seconds: number
 ): WantedRequest<CertificateRequest> {
@@ -168,7 +170,7 @@ function wanted(
   const isCA = names === undefined
   const usages = isCA ? authorityUsages : leafUsages(publicKeyAlgorithm(publicKey))
   return {
-    identity: [group, kind, name, String(isCA), contentOf(csr)],
+    identity: [group, kind, name, String(isCA), String(lifetimeSeconds), contentOf(csr)],
     rayCluster,
     object: {
       apiVersion: 'cert-manager.io/v1',
@@ -181,7 +183,8 @@ function wanted(
       spec.issuerRef.group === group &&
       (spec.isCA ?? false) === isCA &&
       asksForSame(spec.request, csr) &&
-      equalUsages(spec.usages, usages)
+      equalUsages(spec.usages, usages) &&
+      isSameLife(durationSeconds(spec.duration), { seconds, lifetimeSeconds })
   }
 }
 

@@ -28,6 +28,7 @@ import {
 } from '../authority.ts'
 import {
   intermediateProblem,
+  isSameLife,
   refuseForeignNames,
   refuseIntermediate,
   secondsToAsk
@@ -141,22 +142,21 @@ function intermediatesOf(
 
 function wanted(
   { csr, lifetimeSeconds, rayCluster, signerName, usages }: Asked,
-  expirationSeconds: number
+  seconds: number
 ): WantedRequest<CertificateSigningRequest> {
   return {
-    identity: [signerName, contentOf(csr)],
+    identity: [signerName, String(lifetimeSeconds), contentOf(csr)],
     rayCluster,
     object: {
       apiVersion: 'certificates.k8s.io/v1',
       kind: 'CertificateSigningRequest',
-      spec: { request: encodeRequest(csr), signerName, expirationSeconds, usages }
+      spec: { request: encodeRequest(csr), signerName, expirationSeconds: seconds, usages }
     },
     isSame: ({ spec }) =>
       spec.signerName === signerName &&
       asksForSame(spec.request, csr) &&
       equalUsages(spec.usages, usages) &&
-      // An earlier one of ours may ask for a little more than now, where the CA's end cuts the lifetime.
-      (spec.expirationSeconds ?? Number.POSITIVE_INFINITY) <= lifetimeSeconds
+      isSameLife(spec.expirationSeconds, { seconds, lifetimeSeconds })
   }
 }
 
