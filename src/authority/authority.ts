@@ -49,6 +49,10 @@ export interface IntermediateRequest {
   csr: Uint8Array
   /** The whole subject is this CN and O=Rayguard. */
   commonName: string
+  /** DER, Name: that subject, as the former certificate has it where this one renews it. */
+  subject: Uint8Array
+  /** Of its subjectKeyIdentifier; of a renewal that of the former certificate. */
+  keyIdentifier: Uint8Array
   lifetimeSeconds: number
   rayCluster: RayClusterReference
 }

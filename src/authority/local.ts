@@ -94,7 +94,7 @@ function localIntermediates(
   return {
     problem: () => problem,
     issuers: () => chain.trustAnchor,
-    async issue({ publicKey, commonName, lifetimeSeconds }) {
+    async issue({ publicKey, subject, keyIdentifier, lifetimeSeconds }) {
       refuseIntermediate(problem)
       const toBeSigned = intermediateToBeSigned(
         {
@@ -103,7 +103,7 @@ function localIntermediates(
           signatureAlgorithm: key.algorithm
         },
         {
-          ...{ publicKey, commonName, serialNumber: randomSerialNumber(random) },
+          ...{ publicKey, subject, keyIdentifier, serialNumber: randomSerialNumber(random) },
           ...validity(chain, lifetimeSeconds, clock())
         }
       )

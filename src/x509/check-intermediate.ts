@@ -114,8 +114,7 @@ function subjectNames(subject: Uint8Array): [string, string][] {
   )
 }
 
-/** UTF8String, PrintableString. */
-const textTags = new Set<number>([tags.utf8String, 0x13])
+const textTags = new Set<number>([tags.utf8String, tags.printableString])
 const allowedUsages = new Set([0, keyCertSign, 6])
 const tlsPurposes = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']
 

@@ -14,6 +14,7 @@ export const tags = {
   null: 0x05,
   objectIdentifier: 0x06,
   utf8String: 0x0c,
+  printableString: 0x13,
   utcTime: 0x17,
   generalizedTime: 0x18,
   sequence: 0x30,
@@ -55,6 +56,8 @@ export const octetString = (...parts: Uint8Array[]): Uint8Array =>
   element(tags.octetString, ...parts)
 export const nullValue = (): Uint8Array => element(tags.null)
 export const booleanTrue = (): Uint8Array => element(tags.boolean, Uint8Array.of(0xff))
+export const printableString = (text: string): Uint8Array =>
+  element(tags.printableString, new TextEncoder().encode(text))
 export const utf8String = (text: string): Uint8Array =>
   element(tags.utf8String, new TextEncoder().encode(text))
 

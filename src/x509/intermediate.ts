@@ -23,9 +23,7 @@ import {
   oids,
   version3
 } from './extensions.ts'
-import { keyIdentifier } from './leaf.ts'
 import { signedRequest } from './request.ts'
-import { subjectOf } from './subject.ts'
 
 export interface IntermediateIssuer {
   /** DER, Name: the subject of the issuing CA, byte for byte. */
@@ -35,10 +33,16 @@ export interface IntermediateIssuer {
   signatureAlgorithm: SignatureAlgorithm
 }
 
-export interface Intermediate {
+export interface IntermediateIdentity {
+  /** DER, Name. */
+  subject: Uint8Array
+  /** What its subjectKeyIdentifier says. */
+  keyIdentifier: Uint8Array
+}
+
+export interface Intermediate extends IntermediateIdentity {
   /** DER, SubjectPublicKeyInfo. */
   publicKey: Uint8Array
-  commonName: string
   /** 16 random bytes. */
   serialNumber: Uint8Array
   notBefore: Date
@@ -60,21 +64,21 @@ export function intermediateToBeSigned(
   issuer: IntermediateIssuer,
   intermediate: Intermediate
 ): Uint8Array {
-  const { publicKey, commonName, serialNumber, notBefore, notAfter } = intermediate
+  const { publicKey, subject, keyIdentifier, serialNumber, notBefore, notAfter } = intermediate
   return sequence(
     version3,
     unsignedInteger(serialNumber),
     issuer.signatureAlgorithm.identifier,
     issuer.subject,
     sequence(time(notBefore), time(notAfter)),
-    subjectOf(commonName),
+    subject,
     publicKey,
     element(
       contextTag(3, 'constructed'),
       sequence(
         pathLengthZero,
         signsCertificates,
-        extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(publicKey))),
+        subjectKeyIdentifier(keyIdentifier),
         authorityKeyIdentifier(issuer.keyIdentifier)
       )
     )
@@ -90,7 +94,15 @@ export function signedCertificate(
   return sequence(toBeSigned, identifier, bitString(signature))
 }
 
-/** DER, PKCS#10: the same subject, CA:TRUE, path length 0 and key usage as what is written here. */
-export function createIntermediateRequest(privateKey: KeyObject, commonName: string): Uint8Array {
-  return signedRequest(privateKey, subjectOf(commonName), [pathLengthZero, signsCertificates])
+/** DER, PKCS#10: the same names, CA:TRUE, path length 0 and key usage as what is written here. */
+export function createIntermediateRequest(
+  privateKey: KeyObject,
+  { subject, keyIdentifier }: IntermediateIdentity
+): Uint8Array {
+  const extensions = [pathLengthZero, signsCertificates, subjectKeyIdentifier(keyIdentifier)]
+  return signedRequest(privateKey, subject, extensions)
+}
+
+function subjectKeyIdentifier(keyIdentifier: Uint8Array): Uint8Array {
+  return extension(oids.subjectKeyIdentifier, octetString(keyIdentifier))
 }

@@ -3,7 +3,7 @@
  * CertificateSigningRequests, the real cert-manager for CertificateRequests. Pods are KubeRay's, with the real agent.
  */
 import { execFileSync } from 'node:child_process'
-import { createPublicKey, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
@@ -16,7 +16,6 @@ import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entr
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
-import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import {
   type ApiFailure,
@@ -38,6 +37,7 @@ import { type RunningRayguard, startRayguard } from '../support/cluster-rayguard
 import { ask } from '../support/cluster-request.ts'
 import { sample } from '../support/cluster-samples.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
+import { intermediateRequest } from '../support/intermediate-request.ts'
 import { signRequest } from '../support/signer.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
@@ -311,13 +311,9 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
       await client.close()
     })
     const key = newKey()
-    const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
-    const [commonName, lifetimeSeconds] = ['team-a/demo', 30 * 86_400]
-    const pem = await authority.intermediates?.issue({
-      ...{ csr: createIntermediateRequest(key, commonName), publicKey, commonName },
-      lifetimeSeconds,
-      rayCluster: { namespace: 'team-a', name: 'demo', uid: 'some-uid' }
-    })
+    const request = intermediateRequest(key, 'team-a/demo', 30 * 86_400)
+    const pem = await authority.intermediates?.issue(request)
+    const { publicKey, commonName, lifetimeSeconds } = request
     const problems = checkIntermediate(pem ?? '', {
       ...{ publicKey, commonName, now: new Date(), maximumLifetimeSeconds: lifetimeSeconds },
       ...{ issuers: workshop.read('ca.crt'), mayLackPathLength: true }

@@ -16,10 +16,10 @@ import { createTokenProcess } from '../../src/authority/pkcs11/token-process.ts'
 import { noRefusedPin } from '../../src/authority/refused-pin.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
-import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { lifetimesOf, startStage } from '../support/enrollment-stage.ts'
 import { openGatedToken } from '../support/gated-token.ts'
+import { intermediateRequest } from '../support/intermediate-request.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { libraryFile, openSoftHsm } from '../support/soft-hsm.ts'
 import { makeCa, makeKey, openWorkshop } from '../x509/openssl.ts'
@@ -121,13 +121,7 @@ t.test('a key in a token signs the CA of a Ray cluster', async t => {
   const authority = await openTokenAuthority(settings(), options)
   const clusterKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
   const commonName = 'RayCluster a3f1'
-  const asked = {
-    publicKey: createPublicKey(clusterKey).export({ type: 'spki', format: 'der' }),
-    csr: createIntermediateRequest(clusterKey, commonName),
-    commonName,
-    lifetimeSeconds: 86_400,
-    rayCluster: request.rayCluster
-  }
+  const asked = intermediateRequest(clusterKey, commonName, 86_400)
   t.equal(authority.intermediates?.problem(), undefined, 'nothing is against it')
   const pem = (await authority.intermediates?.issue(asked)) ?? ''
   const found = checkIntermediate(pem, {

@@ -17,10 +17,11 @@ import {
 } from '../../src/authority/vault/vault-authority.ts'
 import { createStandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
+import { keyIdentifierOf, readCertificate } from '../../src/x509/certificate.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
-import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { readSinglePem } from '../../src/x509/pem.ts'
+import { equalBytes } from '../../src/x509/public-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import {
   clientToken,
@@ -29,6 +30,7 @@ import {
   servingPair,
   startStage
 } from '../support/enrollment-stage.ts'
+import { intermediateRequest } from '../support/intermediate-request.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { podRole, setUpPki } from '../support/vault-pki.ts'
 import { startVault, type VaultServer } from '../support/vault-server.ts'
@@ -386,16 +388,22 @@ t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async
   t.equal(authority.intermediates?.problem(), undefined)
   const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
   const commonName = 'RayCluster a3f1'
-  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
-  const pem =
-    (await authority.intermediates?.issue({
-      ...{ publicKey, commonName, lifetimeSeconds: 86_400, rayCluster: request.rayCluster },
-      csr: createIntermediateRequest(key, commonName)
-    })) ?? ''
+  const asked = intermediateRequest(key, commonName, 86_400)
+  const pem = (await authority.intermediates?.issue(asked)) ?? ''
   const found = checkIntermediate(pem, {
-    ...{ publicKey, commonName, maximumLifetimeSeconds: 86_400, now: new Date(), issuers: root }
+    ...{
+      publicKey: asked.publicKey,
+      commonName,
+      maximumLifetimeSeconds: 86_400,
+      now: new Date(),
+      issuers: root
+    }
   })
   t.strictSame(found, [], 'it is as it was asked for')
+  const signed = readCertificate(readSinglePem(pem, 'CERTIFICATE') ?? new Uint8Array())
+  t.ok(equalBytes(signed.subject, asked.subject), 'its name is byte for byte as we write it')
+  const identifier = keyIdentifierOf(signed) ?? new Uint8Array()
+  t.ok(equalBytes(identifier, asked.keyIdentifier), 'and its key identifier, by our rule')
   workshop.write('cluster.crt', pem)
   const judged = workshop.judge('verify', '-x509_strict', '-CAfile', 'root.crt', 'cluster.crt')
   t.ok(judged.ok, `openssl ${judged.output}`)

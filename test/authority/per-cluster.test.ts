@@ -2,6 +2,7 @@ import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'n
 import t, { type Test } from 'tap'
 import type {
   Authority,
+  IntermediateRequest,
   KeyProtection,
   RayClusterReference
 } from '../../src/authority/authority.ts'
@@ -273,6 +274,36 @@ t.test(
       chain.notAfter.getTime(),
       'cut short, as told'
     )
+  }
+)
+
+t.test(
+  'a CA whose life the authority shortens is renewed as that is worth, no oftener',
+  async t => {
+    const { replica, changes, time } = await stage(t)
+    const whole = external(() => time.now)
+    const { intermediates: signer } = whole
+    if (signer === undefined) throw new Error('it signs CAs')
+    const issue = (request: IntermediateRequest) =>
+      signer.issue({ ...request, lifetimeSeconds: 80 * daySeconds })
+    const one = cluster('one')
+    const shortened = replica({ authority: { ...whole, intermediates: { ...signer, issue } } })
+    await shortened.issue(one)
+    const { look } = upkeepOf(shortened)
+    const looked = async (days: number) => {
+      time.now += days * dayMs
+      await look()
+      await look()
+      return changes.length
+    }
+    t.equal(await looked(0), 1, 'it is short from its first day, and stays as it is')
+    t.equal(await looked(9), 1, 'as long as less than an eighth is to be won')
+    t.equal(await looked(2), 2, 'then it is renewed, once')
+    t.equal(await looked(9), 2, 'and again not')
+    t.equal(await looked(2), 3, 'before there is as much to be won again')
+    t.equal(whole.made, 3, 'the authority was asked for nothing else')
+    const { notAfter } = await shortened.issue(one)
+    t.equal(notAfter.getTime() - time.now, 80 * dayMs, 'new pods have all that there is')
   }
 )
 

@@ -1,5 +1,5 @@
 /** The authorities that are asked by objects in the Kubernetes API, with a signer that may do anything wrong. */
-import { createPublicKey, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { renameSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { CertManagerSettings } from '../../src/authority/cert-manager/issuer-authority.ts'
@@ -12,11 +12,11 @@ import type { Client } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { missingRights } from '../../src/kubernetes/rights.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
-import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import type { CertificateNames } from '../../src/x509/names.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { lifetimesOf, type Stage, startStage } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
+import { intermediateRequest } from '../support/intermediate-request.ts'
 import {
   approve,
   type PlayedKind,
@@ -556,13 +556,10 @@ t.test('an issuer that any namespace may ask is used only where that is accepted
 
 /** What a Ray cluster's CA is asked with, and what has to come of it. */
 function caRequest() {
-  const key = newKey()
-  const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
-  const commonName = 'team-a/demo'
-  const rayCluster = { namespace: 'team-a', name: 'demo', uid: 'demo-cluster-uid' }
-  const csr = createIntermediateRequest(key, commonName)
+  const request = intermediateRequest(newKey(), 'team-a/demo', lifetimeSeconds)
+  const { publicKey, commonName } = request
   return {
-    request: { publicKey, csr, commonName, lifetimeSeconds, rayCluster },
+    request,
     judge: (pem: string, exception: object = {}) =>
       checkIntermediate(pem, {
         ...{ publicKey, commonName, now: new Date(), maximumLifetimeSeconds: lifetimeSeconds },

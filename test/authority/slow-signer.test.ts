@@ -9,6 +9,9 @@ import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
 import { createStandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
+import { readCertificate } from '../../src/x509/certificate.ts'
+import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { readSinglePem } from '../../src/x509/pem.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { clientToken, connectionTo, servingPair } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
@@ -39,6 +42,13 @@ const ofSigner: Wishes = {
   }
 }
 
+const ofFiles: AuthoritySettings = {
+  ...{ kind: 'pem', certificateFile: workshop.path('ca.crt') },
+  privateKeyFile: workshop.path('ca.key')
+}
+
+type Stage = Awaited<ReturnType<typeof stage>>
+
 interface Wishes {
   of: PlayedKind
   settings: AuthoritySettings
@@ -61,10 +71,15 @@ async function stage(t: Test, { of, settings }: Wishes = ofIssuer) {
   const changes: string[] = []
   const time = { ahead: 0 }
 
-  async function replica({ waitMs = 20, perNamespace = 100, leafSeconds = daySeconds } = {}) {
+  async function replica({
+    waitMs = 20,
+    perNamespace = 100,
+    leafSeconds = daySeconds,
+    authority: from = settings
+  } = {}) {
     const client = createClient(connectionTo(server, pair.ca), { timeoutMs: 30_000 })
     const sources = { clock: () => Date.now() + time.ahead, random: randomBytes }
-    const inner = await openAuthority(settings, {
+    const inner = await openAuthority(from, {
       ...{ ...sources, pollMs: 0 },
       cluster: {
         ...{ client, namespace, waitMs, steadyClock: () => performance.now() },
@@ -151,7 +166,6 @@ t.test('attack 85: a CA that is not what was asked for is none', async t => {
   const { standIn, signer, replica, changes } = await stage(t, ofSigner)
   makeCa(workshop, 'stranger')
   const { issue } = await replica({ waitMs: 60_000 })
-  const one = cluster('one')
   const bends: [Bend, RegExp][] = [
     ['no path length', /PathLength: /],
     ['name constraints', /Constraints: /],
@@ -162,14 +176,15 @@ t.test('attack 85: a CA that is not what was asked for is none', async t => {
   ]
   for (const [bend, message] of bends) {
     signer.bend = bend
-    await t.rejects(issue(one), { code: 'Invalid', message }, bend)
+    // Each for a RayCluster of its own, whose first try is waited for.
+    await t.rejects(issue(cluster('bent')), { code: 'Invalid', message }, bend)
   }
   t.notOk(
     standIn.requests.some(each => /^(POST|PUT) .*secrets/.test(each)),
     'nothing is kept'
   )
   signer.bend = undefined
-  const { certificate, trustAnchors } = await issue(one)
+  const { certificate, trustAnchors } = await issue(cluster('one'))
   t.strictSame(changes, ['made one'], 'a good one is taken')
   workshop.write('own.crt', trustAnchors)
   workshop.write('leaf.crt', certificate)
@@ -278,6 +293,94 @@ t.test('a renewal is waited for in the same way, and holds nobody up', async t =
   t.equal(signer.created.length, created + 2, 'nothing was asked anew, and nothing is left over')
 })
 
+t.test('an authority of another kind renews a CA in the very bytes of its name', async t => {
+  const { signer, replica, changes, time } = await stage(t, ofSigner)
+  const one = cluster('one')
+  signer.bend = 'another encoding'
+  const asks = await replica({ waitMs: 60_000 })
+  const former = await asks.issue(one)
+  t.match(namesIn(former.trustAnchors), /O=UTF8STRING:.*CN=UTF8STRING:/, 'not as we would write it')
+  time.ahead = 2.5 * daySeconds * 1000
+  const late = await asks.issue(one)
+  const signs = await replica({ authority: ofFiles })
+  await signs.upkeep.look()
+  t.strictSame([signs.faults, changes], [[], ['made one', 'renewed one']], 'by a key of our own')
+  const renewed = await signs.issue(one)
+  t.equal(namesIn(renewed.trustAnchors), namesIn(former.trustAnchors), 'openssl sees the same')
+  for (const [what, leaf, anchor] of [
+    ['a new pod is let in by an old one', renewed, former],
+    ['and the other way round', late, renewed]
+  ] as const) {
+    const [problems, judged] = accepted(leaf, anchor, time.ahead)
+    t.strictSame(problems, [], what)
+    t.ok(judged.ok, `openssl: ${judged.output}`)
+  }
+  time.ahead += 2.5 * daySeconds * 1000
+  signer.bend = undefined
+  // Its clock is the real one.
+  signer.lifetimeSeconds = 9 * daySeconds
+  const forwards = await replica({ waitMs: 60_000 })
+  await forwards.upkeep.look()
+  t.strictSame([forwards.faults, changes.length], [[], 3], 'by a signer that takes what is asked')
+  const again = await forwards.issue(one)
+  t.equal(namesIn(again.trustAnchors), namesIn(former.trustAnchors), 'the same')
+})
+
+for (const bend of ['another encoding', 'another identifier'] satisfies Bend[]) {
+  t.test(`an authority that writes ${bend} is told of, and not asked in vain`, async t => {
+    const { signer, replica, changes, time } = await stage(t, ofSigner)
+    const one = cluster('one')
+    const { issue, upkeep, faults } = await replica({ waitMs: 60_000 })
+    const former = await issue(one)
+    time.ahead = 3 * daySeconds * 1000
+    Object.assign(signer, { bend, lifetimeSeconds: 7 * daySeconds })
+    const asked = () => signer.created.length - 1
+    for (const _ of [1, 2]) await upkeep.look()
+    const told = { code: 'Invalid', message: /team\/one is not renewed: .* other bytes/ }
+    t.match(faults, [told, told], 'each look tells it')
+    t.equal(asked(), 1, 'the signer was asked once')
+    t.equal((await issue(one)).trustAnchors, former.trustAnchors, 'the former signs on')
+    time.ahead += 61 * 60_000
+    await upkeep.look()
+    t.equal(asked(), 2, 'an hour later it may have changed')
+    time.ahead = 4 * daySeconds * 1000 - 30 * 60_000
+    const next = await issue(one)
+    t.not(next.trustAnchors, former.trustAnchors, 'when the former is over there is another')
+    t.strictSame(changes, ['made one', 'renewed one'], 'for the same RayCluster')
+  })
+}
+
+/** As openssl reads it, with the types of the strings. */
+function namesIn(pem: string): string {
+  workshop.write('named.crt', pem)
+  const form = ['-nameopt', 'sep_comma_plus,show_type,sname']
+  return workshop.run('x509', '-in', 'named.crt', '-noout', '-subject', ...form)
+}
+
+type Issued = Awaited<ReturnType<Awaited<ReturnType<Stage['replica']>>['issue']>>
+
+/** By us, who compare names byte by byte, and by openssl, which does not. */
+function accepted({ certificate }: Issued, { trustAnchors }: Issued, ahead: number) {
+  const now = Date.now() + ahead
+  const leaf = readCertificate(readSinglePem(certificate, 'CERTIFICATE') ?? new Uint8Array())
+  workshop.write('leaf.crt', certificate)
+  workshop.write('anchor.crt', trustAnchors)
+  return [
+    checkLeaf(
+      { certificate, trustAnchors },
+      {
+        ...{ publicKey: leaf.publicKey, now: new Date(now) },
+        names: { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] },
+        maximumLifetimeSeconds: daySeconds
+      }
+    ),
+    workshop.judge(
+      ...['verify', '-partial_chain', '-CAfile', 'anchor.crt'],
+      ...['-attime', String(Math.floor(now / 1000)), 'leaf.crt']
+    )
+  ] as const
+}
+
 t.test('who waits for a person keeps nobody from being served', async t => {
   let now = 1
   let answer: (certificate: string) => void = () => {}
@@ -291,7 +394,7 @@ t.test('who waits for a person keeps nobody from being served', async t => {
         answer = resolve
       })
     },
-    withdraw: ({ name }) => void withdrawn.push(name),
+    withdraw: ({ rayCluster }) => void withdrawn.push(rayCluster.name),
     clock: () => now,
     patienceMs: 1
   })

@@ -18,6 +18,8 @@ export type Bend =
   | 'no path length'
   | 'name constraints'
   | 'a leaf'
+  | 'another encoding'
+  | 'another identifier'
 
 export interface Signing {
   /** PEM. */
@@ -40,15 +42,30 @@ export function signRequest(workshop: Workshop, signing: Signing): string {
   count += 1
   const name = `signed-${count}`
   workshop.write(`${name}.csr`, csr)
-  const form = isCA ? authorityExtensions(bend) : extensions(askedNames(workshop, name), bend)
+  const form = isCA
+    ? authorityExtensions(askedIdentifier(workshop, name), bend)
+    : extensions(askedNames(workshop, name), bend)
   workshop.write(`${name}.cnf`, form.join('\n'))
   const days = lifetimeSeconds / 86_400 + (bend === 'a longer life' ? 30 : 0)
   workshop.run(
     ...['x509', '-req', '-in', `${name}.csr`, '-CA', `${ca}.crt`, '-CAkey', `${ca}.key`],
     ...['-days', String(days), '-extfile', `${name}.cnf`, '-out', `${name}.crt`],
+    // In UTF8String, whatever the request has.
+    ...(bend === 'another encoding' ? ['-subj', subjectIn(workshop, name)] : []),
     ...(bend === 'another key' ? ['-force_pubkey', publicKeyOf(workshop, ca)] : [])
   )
   return workshop.read(`${name}.crt`)
+}
+
+function subjectIn(workshop: Workshop, name: string): string {
+  const text = workshop.run('req', '-in', `${name}.csr`, '-noout', '-subject', '-nameopt', 'compat')
+  return text.trim().replace(/^subject=\s*/, '')
+}
+
+function askedIdentifier(workshop: Workshop, name: string): string {
+  const text = workshop.run('req', '-in', `${name}.csr`, '-noout', '-text')
+  const [, asked = 'hash'] = /Subject Key Identifier:[^\n]*\n\s*([0-9A-F:]+)/.exec(text) ?? []
+  return asked
 }
 
 function askedNames(workshop: Workshop, name: string): string[] {
@@ -69,13 +86,13 @@ function extensions(asked: string[], bend: Bend | undefined): string[] {
   ]
 }
 
-function authorityExtensions(bend: Bend | undefined): string[] {
+function authorityExtensions(identifier: string, bend: Bend | undefined): string[] {
   const room = bend === 'no path length' ? '' : ',pathlen:0'
   const isAuthority = bend === 'a leaf' ? 'FALSE' : `TRUE${room}`
   return [
     `basicConstraints=critical,CA:${isAuthority}`,
     'keyUsage=critical,keyCertSign,cRLSign',
-    'subjectKeyIdentifier=hash',
+    `subjectKeyIdentifier=${bend === 'another identifier' ? 'hash' : identifier}`,
     'authorityKeyIdentifier=keyid',
     ...(bend === 'name constraints' ? ['nameConstraints=permitted;DNS:a.test'] : [])
   ]

@@ -10,9 +10,10 @@ import {
 } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import { readCertificateRequest } from '../../src/x509/csr.ts'
-import { createIntermediateRequest } from '../../src/x509/intermediate.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
+import { subjectOf } from '../../src/x509/subject.ts'
+import { intermediateRequest } from '../support/intermediate-request.ts'
 import { caExtensions, type KeyKind, type MadeCa, makeCa, openWorkshop } from './openssl.ts'
 
 const workshop = openWorkshop(t)
@@ -30,14 +31,8 @@ function issuerOf(name: string) {
 
 const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
 const clusterKey = newKey()
-const publicKey = createPublicKey(clusterKey).export({ type: 'spki', format: 'der' })
-const request = {
-  publicKey,
-  csr: createIntermediateRequest(clusterKey, commonName),
-  commonName,
-  lifetimeSeconds: 365 * daySeconds,
-  rayCluster: { namespace: 'team', name: 'demo', uid: commonName.slice(11) }
-}
+const request = intermediateRequest(clusterKey, commonName, 365 * daySeconds)
+const { publicKey } = request
 const expectation = (changes: Partial<IntermediateExpectation> = {}): IntermediateExpectation => ({
   ...{ publicKey, commonName, now: new Date(clock()) },
   maximumLifetimeSeconds: request.lifetimeSeconds,
@@ -93,6 +88,15 @@ t.test('openssl sees the fixed form', async t => {
   t.match(text, /Basic Constraints: critical\s+CA:TRUE, pathlen:0\n/, 'no CA below it')
   t.match(text, /Key Usage: critical\s+Certificate Sign, CRL Sign\n/, 'it signs, no more')
   t.match(text, new RegExp(`Subject: O ?= ?Rayguard, CN ?= ?${commonName}\n`), 'whose it is')
+  const types = () => workshop.run('asn1parse', '-in', 'cluster.crt').match(/\w+STRING +:Ray.*/g)
+  t.strictSame(
+    types(),
+    [`PRINTABLESTRING   :Rayguard`, `PRINTABLESTRING   :${commonName}`],
+    'as authorities in Go write it anew'
+  )
+  const subject = subjectOf('RayCluster a_b')
+  workshop.write('cluster.crt', await issuerOf('root').intermediates.issue({ ...request, subject }))
+  t.match(types()?.[1], /^UTF8STRING +:RayCluster a_b$/, 'what such a string cannot hold')
   t.notMatch(text, /Extended Key Usage|Alternative Name|Name Constraints/, 'nothing else')
 })
 
@@ -118,7 +122,7 @@ t.test('attack 52: the pod of another cluster below the same root is refused', a
   const other = await intermediates.issue({
     ...request,
     publicKey: createPublicKey(otherKey).export({ type: 'spki', format: 'der' }),
-    commonName: 'RayCluster 00000000-0000-4000-8000-000000000002'
+    subject: subjectOf('RayCluster 00000000-0000-4000-8000-000000000002')
   })
   workshop.write('a.crt', await intermediates.issue(request))
   workshop.write('b.crt', other)

@@ -4,12 +4,15 @@
  * Decides the form and what counts as whole. Keys never leave this file but as what is stored and as signatures.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { type Certificate, keyIdentifierOf, readCertificate } from '../../x509/certificate.ts'
 import { readChain } from '../../x509/chain.ts'
 import { checkIntermediate } from '../../x509/check-intermediate.ts'
 import { createIntermediateRequest } from '../../x509/intermediate.ts'
+import { keyIdentifier } from '../../x509/leaf.ts'
 import { readSinglePem } from '../../x509/pem.ts'
 import { equalBytes } from '../../x509/public-key.ts'
+import { subjectOf } from '../../x509/subject.ts'
 import {
   type Authority,
   AuthorityError,
@@ -20,7 +23,7 @@ import {
 import { createLocalIssuer, type LocalIssuer, type Sources } from '../local.ts'
 import { openPemKey } from '../pem-key.ts'
 import type { OwnCa, StoredKey } from './entries.ts'
-import { createPending } from './pending.ts'
+import { type Asked, createPending } from './pending.ts'
 
 export interface OwnCaOptions extends Sources {
   authority: Authority
@@ -61,10 +64,15 @@ const hourMs = 3_600_000
 export function createOwnCas(options: OwnCaOptions): OwnCas {
   const { authority, clock } = options
   const lifetimeSeconds = options.leafSeconds * lives
+  /** UIDs of RayClusters whose CA was signed under another name within the last hour: it would be so again. */
+  const unlike = new LRUCache<string, true>({
+    ...{ max: 5_000, ttl: hourMs, ttlResolution: 0 },
+    perf: { now: clock }
+  })
   const pending = createPending({
     sign: signed,
-    withdraw(rayCluster, privateKey) {
-      authority.intermediates?.withdraw?.(requestOf(rayCluster, privateKey))
+    withdraw(asked) {
+      authority.intermediates?.withdraw?.(requestOf(asked))
     },
     clock
   })
@@ -81,15 +89,17 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       const privateKey = await keyOf(own)
       const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key
       if (!isShort(own)) return { ...own, key }
-      const { certificate } = await pending.signed(own, privateKey)
-      const [former, next] = [own.certificate, certificate].map(parsed)
-      if (!former || !next) throw unusable(own, 'the certificate cannot be read')
-      if (!standsIn(former, next)) {
+      const former = parsed(own.certificate)
+      if (former === undefined) throw unusable(own, 'the certificate cannot be read')
+      if (unlike.has(own.uid) && !isOver(own)) throw otherName(own)
+      const { certificate } = await pending.signed(own, { privateKey, renews: former })
+      const next = parsed(certificate)
+      if (next === undefined) throw unusable(own, 'the certificate cannot be read')
+      // When it is over, nobody holds anything of it for longer than an hour: better another than none.
+      if (!standsIn(former, next) && !isOver(own)) {
         pending.drop(own.uid)
-        throw new AuthorityError(
-          'Invalid',
-          'The renewed CA of a RayCluster has another subject or key identifier than the former one.'
-        )
+        unlike.set(own.uid, true)
+        throw otherName(own)
       }
       if (next.notAfter.getTime() - former.notAfter.getTime() > worthMs(own)) {
         return { ...own, key, certificate }
@@ -115,10 +125,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       return createLocalIssuer('perCluster', reading.chain, openPemKey(pem), options)
     },
     isDue,
-    isOver(own) {
-      const { notAfter } = parsed(own.certificate) ?? {}
-      return notAfter === undefined || notAfter.getTime() - clock() < hourMs
-    },
+    isOver,
     stands(own) {
       const publicKey = parsed(own.certificate)?.publicKey
       if (!isDue(own)) pending.drop(own.uid)
@@ -128,9 +135,9 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     close: pending.close
   }
 
-  async function signed(rayCluster: RayClusterReference, privateKey: KeyObject): Promise<string> {
+  async function signed(asked: Asked): Promise<string> {
     const signer = signingAuthority(authority)
-    const request = requestOf(rayCluster, privateKey)
+    const request = requestOf(asked)
     const { publicKey, commonName } = request
     const certificate = await signer.issue(request)
     const problems = checkIntermediate(certificate, {
@@ -147,10 +154,15 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     )
   }
 
-  function requestOf(rayCluster: RayClusterReference, privateKey: KeyObject): IntermediateRequest {
+  function requestOf({ rayCluster, privateKey, renews }: Asked): IntermediateRequest {
+    const publicKey = spki(privateKey)
     const commonName = commonNameOf(rayCluster)
-    const csr = createIntermediateRequest(privateKey, commonName)
-    return { publicKey: spki(privateKey), csr, commonName, lifetimeSeconds, rayCluster }
+    const identity = {
+      subject: renews?.subject ?? subjectOf(commonName),
+      keyIdentifier: (renews && keyIdentifierOf(renews)) ?? keyIdentifier(publicKey)
+    }
+    const csr = createIntermediateRequest(privateKey, identity)
+    return { ...identity, publicKey, csr, commonName, lifetimeSeconds, rayCluster }
   }
 
   async function stored(privateKey: KeyObject, uid: string): Promise<StoredKey> {
@@ -184,6 +196,11 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
 
   function isDue(own: OwnCa): boolean {
     return mustSeal(own) || isShort(own)
+  }
+
+  function isOver(own: OwnCa): boolean {
+    const { notAfter } = parsed(own.certificate) ?? {}
+    return notAfter === undefined || notAfter.getTime() - clock() < hourMs
   }
 
   function mustSeal({ key }: OwnCa): boolean {
@@ -227,11 +244,23 @@ export function perClusterProblem({
     : intermediates.problem()
 }
 
-/** Pods that run hold the former one as their anchor: it vouches for what the new one signs only under the same names. */
+/**
+ * Pods that run hold the former one as their anchor: it vouches for what the new one signs only under the same names. Key
+ * identifiers are compared where both have one (RFC 4158 §3.5.12).
+ */
 function standsIn(former: Certificate, next: Certificate): boolean {
   const [had, has] = [former, next].map(keyIdentifierOf)
-  const sameKey = had === undefined || has === undefined ? had === has : equalBytes(had, has)
+  const sameKey = had === undefined || has === undefined || equalBytes(had, has)
   return sameKey && equalBytes(former.subject, next.subject)
+}
+
+function otherName({ namespace, name, certificate }: OwnCa): AuthorityError {
+  const end = parsed(certificate)?.notAfter.toISOString()
+  return new AuthorityError(
+    'Invalid',
+    `The CA of the RayCluster ${namespace}/${name} is not renewed: the authority writes its subject or key identifier in other bytes than those that its pods trust. ` +
+      `It signs until ${end}; then the RayCluster gets another, and its pods have to be deleted at once (docs/trust.md).`
+  )
 }
 
 /** A renewal that wins less than an eighth of the whole life is not worth a write. */

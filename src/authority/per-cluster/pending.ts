@@ -7,6 +7,7 @@
  */
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import type { Certificate } from '../../x509/certificate.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import type { RayClusterReference } from '../authority.ts'
 import { inTime } from '../in-time.ts'
@@ -17,11 +18,18 @@ export interface Signed {
   certificate: string
 }
 
+export interface Asked {
+  rayCluster: RayClusterReference
+  privateKey: KeyObject
+  /** The certificate that is renewed. */
+  renews?: Certificate
+}
+
 export interface PendingOptions {
   /** Throws {@link AuthorityError}. */
-  sign(rayCluster: RayClusterReference, privateKey: KeyObject): Promise<string>
+  sign(asked: Asked): Promise<string>
   /** Nobody wants the signature any more. */
-  withdraw(rayCluster: RayClusterReference, privateKey: KeyObject): void
+  withdraw(asked: Asked): void
   /** Milliseconds since the epoch. */
   clock: () => number
   /** How long the second and each further try is waited for. Default 1000. */
@@ -30,10 +38,13 @@ export interface PendingOptions {
 
 export interface Pending {
   /**
-   * For `key`; without it for the key of a former try, or a new one. Goes on asking behind a caller who is sent away.
-   * Throws {@link AuthorityError}.
+   * For the key of `former`; without it for the key of a former try, or a new one. Goes on asking behind a
+   * caller who is sent away. Throws {@link AuthorityError}.
    */
-  signed(rayCluster: RayClusterReference, key?: KeyObject): Promise<Signed>
+  signed(
+    rayCluster: RayClusterReference,
+    former?: Required<Omit<Asked, 'rayCluster'>>
+  ): Promise<Signed>
   has(uid: string): boolean
   /** The UIDs of a namespace's RayClusters for which a first CA has been asked. */
   ofNamespace(namespace: string): string[]
@@ -44,11 +55,7 @@ export interface Pending {
   close(): void
 }
 
-interface Asked {
-  rayCluster: RayClusterReference
-  privateKey: KeyObject
-  /** Not a renewal. */
-  isFirst: boolean
+interface Entry extends Asked {
   certificate?: string
   trying?: Promise<string> | undefined
   /** A try has ended without a signature. */
@@ -64,27 +71,29 @@ const defaultPatienceMs = 1_000
 
 export function createPending(options: PendingOptions): Pending {
   const { sign, withdraw, clock, patienceMs = defaultPatienceMs } = options
-  const asked = new LRUCache<string, Asked>({
+  const asked = new LRUCache<string, Entry>({
     max: most,
     ttl: keptMs,
     ttlResolution: 0,
     updateAgeOnGet: true,
     perf: { now: clock },
-    dispose({ rayCluster, privateKey, certificate }) {
-      if (certificate === undefined) withdraw(rayCluster, privateKey)
+    dispose(entry) {
+      if (entry.certificate === undefined) withdraw(entry)
     }
   })
 
   return {
-    async signed(rayCluster, key) {
-      const entry = entryFor(rayCluster, key)
+    async signed(rayCluster, former) {
+      const entry = entryFor(rayCluster, former)
       const certificate = entry.certificate ?? (await tried(entry))
       return { privateKey: entry.privateKey, certificate }
     },
     has: uid => asked.has(uid),
     ofNamespace: namespace =>
       [...asked.values()]
-        .filter(({ isFirst, rayCluster }) => isFirst && rayCluster.namespace === namespace)
+        .filter(
+          ({ renews, rayCluster }) => renews === undefined && rayCluster.namespace === namespace
+        )
         .map(({ rayCluster }) => rayCluster.uid),
     keepOnly(uid, publicKey) {
       const entry = asked.peek(uid)
@@ -94,20 +103,23 @@ export function createPending(options: PendingOptions): Pending {
     close: () => asked.clear()
   }
 
-  function entryFor(rayCluster: RayClusterReference, key: KeyObject | undefined): Asked {
-    const { namespace, name, uid } = rayCluster
+  function entryFor(
+    { namespace, name, uid }: RayClusterReference,
+    former: Omit<Asked, 'rayCluster'> | undefined
+  ): Entry {
     const known = asked.get(uid)
-    if (known !== undefined && (key === undefined || known.privateKey.equals(key))) return known
+    if (known && (former === undefined || known.privateKey.equals(former.privateKey))) return known
     // Takes a tenth of a millisecond, less than the way to a thread and back.
-    const privateKey = key ?? generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
-    const isFirst = key === undefined
-    const entry = { rayCluster: { namespace, name, uid }, privateKey, isFirst, slow: false }
+    const content = former ?? {
+      privateKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+    }
+    const entry = { ...content, rayCluster: { namespace, name, uid }, slow: false }
     asked.set(uid, entry)
     return entry
   }
 
   /** Whoever comes while it is tried joins. */
-  async function tried(entry: Asked): Promise<string> {
+  async function tried(entry: Entry): Promise<string> {
     entry.trying ??= attempt(entry).finally(() => {
       entry.trying = undefined
     })
@@ -116,9 +128,9 @@ export function createPending(options: PendingOptions): Pending {
     return await inTime(entry.trying, patienceMs, why)
   }
 
-  async function attempt(entry: Asked): Promise<string> {
+  async function attempt(entry: Entry): Promise<string> {
     try {
-      entry.certificate = await sign(entry.rayCluster, entry.privateKey)
+      entry.certificate = await sign(entry)
       return entry.certificate
     } catch (error) {
       entry.slow = true

@@ -32,7 +32,7 @@ export function createIntermediates(options: IntermediatesOptions): Intermediate
   return {
     problem: () => intermediateProblem(options.chain()) ?? options.denied(),
     issuers: () => options.chain().trustAnchor,
-    async issue({ csr, commonName, lifetimeSeconds }) {
+    async issue({ csr, commonName, keyIdentifier, lifetimeSeconds }) {
       const chain = options.chain()
       const now = clock()
       const request = encodePem('CERTIFICATE REQUEST', csr)
@@ -45,6 +45,8 @@ export function createIntermediates(options: IntermediatesOptions): Intermediate
         exclude_cn_from_sans: true,
         organization: 'Rayguard',
         max_path_length: 0,
+        // Else by a rule of Vault's own, and a CA that another authority has signed before could not be renewed.
+        skid: Buffer.from(keyIdentifier).toString('hex'),
         not_before_duration: `${backdateSeconds(chain, now)}s`,
         ttl: `${secondsToAsk(chain, lifetimeSeconds, now)}s`
       }
