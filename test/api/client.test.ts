@@ -1,9 +1,8 @@
 /** Client certificates against a real API server: it vouches for the users, and openssl judges what they get. */
 import { X509Certificate } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { stringify } from 'yaml'
 import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import { clientSigner, rayClusterAnnotation } from '../../src/contract/client-certificates.ts'
 import type { CertificateSigningRequest, KubernetesObject } from '../../src/kubernetes/objects.ts'
@@ -22,6 +21,7 @@ import { kubectl, run } from '../support/cluster-kubectl.ts'
 import { toInput } from '../support/cluster-manifest.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
 import { sample } from '../support/cluster-samples.ts'
+import { kubeconfigOf } from '../support/cluster-user.ts'
 import { mutualTls } from '../support/mutual-tls.ts'
 
 const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
@@ -58,7 +58,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
   })
 
   await t.test('who has the right gets a certificate for clients alone', async t => {
-    const kubeconfig = await kubeconfigOf(api, folder, 'alice')
+    const kubeconfig = await kubeconfigOf(api, folder, mine, 'alice')
     const directory = join(folder, "alice's files")
     const ask = (...more: string[]) =>
       clientCert(kubeconfig, '-n', mine, cluster, '--directory', directory, ...more)
@@ -116,7 +116,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
   })
 
   await t.test('who lacks the right gets none', async t => {
-    const bob = await kubeconfigOf(api, folder, 'bob')
+    const bob = await kubeconfigOf(api, folder, mine, 'bob')
     const directory = join(folder, 'bob')
     const refused = await clientCert(bob, '-n', mine, cluster, '--directory', directory)
     t.match(refused, { code: 1, stderr: /refused \(Forbidden\)/ })
@@ -272,7 +272,7 @@ async function keptApart(t: Test, api: ClusterApi, cluster: string): Promise<voi
     await api.delete(`/api/v1/namespaces/rayguard-system/secrets/${name}`)
   const rayguard = await startRayguard(api, folder, { clientCertificates: { enabled: true } })
   t.teardown(rayguard.stop)
-  const kubeconfig = await kubeconfigOf(api, folder, 'alice')
+  const kubeconfig = await kubeconfigOf(api, folder, mine, 'alice')
   const ask = async (name: string, rayCluster = cluster) => {
     const directory = join(folder, name)
     const flags = ['-n', mine, rayCluster, '--directory', directory]
@@ -405,22 +405,6 @@ async function grant(api: ClusterApi): Promise<void> {
     ...['-n', mine, 'create', 'rolebinding', 'clients', '--clusterrole=rayguard-client'],
     ...[`--serviceaccount=${mine}:alice`, '--group=ray-users']
   ])
-}
-
-async function kubeconfigOf(api: ClusterApi, folder: string, user: string): Promise<string> {
-  const file = join(folder, `${user}.kubeconfig`)
-  const cluster = {
-    server: api.server,
-    'certificate-authority-data': Buffer.from(api.ca).toString('base64')
-  }
-  const content = {
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
-    clusters: [{ name: 'test', cluster }],
-    users: [{ name: user, user: { token: await makeToken(api, mine, user) } }],
-    contexts: [{ name: 'test', context: { cluster: 'test', user } }]
-  }
-  writeFileSync(file, stringify(content))
-  return file
 }
 
 function clientCert(kubeconfig: string, ...rest: string[]) {

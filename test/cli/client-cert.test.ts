@@ -62,7 +62,13 @@ t.test('the files are there, ready to source, and nothing else', async t => {
   t.equal(code, 0, err)
   t.strictSame(readdirSync(directory).sort(), four)
   t.match(out, `'${directory.replace("'", "'\\''")}/env.sh'`, 'quoted, to be copied')
-  t.match(out, `service/${cluster}-head-svc 10001`)
+  const commands = out.split('\n').filter(line => /^ {2}(kubectl|python)/.test(line))
+  t.equal(commands.length, 2, 'with the two commands that come next')
+  const page = readFileSync('docs/client-certificates.md', 'utf8')
+  for (const line of commands) {
+    const there = line.replace(`-n ${namespace}`, '-n ray-try').replace(`/${cluster}-`, '/demo-')
+    t.ok(page.includes(`\n${there.trim()}\n`), `as the page has it: ${there}`)
+  }
   const key = readFileSync(join(directory, 'tls.key'), 'utf8')
   const again = await ask()
   t.match(again, { code: 1, err: /--force/ })

@@ -1,5 +1,6 @@
 /** The signer of client certificates over a real client and watch; openssl makes the requests and judges the answers. */
 import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { AuthorityError } from '../../src/authority/authority.ts'
 import { openPemAuthority } from '../../src/authority/pem-authority.ts'
@@ -7,6 +8,7 @@ import { checkAnswer } from '../../src/cli/client-cert/answer.ts'
 import { createMemory } from '../../src/clients/memory.ts'
 import { readClientRequest } from '../../src/clients/request.ts'
 import { shownUser } from '../../src/clients/shown-user.ts'
+import { clientRefusals } from '../../src/contract/client-certificates.ts'
 import { clientCertificateIssued } from '../../src/events/reasons.ts'
 import {
   cluster,
@@ -95,6 +97,9 @@ t.test('what is refused, and what it is told', async t => {
   ]
   for (const [title, wishes, code] of refused)
     t.match(readClientRequest(request(wishes)), { allowed: false, code }, title)
+  const page = readFileSync('docs/client-certificates.md', 'utf8')
+  for (const code of Object.keys(clientRefusals))
+    t.ok(page.includes(`\`${code}\``), `the page has ${code}`)
   const foreign = request()
   foreign.spec.request = tampered(foreign.spec.request ?? '')
   t.match(readClientRequest(foreign), { code: 'CsrSignature' }, 'attack: somebody else’s key')

@@ -31,11 +31,12 @@ const preparation = `set -euo pipefail
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
 npx() { (unset \${!RAYGUARD_@}; command npx "$@"); }`
 
-/** `programs`: a folder whose programs come before those of the machine. */
-export function openReader(t: Test, programs?: string): Reader {
+/** `programs`: a folder whose programs come before those of the machine. `kubeconfig`: of a reader who is no administrator. */
+export function openReader(t: Test, programs?: string, kubeconfig?: string): Reader {
   const folder = t.testdir({})
   for (const name of ['manifests', 'dist', 'node_modules', 'package.json'])
     symlinkSync(resolve(name), join(folder, name))
+  const own = kubeconfig === undefined ? {} : { KUBECONFIG: kubeconfig }
   const PATH = `${programs === undefined ? '' : `${programs}:`}${process.env.PATH}`
   const groups = new Set<number>()
   // what a page begins in the background (`&`) belongs to the group of its shell
@@ -46,7 +47,7 @@ export function openReader(t: Test, programs?: string): Reader {
   function start(section: Section) {
     const script = `${preparation}\n${commandsOf(section)}`
     const child = spawn('bash', ['-c', script], {
-      ...{ cwd: folder, detached: true, env: { ...process.env, PATH } },
+      ...{ cwd: folder, detached: true, env: { ...process.env, ...own, PATH } },
       stdio: ['ignore', 'pipe', 'pipe']
     })
     if (child.pid !== undefined) groups.add(child.pid)
