@@ -18,6 +18,8 @@ export interface Place {
   name: string
   address: string
   port: number
+  /** Connections that the system keeps until they are taken. Node's default is 511. */
+  backlog?: number
 }
 
 export async function listenOn(server: Server, place: Place): Promise<AddressInfo> {
@@ -32,10 +34,10 @@ export async function listenOn(server: Server, place: Place): Promise<AddressInf
   }
 }
 
-function listening(server: Server, { address, port }: Place): Promise<AddressInfo> {
+function listening(server: Server, { address, port, backlog }: Place): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host: address, port }, () => {
+    server.listen({ host: address, port, ...(backlog === undefined ? {} : { backlog }) }, () => {
       server.removeListener('error', reject)
       resolve(server.address() as AddressInfo)
     })

@@ -136,7 +136,8 @@ export async function createListener(options: ListenerOptions): Promise<Listener
 
   return {
     name,
-    start: () => listenOn(running, options),
+    // As many as may be open: what finds no room is begun anew by the client's system, and cut after a minute.
+    start: () => listenOn(running, { ...options, backlog: limits.maximumConnections }),
     useServing: pair => use(pair, clientCa),
     useClientCa(pem) {
       // The server was not told to ask for certificates, and would take everybody.
