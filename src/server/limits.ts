@@ -5,6 +5,9 @@ export interface Limits {
   connectionsPerAddress: number
   /** Then the reply says `Connection: close`, and the next connection may reach another replica. */
   requestsPerConnection: number
+  /** That begin within one turn of the event loop. */
+  handshakesPerTurn: number
+  /** Also for the wait until it begins. */
   handshakeTimeoutMs: number
   headersTimeoutMs: number
   requestTimeoutMs: number
@@ -21,6 +24,8 @@ export interface Limits {
 }
 
 const common = {
+  // Some four milliseconds of a processor.
+  handshakesPerTurn: 8,
   handshakeTimeoutMs: 5_000,
   headersTimeoutMs: 5_000,
   headerBytes: 16 * 1024,

@@ -12,6 +12,7 @@ import type { Logger } from '../telemetry/logger.ts'
 import { createBodies } from './bodies.ts'
 import { watchConnections } from './connections.ts'
 import { type ErrorReply, publicError, rawReply } from './errors.ts'
+import { paceHandshakes } from './handshakes.ts'
 import type { Limits } from './limits.ts'
 import { listenOn } from './listen-on.ts'
 import { collectRoutes } from './routes.ts'
@@ -179,8 +180,13 @@ function createServer({ limits, serving, clientCa }: ListenerOptions): Server | 
           ...(serving === 'later' ? {} : secureContext(serving, clientCa)),
           ...(clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: true }),
           ALPNProtocols: ['http/1.1'],
-          handshakeTimeout: limits.handshakeTimeoutMs
+          handshakeTimeout: limits.handshakeTimeoutMs,
+          pauseOnConnect: true
         })
+  if (serving !== undefined) {
+    const { handshakesPerTurn, handshakeTimeoutMs } = limits
+    paceHandshakes(server, { perTurn: handshakesPerTurn, waitMs: handshakeTimeoutMs })
+  }
   server.maxConnections = limits.maximumConnections
   server.maxRequestsPerSocket = limits.requestsPerConnection
   server.maxHeadersCount = 100

@@ -3,12 +3,14 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
-import { createServer } from 'node:net'
+import { createServer, Socket } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { createClientCaReload, readClientCa } from '../../src/server/client-ca.ts'
+import { paceHandshakes } from '../../src/server/handshakes.ts'
 import { type Limits, limits } from '../../src/server/limits.ts'
 import { listenError, listenOn } from '../../src/server/listen-on.ts'
 import { createListener, type Listener, type ListenerOptions } from '../../src/server/listener.ts'
@@ -126,6 +128,48 @@ function sClient(port: number, ...options: string[]): Promise<string> {
     child.stdin?.end('Q\n')
   })
 }
+
+t.test(
+  'few handshakes begin in one turn of the event loop, the others follow in order',
+  async t => {
+    const begun: Socket[] = []
+    const server = createServer(socket => void begun.push(socket))
+    paceHandshakes(server, { perTurn: 2, waitMs: 60_000 })
+    const sockets = Array.from({ length: 7 }, () => new Socket())
+    for (const socket of sockets) server.emit('connection', socket)
+    const numbers = () => begun.map(socket => sockets.indexOf(socket))
+    t.same(numbers(), [0, 1], 'two at once')
+    sockets[3]?.destroy()
+    await nextTurn()
+    t.same(numbers(), [0, 1, 2, 4], 'two in the next turn, without the one that has gone')
+    const late = new Socket()
+    sockets.push(late)
+    server.emit('connection', late)
+    await nextTurn()
+    t.same(numbers(), [0, 1, 2, 4, 5, 6], 'who comes later comes behind those who wait')
+    await nextTurn()
+    t.equal(begun.at(-1), late, 'and is not forgotten')
+    await nextTurn()
+    server.emit('connection', new Socket())
+    t.equal(begun.length, 8, 'who comes alone does not wait')
+
+    const closed = createServer()
+    paceHandshakes(closed, { perTurn: 0, waitMs: 10 })
+    const patient = new Socket()
+    closed.emit('connection', patient)
+    await once(patient, 'close')
+    t.ok(patient.destroyed, 'nobody waits for ever')
+  }
+)
+
+t.test('a burst of clients is served however few may begin at one time', async t => {
+  const { port } = await start(t, { limits: { handshakesPerTurn: 1 } })
+  const replies = await Promise.all(Array.from({ length: 20 }, () => ask(port)))
+  t.ok(
+    replies.every(({ status }) => status === 200),
+    'all of them'
+  )
+})
 
 t.test('attack: a downgrade below TLS 1.2, or to a weak suite, fails in the handshake', async t => {
   const { port } = await start(t)
