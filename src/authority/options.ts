@@ -35,6 +35,8 @@ export interface ClusterAccess {
   onFault?: (error: unknown) => void
   /** How long one request is waited for. Default 10 000. */
   waitMs?: number
+  /** How long one that nobody has approved yet is waited for. Default 2 000. */
+  approvalMs?: number
   /** How often what was left over is looked for. Default 60 000. */
   sweepEveryMs?: number
 }

@@ -54,6 +54,8 @@ const ownerLabel = 'rayguard.dev/requested-by'
 const clusterAnnotation = 'rayguard.dev/ray-cluster'
 /** The agent waits 30 s for an answer, and comes again. */
 const defaultWaitMs = 10_000
+/** A program that approves needs a moment. Pods that wait for a person must not take the places of those that could be served. */
+const defaultApprovalMs = 2_000
 const sweepEveryMs = 60_000
 /** Nobody comes for a request any more: the pod is gone, or the process that asked was killed. */
 const pendingKeptMs = 3_600_000
@@ -76,6 +78,7 @@ export function createRequestDesk<O extends KubernetesObject>(
   // More than enrollment has at work would only be more that the API server holds at one time.
   const turns = createTurns({ atOnce: 64, waiting: 500, waitMs: 5_000 })
   const waitMs = access.waitMs ?? defaultWaitMs
+  const approvalMs = Math.min(waitMs, access.approvalMs ?? defaultApprovalMs)
   const inUse = new Set<string>()
   const removals = new Set<Promise<void>>()
   const watch = createReflector<O, Seen>({
@@ -123,6 +126,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     name: string
   ): Promise<Progress & { state: 'issued' }> {
     const object = await approved(await createdOrFound(wanted, name), wanted)
+    const startedAt = access.steadyClock()
     const progress = await finished(object)
     if (progress.state === 'issued') {
       if (wanted.rayCluster !== undefined) remove(name)
@@ -133,7 +137,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     }
     throw new AuthorityError(
       'Unavailable',
-      `The request ${name} has no certificate after ${waitMs / 1000} s: ${progress.reason}`
+      `The request ${name} has no certificate after ${Math.round((access.steadyClock() - startedAt) / 1000)} s: ${progress.reason}`
     )
   }
 
@@ -188,21 +192,31 @@ export function createRequestDesk<O extends KubernetesObject>(
 
   async function finished(object: O): Promise<Progress> {
     let progress = kind.progress(object)
-    if (progress.state !== 'pending') return progress
-    const shown = await watch.changed(object.metadata.uid ?? '', {
-      timeoutMs: waitMs,
-      // Absent: the watch has not shown it yet, or it is gone; the API itself is asked in the end.
-      until(now) {
-        if (now === undefined || now.progress.state === 'pending') return false
-        progress = now.progress
-        return true
-      }
-    })
-    if (shown) return progress
-    const last = await client.get<O>(`${kind.collection}/${object.metadata.name}`)
-    return last === undefined
-      ? { state: 'pending', approved: false, reason: 'somebody has deleted it' }
-      : kind.progress(last)
+    if (isUnapproved(progress) && kind.approve === undefined) {
+      await shown(approvalMs, now => !isUnapproved(now))
+      if (isUnapproved(progress)) return await atLast()
+    }
+    if (progress.state === 'pending') await shown(waitMs, now => now.state !== 'pending')
+    return progress.state === 'pending' ? await atLast() : progress
+
+    /** By the watch. Absent: it has not shown the object yet, or that is gone; the API itself is asked in the end. */
+    async function shown(timeoutMs: number, until: (now: Progress) => boolean): Promise<void> {
+      await watch.changed(object.metadata.uid ?? '', {
+        timeoutMs,
+        until(now) {
+          if (now === undefined || !until(now.progress)) return false
+          progress = now.progress
+          return true
+        }
+      })
+    }
+
+    async function atLast(): Promise<Progress> {
+      const last = await client.get<O>(`${kind.collection}/${object.metadata.name}`)
+      return last === undefined
+        ? { state: 'pending', approved: false, reason: 'somebody has deleted it' }
+        : kind.progress(last)
+    }
   }
 
   function nameOf({ identity }: WantedRequest<O>): string {
@@ -226,6 +240,10 @@ export function createRequestDesk<O extends KubernetesObject>(
       if (now - changedAt > keptMs && !inUse.has(name)) remove(name)
     }
   }
+}
+
+function isUnapproved(progress: Progress): boolean {
+  return progress.state === 'pending' && !progress.approved
 }
 
 function seen<O extends KubernetesObject>(kind: RequestKind<O>, object: O): Seen {

@@ -2,7 +2,6 @@
  * Whoever approves and signs in a cluster, played on the stand-in for the Kubernetes API: for CertificateSigningRequests,
  * and for CertificateRequests as cert-manager does it.
  */
-import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import type { StandIn } from '../../src/demo/stand-in.ts'
 import type { KubernetesObject } from '../../src/kubernetes/objects.ts'
 import type { Workshop } from '../x509/openssl.ts'
@@ -81,8 +80,12 @@ export function playSigner(
     const types = (current?.status?.conditions ?? []).map(({ type }) => type)
     const done =
       current?.status?.certificate || types.some(type => /Denied|Failed|Ready/.test(type))
-    if (current === undefined || done || behaviour === 'wait') return
+    if (current === undefined || done) return
     // cert-manager approves by itself; a CertificateSigningRequest needs somebody who does.
+    if (behaviour === 'wait') {
+      if (kind === 'CertificateRequest' && !types.includes('Approved')) approve(standIn, current)
+      return
+    }
     if (kind === 'CertificateSigningRequest' && behaviour === 'sign' && !types.includes('Approved'))
       return
     standIn.put({ ...current, status: { ...current.status, ...outcome(current) } })
@@ -121,7 +124,7 @@ export function playSigner(
   }
 }
 
-export function approve(standIn: StandIn, object: CertificateSigningRequest): void {
+export function approve(standIn: StandIn, object: RequestObject): void {
   const conditions = [...(object.status?.conditions ?? []), { type: 'Approved', status: 'True' }]
   standIn.put({ ...object, status: { ...object.status, conditions } } as RequestObject)
 }
