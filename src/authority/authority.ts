@@ -129,9 +129,15 @@ export interface LoadedOutcome {
 /**
  * `Unavailable`: again later. `Refused`: the authority says no, until an administrator changes something. `Denied`: a person
  * or a policy has looked at this very request and said no, for good. `Invalid`: the CA cannot be used as it is. `Exhausted`:
- * too much was asked for in a short time, or at one time.
+ * too much was asked for in a short time, or at one time. `TooEarly`: the RayCluster has no head (yet).
  */
-export type AuthorityErrorCode = 'Unavailable' | 'Refused' | 'Denied' | 'Invalid' | 'Exhausted'
+export type AuthorityErrorCode =
+  | 'Unavailable'
+  | 'Refused'
+  | 'Denied'
+  | 'Invalid'
+  | 'Exhausted'
+  | 'TooEarly'
 
 export class AuthorityError extends Error {
   readonly code: AuthorityErrorCode

@@ -84,7 +84,7 @@ export const refusals = {
   RayClusterRequired: { status: 403, text: 'The pod is not owned by a RayCluster.' },
   RayClusterNotFound: { status: 403, text: 'The RayCluster that owns the pod does not exist.' },
   RoleUnknown: { status: 403, text: 'The pod is neither the head nor a worker of its RayCluster.' },
-  HeadNotKnown: { status: 503, text: 'The RayCluster does not name this pod as its head yet.' },
+  HeadNotKnown: { status: 503, text: 'The head of the RayCluster is not known yet.' },
   HeadServiceNotKnown: {
     status: 503,
     text: 'The head service of the RayCluster does not exist yet.'

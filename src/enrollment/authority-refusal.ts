@@ -3,7 +3,8 @@ import { type Refusal, refuse } from '../identity/refusal.ts'
 
 const codes: Partial<Record<AuthorityErrorCode, Refusal['code']>> = {
   Denied: 'AuthorityDenied',
-  Exhausted: 'QuotaExceeded'
+  Exhausted: 'QuotaExceeded',
+  TooEarly: 'HeadNotKnown'
 }
 
 /** What the pod is told of an authority's fault; the fault itself is for the log. */

@@ -5,7 +5,11 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import { clientSigner, rayClusterAnnotation } from '../../src/contract/client-certificates.ts'
-import type { CertificateSigningRequest, KubernetesObject } from '../../src/kubernetes/objects.ts'
+import type {
+  CertificateSigningRequest,
+  KubernetesObject,
+  Pod
+} from '../../src/kubernetes/objects.ts'
 import {
   apply,
   type ClusterApi,
@@ -271,19 +275,36 @@ async function keptApart(t: Test, api: ClusterApi, cluster: string): Promise<voi
   for (const name of [recordSecret, ...entrySecrets])
     await api.delete(`/api/v1/namespaces/rayguard-system/secrets/${name}`)
   const rayguard = await startRayguard(api, folder, { clientCertificates: { enabled: true } })
-  t.teardown(rayguard.stop)
+  t.teardown(async () => {
+    await rayguard.unregister()
+    await rayguard.stop()
+  })
+  // from now on KubeRay's heads have TLS, and with its head a RayCluster gets its CA
+  await rayguard.register()
   const kubeconfig = await kubeconfigOf(api, folder, mine, 'alice')
-  const ask = async (name: string, rayCluster = cluster) => {
+  const ask = async (name: string, rayCluster = 'kept') => {
     const directory = join(folder, name)
     const flags = ['-n', mine, rayCluster, '--directory', directory]
     const { code, stderr } = await clientCert(kubeconfig, ...flags)
     t.equal(code, 0, stderr)
     return directory
   }
-  const at = `/apis/ray.io/v1/namespaces/${mine}/rayclusters/${cluster}`
-  const { spec } = await api.get<KubernetesObject & { spec: object }>(at)
+  const at = (name: string) => `/apis/ray.io/v1/namespaces/${mine}/rayclusters/${name}`
+  const { spec } = await api.get<KubernetesObject & { spec: object }>(at(cluster))
   const shape = { apiVersion: 'ray.io/v1', kind: 'RayCluster', spec }
-  await apply(api, mine, [{ ...shape, metadata: { name: 'neighbour' } }])
+  const make = async (name: string) => {
+    await apply(api, mine, [{ ...shape, metadata: { name } }])
+    const { uid } = (await api.get<KubernetesObject>(at(name))).metadata
+    await eventually('its head is there', async () => {
+      const pods = await api.list<Pod>(`/api/v1/namespaces/${mine}/pods`)
+      return pods.some(
+        ({ metadata: { labels, ownerReferences } }) =>
+          labels?.['ray.io/node-type'] === 'head' && ownerReferences?.[0]?.uid === uid
+      )
+    })
+  }
+  await make('kept')
+  await make('neighbour')
 
   const first = await ask('first')
   const neighbour = await ask('neighbour', 'neighbour')
@@ -291,9 +312,9 @@ async function keptApart(t: Test, api: ClusterApi, cluster: string): Promise<voi
   t.notOk(verified(first, 'sslclient', neighbour), 'attack: another of the same namespace')
   t.notOk(verified(first, 'sslserver'), 'attack: it serves')
 
-  await api.delete(at)
-  await eventually('it is gone', async () => (await api.find(at)) === undefined)
-  await apply(api, mine, [{ ...shape, metadata: { name: cluster } }])
+  await api.delete(at('kept'))
+  await eventually('it is gone', async () => (await api.find(at('kept'))) === undefined)
+  await make('kept')
   const again = await ask('again')
   t.ok(verified(again, 'sslclient'))
   t.notOk(verified(first, 'sslclient', again), 'attack: a later one of the same name')

@@ -13,6 +13,7 @@ import {
   skip
 } from '../support/cluster.ts'
 import { checkCertificate } from '../support/cluster-checks.ts'
+import { makeIdleCluster, makeIdleHead, makeIdleWorker } from '../support/cluster-idle.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { assign, runAgent, showAddress } from '../support/cluster-kubelet.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
@@ -278,6 +279,21 @@ t.test('enrollment against a real API server', { skip }, async t => {
       t.equal(invented.certificate, undefined, 'and without a certificate')
     }
   )
+
+  await t.test('attack 76: a worker of a RayCluster that nobody runs', async t => {
+    const cluster = await makeIdleCluster(api, namespace)
+    const worker = await makeIdleWorker(api, cluster)
+    addresses.set(worker, '127.0.80.90')
+    await assign(api, worker, addressOf(worker))
+    for (const _ of [1, 2])
+      t.match(await asked(worker), { status: 503, code: 'HeadNotKnown' }, 'no CA is made for it')
+    await makeIdleHead(api, cluster)
+    const reply = await eventually('the watch shows its head', async () => {
+      const answer = await asked(worker)
+      return answer.status === 201 && answer
+    })
+    t.equal(reply.code, 'Issued', 'when its head has come to be it gets its certificate')
+  })
 
   await t.test('attack: the token of a pod that is gone', async t => {
     const token = await tokenOf(doomed)

@@ -61,7 +61,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
       ...{ ...sources, authority: outer, secrets, trust: 'perCluster' },
       record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
       apiClock: Date.now,
-      podsOf: () => [],
+      podsOf: () => [{ node: 'head', createdAt: Date.now(), certificate: 'unknown' }],
       leafSeconds: 3600,
       perNamespace,
       onChange: (change, { name }) => changes.push(`${change} ${name}`)

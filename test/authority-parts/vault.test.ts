@@ -443,7 +443,7 @@ t.test('a CA for each RayCluster below Vault’s, its key sealed by Vault', asyn
       ...{ authority: external, secrets: createClusterSecrets(client, 'rayguard-system') },
       ...{ clock: Date.now, apiClock: Date.now, random: randomBytes },
       record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
-      podsOf: () => [],
+      podsOf: () => [{ node: 'head', createdAt: Date.now(), certificate: 'unknown' }],
       leafSeconds: request.lifetimeSeconds,
       perNamespace: 10,
       onChange: () => {}

@@ -104,7 +104,7 @@ async function stage(t: Test) {
       clock: () => time.now,
       apiClock: () => time.now,
       random: randomBytes,
-      podsOf: ({ uid }) => pods.get(uid) ?? [],
+      podsOf: ({ uid }) => pods.get(uid) ?? [head(time.now, 'unknown')],
       leafSeconds: 90 * daySeconds,
       perNamespace: 100,
       onChange: (change, { name }) => changes.push(`${change} ${name}`),
@@ -137,6 +137,11 @@ async function stage(t: Test) {
 /** Never anything but `perCluster`. */
 const ever: TrustRecord = { trust: 'perCluster', since: 0, settled: false }
 const changesOf = new WeakMap<object, PerClusterOptions['onChange']>()
+
+/** Of whom a RayCluster has its CA. */
+function head(createdAt: number, certificate: ClusterPod['certificate']): ClusterPod {
+  return { node: 'head', createdAt, certificate }
+}
 
 function cluster(name: string, namespace = 'team'): RayClusterReference {
   return { namespace, name, uid: randomUUID() }
@@ -314,7 +319,7 @@ t.test(
     const one = cluster('one')
     const knows = replica()
     const anchor = (await knows.issue(one)).trustAnchors
-    pods.set(one.uid, [{ createdAt: Date.now(), certificate: 'held' }])
+    pods.set(one.uid, [head(Date.now(), 'held')])
     const name = secretOf(one.namespace)
     const whole = secret(name) as Secret
 
@@ -385,6 +390,25 @@ t.test('attack 76: forged RayClusters do not mint CAs without end', async t => {
     'gone with their RayClusters'
   )
   t.ok(await flood.issue(cluster('c3')), 'and there is room again')
+})
+
+t.test('attack 76: without a head that lives no CA is made', async t => {
+  const { replica, pods, changes } = await stage(t)
+  const { issue, inner } = replica()
+  const one = cluster('one')
+  const worker: ClusterPod = { node: 'worker', createdAt: Date.now(), certificate: 'unknown' }
+  for (const live of [[], [worker], [worker, worker]]) {
+    pods.set(one.uid, live)
+    await t.rejects(issue(one), { code: 'TooEarly' }, `${live.length} pods: come again`)
+  }
+  t.equal(inner.made, 0, 'the CA was not asked')
+  pods.set(one.uid, [worker, head(Date.now(), 'unknown')])
+  const { trustAnchors } = await issue(one)
+  t.equal(inner.made, 1, 'with its head')
+  pods.set(one.uid, [worker])
+  t.equal((await issue(one)).trustAnchors, trustAnchors, 'while the head is replaced it serves on')
+  t.equal((await replica().issue(one)).trustAnchors, trustAnchors, 'in every replica')
+  t.strictSame(changes, ['made one'], 'the same CA')
 })
 
 t.test('attack 76: replicas that race do not exceed the quota together', async t => {
@@ -509,7 +533,7 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   const root = workshop.read('root.crt')
   const since = time.now
   const old = cluster('old')
-  pods.set(old.uid, [{ createdAt: since - dayMs, certificate: 'held' }])
+  pods.set(old.uid, [head(since - dayMs, 'held')])
   const record = async () => ({ ...ever, since })
   const now = replica({ record })
   time.now += dayMs
@@ -517,15 +541,15 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   t.equal((await replica({ record }).issue(old)).trustAnchors, root, 'in every replica')
   // its first pods are replaced one by one: those of now hold the shared CA too
   time.now += dayMs
-  pods.set(old.uid, [{ createdAt: since + dayMs, certificate: 'held' }])
+  pods.set(old.uid, [head(since + dayMs, 'held')])
   t.equal((await now.issue(old)).trustAnchors, root, 'as long as any holds it')
   pods.delete(old.uid)
   t.equal((await now.issue(old)).trustAnchors, root, 'what was signed a moment ago counts')
-  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  pods.set(old.uid, [head(time.now, 'unknown')])
   time.now += 120_000
   t.equal((await now.issue(old)).trustAnchors, root, 'also in a pod that has not said so yet')
   time.now += 120_000
-  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  pods.set(old.uid, [head(time.now, 'unknown')])
   const anew = await now.issue(old)
   t.not(anew.trustAnchors, root, 'all made anew: a CA of its own')
   t.not((await now.issue(cluster('new'))).trustAnchors, root, 'as every new cluster')
@@ -537,13 +561,13 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   const early = await back.issue(old)
   t.equal(early.trustAnchors, anew.trustAnchors, 'others may sign by the former setting still')
   time.now += settlingMs
-  pods.set(old.uid, [{ createdAt: time.now - 1, certificate: 'held' }])
+  pods.set(old.uid, [head(time.now - 1, 'held')])
   t.equal(
     (await back.issue(old)).trustAnchors,
     anew.trustAnchors,
     'shared: a new pod joins its cluster'
   )
-  pods.set(old.uid, [{ createdAt: time.now, certificate: 'unknown' }])
+  pods.set(old.uid, [head(time.now, 'unknown')])
   time.now += 120_000
   t.equal(
     (await back.issue(old)).trustAnchors,
@@ -664,16 +688,19 @@ t.test('the standing of a cluster, case by case', async t => {
   const entry = { namespace: 'team', name: 'one', uid: 'u', usedAt: 0 }
   const ca = { ...entry, trust: 'perCluster' as const, certificate: '', key: { plain: '' } }
   const claim = { ...entry, trust: 'shared' as const }
-  const held = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'held' })
-  const unknown = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'unknown' })
-  const none = (createdAt: number): ClusterPod => ({ createdAt, certificate: 'none' })
-  const foreign: ClusterPod = { createdAt: at, certificate: 'foreign' }
+  const held = (createdAt: number) => head(createdAt, 'held')
+  const unknown = (createdAt: number) => head(createdAt, 'unknown')
+  const none = (createdAt: number) => head(createdAt, 'none')
+  const foreign = head(at, 'foreign')
   const later = at + dayMs
   const first = at + settlingMs
+  const worker: ClusterPod = { node: 'worker', createdAt: later, certificate: 'unknown' }
   type Case = [string, string, Partial<Omit<Facts, 'record'>>]
   const perCluster: Case[] = [
-    ['a new cluster', 'make', {}],
-    ['its first pod asks', 'make', { pods: [unknown(later)] }],
+    ['its head asks', 'make', {}],
+    ['attack 76: nobody runs it', 'headless', { pods: [] }],
+    ['attack 76: workers name it', 'headless', { pods: [worker] }],
+    ['its head asks beside workers', 'make', { pods: [worker, unknown(later)] }],
     ['others do not know yet', 'stillShared', { now: first - 1 }],
     ['they do', 'make', { now: first }],
     ['a pod from before', 'stillShared', { pods: [held(at - 1)] }],
@@ -692,9 +719,12 @@ t.test('the standing of a cluster, case by case', async t => {
       { found: { ...claim, usedAt: first }, pods: [unknown(first)] }
     ],
     ['then it was not', 'make', { found: { ...claim, usedAt: first }, pods: [unknown(later)] }],
-    ['written down, all are gone', 'make', { found: claim }],
+    ['written down, all are made anew', 'make', { found: claim }],
+    ['written down, the head is to come', 'headless', { found: claim, pods: [worker] }],
+    ['written down, all are gone', 'headless', { found: claim, pods: [] }],
     ['others do not know yet', 'stillShared', { found: claim, now: first - 1 }],
     ['it has a CA', 'own', { found: ca, pods: [held(at - 1)] }],
+    ['it has a CA, its head is replaced', 'own', { found: ca, pods: [worker] }],
     ['it has a CA, at once', 'own', { found: ca, pods: [], now: at }]
   ]
   const shared: Case[] = [
@@ -713,12 +743,12 @@ t.test('the standing of a cluster, case by case', async t => {
   for (const [trust, cases] of Object.entries({ perCluster, shared })) {
     for (const [what, expected, facts] of cases) {
       const record = { trust: trust as TrustRecord['trust'], since: at }
-      const all = { record, found: undefined, pods: [], now: later, ...facts }
+      const all = { record, found: undefined, pods: [unknown(later)], now: later, ...facts }
       t.equal(standingOf(all), expected, `${trust}: ${what}`)
     }
   }
   const since = { record: { trust: 'perCluster', since: 0 } as const, found: undefined, now: at }
-  t.equal(standingOf({ ...since, pods: [] }), 'make', 'nothing ever was shared')
+  t.equal(standingOf({ ...since, pods: [unknown(at)] }), 'make', 'nothing ever was shared')
   t.equal(standingOf({ ...since, pods: [held(at)] }), 'lost', 'so nobody can hold it')
 })
 

@@ -2,7 +2,7 @@
 import type { Pod } from '../../src/kubernetes/objects.ts'
 import { type ClusterApi, eventually, retried } from '../support/cluster.ts'
 import { checkCreations, startCreations } from '../support/cluster-creations.ts'
-import { heldBy, makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
+import { heldBy, makeIdleCluster, makeIdleHead, makeIdleWorker } from '../support/cluster-idle.ts'
 import { forSmallNode, install, remove } from '../support/cluster-install.ts'
 import { kubectl, run } from '../support/cluster-kubectl.ts'
 import { part } from '../support/cluster-part.ts'
@@ -35,6 +35,7 @@ part('availability', async (t, { api, namespace: makeNamespace }) => {
     'pod-security.kubernetes.io/enforce': 'restricted'
   })
   const cluster = await makeIdleCluster(api, namespace)
+  await makeIdleHead(api, cluster)
   const creations = startCreations(api, namespace, { connections })
   t.teardown(creations.stop)
   const enrolled: string[] = []

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import type { KubernetesObject, Pod, Secret } from '../../src/kubernetes/objects.ts'
 import { apply, type ClusterApi, eventually } from '../support/cluster.ts'
-import { heldBy, idleWorker, makeIdleCluster } from '../support/cluster-idle.ts'
+import { heldBy, idleWorker, makeIdleCluster, makeIdleHead } from '../support/cluster-idle.ts'
 import { forSmallNode, install, remove, withSettings } from '../support/cluster-install.ts'
 import { execute, kubectl, run } from '../support/cluster-kubectl.ts'
 import { part } from '../support/cluster-part.ts'
@@ -94,6 +94,7 @@ part('trust', async (t, { api, namespace }) => {
 /** A pod of another RayCluster that has a certificate and Ray's programs, and runs none of them: two heads are too much here. */
 async function idlePodWithRay(api: ClusterApi, namespace: string): Promise<string> {
   const cluster = await makeIdleCluster(api, namespace)
+  await makeIdleHead(api, cluster)
   const pod = idleWorker(cluster) as Pod
   const [container] = pod.spec.containers
   Object.assign(container ?? {}, {

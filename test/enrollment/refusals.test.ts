@@ -530,6 +530,14 @@ const cases: Case[] = [
       })
   },
   {
+    title: 'attack 76: an authority that has no CA for a RayCluster without a head',
+    code: 'HeadNotKnown',
+    wishes: stage =>
+      bent(stage, () => {
+        throw new AuthorityError('TooEarly', 'nobody is there')
+      })
+  },
+  {
     title: 'an authority that fails oddly',
     code: 'AuthorityUnavailable',
     wishes: stage =>

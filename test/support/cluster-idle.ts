@@ -10,12 +10,25 @@ import { isReady } from './cluster-replicas.ts'
 const image =
   process.env.USE_EXISTING_CLUSTER === 'true' ? 'registry.k8s.io/pause:3.10' : 'localhost/pause:1'
 
-/** A RayCluster without pods, to which idle pods may belong. */
+/** A RayCluster to which idle pods may belong. Without a head of its own none gets a CA with `trust: perCluster`. */
 export async function makeIdleCluster(api: ClusterApi, namespace: string) {
   const cluster = rayCluster('idle')
   return api.create<KubernetesObject>(`/apis/ray.io/v1/namespaces/${namespace}/rayclusters`, {
     ...cluster,
     spec: { ...cluster.spec, managedBy: 'kueue.x-k8s.io/multikueue' }
+  })
+}
+
+/** No node takes it: as long as it waits it is a head that lives. */
+export async function makeIdleHead(api: ClusterApi, cluster: KubernetesObject): Promise<Pod> {
+  const { metadata, spec } = idleWorker(cluster) as Pod
+  return api.create<Pod>(`/api/v1/namespaces/${cluster.metadata.namespace}/pods`, {
+    metadata: {
+      ...metadata,
+      generateName: 'idle-head-',
+      labels: { ...metadata.labels, 'ray.io/node-type': 'head', 'ray.io/group': 'headgroup' }
+    },
+    spec: { ...spec, nodeSelector: { 'rayguard.test/node': 'none' } }
   })
 }
 

@@ -223,6 +223,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           return 'remove'
         case 'shared':
           return 'keep'
+        case 'headless':
+          throw headless(rayCluster)
         case 'lost':
           throw lost(rayCluster, place)
         default: {
@@ -292,6 +294,13 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
 /** Often enough that a signature is never much younger than it looks, by what `standing.ts` allows for. */
 const dateEveryMs = 10_000
+
+function headless({ namespace, name }: RayClusterReference): AuthorityError {
+  return new AuthorityError(
+    'TooEarly',
+    `The RayCluster ${namespace}/${name} gets its CA when its head pod is there, and no such pod is seen (yet).`
+  )
+}
 
 function lost({ namespace, name, uid }: RayClusterReference, { secret }: Place): AuthorityError {
   return new AuthorityError(

@@ -14,13 +14,15 @@
  * |              | shared    | stillShared | shared                                 | shared                    |
  * |              | none      | stillShared | shared                                 | shared                    |
  *
- * Without an entry a pod that holds a certificate of neither means `lost` in each of these. In `still...` the entry is
- * written and dated before anything is signed, in one place for all replicas, so that who comes second sees it.
+ * Without an entry a pod that holds a certificate of neither means `lost` in each of these, and `make` is `headless` as
+ * long as no head lives. In `still...` the entry is written and dated before anything is signed, in one place for all
+ * replicas, so that who comes second sees it.
  */
 import type { Found } from './entries.ts'
 import { settlingMs, type TrustRecord } from './record.ts'
 
 export interface ClusterPod {
+  node: 'head' | 'worker'
   /** Milliseconds since the epoch, by the API server's clock. */
   createdAt: number
   /**
@@ -43,6 +45,8 @@ export type Standing =
   /** The CA is there. */
   | 'own'
   | 'make'
+  /** As `make`, when its head has come to be. */
+  | 'headless'
   | 'shared'
   /** As `shared`, for a RayCluster that is still to change: it is written down. */
   | 'stillShared'
@@ -59,6 +63,9 @@ const unseenMs = 60_000
 export function standingOf({ record: { trust, since }, found, pods, now }: Facts): Standing {
   const settled = since + settlingMs
   const settling = now < settled
+  // Attack: RayClusters that nobody runs, and workers that name them as their owners, to have CAs made. KubeRay makes the
+  // head first, and a head that asks is one that lives.
+  const make = pods.some(({ node }) => node === 'head') ? 'make' : 'headless'
   if (found === undefined) {
     if (pods.some(({ certificate }) => certificate === 'foreign')) return 'lost'
     if (settling) return 'stillShared'
@@ -68,7 +75,7 @@ export function standingOf({ record: { trust, since }, found, pods, now }: Facts
     const older = ({ createdAt, certificate }: ClusterPod) =>
       createdAt < settled && certificate !== 'none'
     if (pods.some(older)) return 'stillShared'
-    return pods.some(({ certificate }) => certificate === 'held') ? 'lost' : 'make'
+    return pods.some(({ certificate }) => certificate === 'held') ? 'lost' : make
   }
   // Of what has said nothing yet, only those count that were there when the last one was signed.
   const { usedAt = 0 } = found
@@ -80,6 +87,6 @@ export function standingOf({ record: { trust, since }, found, pods, now }: Facts
     if (trust === 'perCluster') return 'own'
     return mayHold ? 'stillOwn' : 'release'
   }
-  if (trust === 'perCluster') return mayHold ? 'stillShared' : 'make'
+  if (trust === 'perCluster') return mayHold ? 'stillShared' : make
   return settling ? 'stillShared' : 'shared'
 }

@@ -175,11 +175,11 @@ async function isThere(
 
 /** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
 function clusterPod(pod: LivePod, isShared: (anchorSha256: string) => boolean): ClusterPod[] {
-  const { tls, createdAt, agent } = pod
+  const { tls, node, createdAt, agent } = pod
   if (tls !== 'rayguard') return []
-  if (agent?.ended === 'badly') return [{ createdAt, certificate: 'none' }]
-  if (isForeign(pod, isShared)) return [{ createdAt, certificate: 'foreign' }]
-  return [{ createdAt, certificate: agent ? 'held' : 'unknown' }]
+  if (agent?.ended === 'badly') return [{ node, createdAt, certificate: 'none' }]
+  if (isForeign(pod, isShared)) return [{ node, createdAt, certificate: 'foreign' }]
+  return [{ node, createdAt, certificate: agent ? 'held' : 'unknown' }]
 }
 
 function isForeign({ agent }: LivePod, isShared: (anchorSha256: string) => boolean): boolean {
