@@ -219,7 +219,13 @@ function refused(method: string, path: string, status: number, found: string): K
   })
 }
 
-/** A validation error quotes the value that we sent, which may be a whole request for a certificate: `[]byte{0x2d, …`. */
+/**
+ * A validation error quotes the value that we sent, which may be a whole request for a certificate, and says then what is
+ * wrong with it: `Invalid value: []byte{0x2d, …}: …`. Where the end of the value is not plain, nothing is kept.
+ */
 function withoutValues(message: string): string {
-  return message.replace(/\b((?:Invalid|Duplicate|Unsupported) value): .*$/s, '$1')
+  return message.replace(
+    /\b((?:Invalid|Duplicate|Unsupported) value): (?:\[\]byte\{[^}]*\}|"(?:[^"\\]|\\.)*"|.*$)/gs,
+    '$1'
+  )
 }

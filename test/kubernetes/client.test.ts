@@ -77,12 +77,14 @@ t.test(
       t.match(error.message, /says the API/, 'the reason of the API is kept')
       t.notMatch(error.message, /hush|client-token/, 'what was sent is not')
     }
-    const quoted = 'CSR "x" is invalid: spec.request: Invalid value: []byte{0x2d, 0x2d}: no PEM'
-    standIn.interfere(() => ({ status: 422, body: { message: quoted } }))
-    t.match(
+    const bytes = '[spec.request: Invalid value: []byte{0x2d, 0x2d}: no PEM, '
+    const text = 'spec.data: Duplicate value: "a \\"secret: b": given twice, '
+    const other = 'spec: Invalid value: v1.Spec{Data:"secret"}: odd]'
+    standIn.interfere(() => ({ status: 422, body: { message: bytes + text + other } }))
+    t.equal(
       (await fault(client.create('/x', {}))).message,
-      /spec\.request: Invalid value$/,
-      'nor what the API quotes of it'
+      'POST /x: status 422: [spec.request: Invalid value: no PEM, spec.data: Duplicate value: given twice, spec: Invalid value',
+      'nor what the API quotes of it; what is wrong with it is'
     )
     standIn.interfere(() => ({ status: 404 }))
     t.match(await client.create('/x', {}).catch(caught => caught), { code: 'NotFound' }, '404')
