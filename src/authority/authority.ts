@@ -141,10 +141,17 @@ export type AuthorityErrorCode =
 
 export class AuthorityError extends Error {
   readonly code: AuthorityErrorCode
+  /** The authority has signed, and what it answered is of no use: it counts as what was handed out does. */
+  readonly made: boolean
 
-  constructor(code: AuthorityErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: AuthorityErrorCode,
+    message: string,
+    { made = false, ...options }: ErrorOptions & { made?: boolean } = {}
+  ) {
     super(message, options)
     this.name = 'AuthorityError'
     this.code = code
+    this.made = made
   }
 }

@@ -27,7 +27,8 @@ export function readAnswer(pem: string): [Certificate, ...Certificate[]] {
   }
   throw new AuthorityError(
     'Invalid',
-    'The signer answered something else than certificates in PEM.'
+    'The signer answered something else than certificates in PEM.',
+    { made: true }
   )
 }
 
@@ -37,7 +38,8 @@ export function requireIssuer(certificate: Certificate, { issuing, subject }: Ch
   const signer = new X509Certificate(certificate.der).issuer.split('\n').join(', ')
   throw new AuthorityError(
     'Invalid',
-    `The certificate is signed by "${signer}" and not by the CA that pods are to trust, "${subject}". certificateFile begins with the CA that signs, not with one above it.`
+    `The certificate is signed by "${signer}" and not by the CA that pods are to trust, "${subject}". certificateFile begins with the CA that signs, not with one above it.`,
+    { made: true }
   )
 }
 

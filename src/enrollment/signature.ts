@@ -3,7 +3,12 @@
  *
  * Whoever signed may have been set up wrongly or broken into: what is not exactly what was asked is never sent.
  */
-import type { Authority, IssuedCertificate, LeafRequest } from '../authority/authority.ts'
+import {
+  type Authority,
+  AuthorityError,
+  type IssuedCertificate,
+  type LeafRequest
+} from '../authority/authority.ts'
 import { floorSeconds } from '../authority/limits.ts'
 import { type Refusal, refuse } from '../identity/refusal.ts'
 import { createLeafCheck } from '../x509/check-leaf.ts'
@@ -37,7 +42,8 @@ export function createSigning(
       const reason = `the certificate is not as it was asked for: ${found}`
       return { ...refuse('AuthorityUnavailable', reason), made: true }
     } catch (cause) {
-      return authorityRefusal(cause)
+      const made = cause instanceof AuthorityError && cause.made
+      return { ...authorityRefusal(cause), ...(made ? { made } : {}) }
     }
   }
 }

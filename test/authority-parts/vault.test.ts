@@ -211,6 +211,17 @@ t.test('a role that makes something else is found at the start, with what to set
   }
 })
 
+t.test('attack 44: what Vault has signed is known to be made, of use or not', async t => {
+  const authority = await openVaultAuthority(settings(), options)
+  await vault.write('pki/roles/ray-pods', { ...podRole, max_ttl: '10m' })
+  const short = { code: 'Invalid', made: true, message: /max_ttl/ }
+  await t.rejects(authority.issue(request), short, 'a life that is too short')
+  await vault.write('pki/roles/ray-pods', { ...podRole, allow_any_name: false })
+  await t.rejects(authority.issue(request), { name: 'AuthorityError', made: false }, 'a no is none')
+  await vault.write('pki/roles/ray-pods', podRole)
+  await authority.close()
+})
+
 t.test('what is wrong is said in words, and never with a token or a secret id', async t => {
   const secret = workshop.read('secret-id')
   makeCa(workshop, 'stranger')

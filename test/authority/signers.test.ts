@@ -66,14 +66,16 @@ interface Wishes {
   of: PlayedKind
   cluster?: Partial<ClusterAccess>
   options?: Partial<AuthorityOptions>
+  /** Certificates of the pod within an hour. */
+  perPod?: number
 }
 
-async function play(t: Test, { settings, of, ...wishes }: Wishes): Promise<Played> {
+async function play(t: Test, { settings, of, perPod = 100, ...wishes }: Wishes): Promise<Played> {
   let signer: PlayedSigner | undefined
   let close = async () => {}
   const stage = await startStage({
     lifetimes: lifetimesOf(lifetimeSeconds),
-    quota: { perPod: 100, perNamespace: 1000 },
+    quota: { perPod, perNamespace: 1000 },
     async realAuthority(client) {
       const authority = await openAuthority(settings, optionsOver(client, wishes))
       close = authority.close
@@ -194,6 +196,15 @@ for (const { settings, of } of both) {
       t.equal((await enroll()).status, 201, 'a good one passes')
     }
   )
+
+  t.test(`${settings.kind}: attack 44: what was signed is counted, of use or not`, async t => {
+    const { signer, enroll } = await play(t, { settings, of, perPod: 2 })
+    signer.bend = 'another CA'
+    const codes: unknown[] = []
+    for (const _ of [1, 2, 3]) codes.push((await enroll()).body.code)
+    t.same(codes, ['AuthorityUnavailable', 'AuthorityUnavailable', 'QuotaExceeded'], 'then no more')
+    t.equal(signer.created.length, 2, 'is asked of the signer')
+  })
 
   t.test(`${settings.kind}: a no is told to the pod, and asked once`, async t => {
     const { signer, enroll, reason } = await play(t, { settings, of })

@@ -61,7 +61,8 @@ export async function signLeaf(
   if (issued.notAfter.getTime() - now < floor * 1000 - clockSkewMs) {
     throw new AuthorityError(
       'Invalid',
-      `Vault gives a certificate for less than ${floor} s. Raise max_ttl of the role, or of the mount (vault secrets tune -max-lease-ttl).`
+      `Vault gives a certificate for less than ${floor} s. Raise max_ttl of the role, or of the mount (vault secrets tune -max-lease-ttl).`,
+      { made: true }
     )
   }
   return { issued, expectedIssuer: isIssuer(answer, chain) }
@@ -82,7 +83,9 @@ const usages = { key_usage: ['DigitalSignature'], ext_key_usage: ['ServerAuth', 
 function read(answer: Record<string, unknown>, chain: Chain): IssuedCertificate {
   const der = certificateIn(answer, 'certificate')
   if (der === undefined) {
-    throw new AuthorityError('Invalid', 'What Vault answers is not one certificate in PEM.')
+    throw new AuthorityError('Invalid', 'What Vault answers is not one certificate in PEM.', {
+      made: true
+    })
   }
   try {
     const { serialNumber, notBefore, notAfter } = readCertificate(der)
@@ -95,7 +98,10 @@ function read(answer: Record<string, unknown>, chain: Chain): IssuedCertificate 
     }
   } catch (cause) {
     if (!(cause instanceof DerError)) throw cause
-    throw new AuthorityError('Invalid', 'What Vault answers is a malformed certificate.', { cause })
+    throw new AuthorityError('Invalid', 'What Vault answers is a malformed certificate.', {
+      cause,
+      made: true
+    })
   }
 }
 

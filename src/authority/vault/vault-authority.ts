@@ -211,7 +211,8 @@ async function opened(
     const expected = settings.issuerRef ?? 'the default issuer'
     return new AuthorityError(
       'Invalid',
-      `The role ${settings.role} signs with another CA than ${expected} of ${settings.mount}; set authority.issuerRef to the issuer that is meant.`
+      `The role ${settings.role} signs with another CA than ${expected} of ${settings.mount}; set authority.issuerRef to the issuer that is meant.`,
+      { made: true }
     )
   }
 }
