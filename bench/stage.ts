@@ -137,7 +137,7 @@ async function writeSettings(
         serverCaFile: path('serving-ca.crt')
       },
       enrollment: {
-        quota: { perPod: 10_000, perNamespace: 1_000_000, clustersPerNamespace: 10_000 }
+        quota: { perPod: 10_000, perNamespace: 1_000_000, clustersPerNamespace: 500 }
       },
       authority: backEnd?.settings ?? {
         kind: 'pem',

@@ -174,7 +174,8 @@ export const schema = section('', {
       }),
       clustersPerNamespace: Type.Integer({
         minimum: 1,
-        maximum: 10_000,
+        // What fits into one Secret, in which all of a namespace stand.
+        maximum: 500,
         default: 200,
         description:
           'With `trust: perCluster`: CAs of RayClusters that a namespace may hold at one time, and that each replica may ask for within an hour.'

@@ -50,9 +50,9 @@ interface Counting extends Authority {
   made: number
 }
 
-function external(clock: () => number, changes: Partial<Authority> = {}): Counting {
-  const chain = usableChain(workshop.read('root.crt'), { now: new Date(clock()) })
-  const key = openPemKey(workshop.read('root.key'))
+function external(clock: () => number, changes: Partial<Authority> = {}, name = 'root'): Counting {
+  const chain = usableChain(workshop.read(`${name}.crt`), { now: new Date(clock()) })
+  const key = openPemKey(workshop.read(`${name}.key`))
   const issuer = createLocalIssuer('pem', chain, key, { clock, random: randomBytes })
   const authority = {
     namesFrom: 'server' as const,
@@ -259,7 +259,7 @@ t.test('renewed with the same key, a running cluster stays whole', async t => {
 t.test(
   'attack 49: where the CA itself ends, nothing is renewed in vain or outlives it',
   async t => {
-    const { replica, changes, time } = await stage(t)
+    const { replica, changes, time, standIn } = await stage(t)
     makeCa(workshop, 'short', { days: 100 })
     const chain = usableChain(workshop.read('short.crt'), { now: new Date(time.now) })
     const key = openPemKey(workshop.read('short.key'))
@@ -279,6 +279,12 @@ t.test(
       chain.notAfter.getTime(),
       'cut short, as told'
     )
+    time.now = chain.notAfter.getTime() - 1_800_000
+    const writes = () => standIn.requests.filter(each => /^(PUT|POST)/.test(each)).length
+    const before = writes()
+    for (const _ of [1, 2, 3]) await ends.issue(one).catch(() => {})
+    t.equal(writes(), before, 'in its last hour nothing is written')
+    t.strictSame(changes, ['made one'], 'nor told')
   }
 )
 
@@ -409,6 +415,38 @@ t.test('attack 76: without a head that lives no CA is made', async t => {
   t.equal((await issue(one)).trustAnchors, trustAnchors, 'while the head is replaced it serves on')
   t.equal((await replica().issue(one)).trustAnchors, trustAnchors, 'in every replica')
   t.strictSame(changes, ['made one'], 'the same CA')
+})
+
+t.test('attack 76: a CA that is signed wrongly is not asked for again at once', async t => {
+  const { replica, time } = await stage(t)
+  let wrong = true
+  const right = external(() => time.now)
+  const bends = external(() => time.now, {
+    intermediates: {
+      ...right.intermediates,
+      problem: () => undefined,
+      async issue(request) {
+        if (!wrong) return (await right.intermediates?.issue(request)) ?? ''
+        right.made += 1
+        return workshop.read('root.crt')
+      }
+    }
+  })
+  const { issue } = replica({ authority: bends })
+  const one = cluster('one')
+  for (const _ of [1, 2, 3]) await t.rejects(issue(one), { code: 'Invalid' }, 'another key')
+  t.equal(right.made, 1, 'asked once')
+  wrong = false
+  await t.rejects(issue(one), { code: 'Invalid' }, 'for a while')
+  time.now += 5 * 60_000
+  t.ok(await issue(one), 'then again')
+})
+
+t.test('a namespace that is gone is not told as a race', async t => {
+  const { replica, standIn } = await stage(t)
+  standIn.interfere(({ method }) => (method === 'POST' ? { status: 404 } : undefined))
+  await t.rejects(replica().issue(cluster('one')), { code: 'Unavailable' }, 'the pod comes again')
+  t.equal(standIn.requests.filter(each => each.startsWith('POST')).length, 1, 'tried once')
 })
 
 t.test('attack 76: replicas that race do not exceed the quota together', async t => {
@@ -579,6 +617,36 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   t.equal((await back.issue(old)).trustAnchors, root, 'then the shared CA')
   t.equal((await back.issue(cluster('more'))).trustAnchors, root, 'as every new cluster')
   t.match(changes, ['made old', 'made new', 'removed old'], 'told')
+})
+
+t.test('the CA outside is replaced while a change of the setting is under way', async t => {
+  const { replica, pods, time } = await stage(t)
+  makeCa(workshop, 'next', { days: 3650 })
+  const record = async () => ({ ...ever, since: time.now - dayMs })
+  const [own, written, silent] = [cluster('own'), cluster('written'), cluster('silent')]
+  for (const each of [written, silent]) pods.set(each.uid, [head(time.now - 2 * dayMs, 'held')])
+  const former = replica({ record })
+  const anchor = (await former.issue(own)).trustAnchors
+  t.equal((await former.issue(written)).trustAnchors, workshop.read('root.crt'), 'still shared')
+
+  const next = replica({ record, authority: external(() => time.now, {}, 'next') })
+  for (const each of [written, silent]) pods.set(each.uid, [head(time.now - 2 * dayMs, 'foreign')])
+  t.equal((await next.issue(own)).trustAnchors, anchor, 'a CA of its own goes on')
+  t.equal(
+    (await next.issue(written)).trustAnchors,
+    workshop.read('next.crt'),
+    'on shared the new CA signs, as with shared itself'
+  )
+  await t.rejects(next.issue(silent), { code: 'Invalid' }, 'or it is refused')
+  for (const each of [written, silent]) pods.set(each.uid, [head(time.now + 120_000, 'unknown')])
+  time.now += 120_000
+  for (const each of [written, silent]) {
+    const issued = await next.issue(each)
+    t.ok(
+      accepts(workshop.read('next.crt'), issued.trustAnchors, time.now),
+      'made anew: by the next'
+    )
+  }
 })
 
 t.test('what holds is written down, and every replica works by it', async t => {

@@ -88,7 +88,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     async renewed(own) {
       const privateKey = await keyOf(own)
       const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key
-      if (!isShort(own)) return { ...own, key }
+      if (!isShort(own)) return mustSeal(own) ? { ...own, key } : undefined
       const former = parsed(own.certificate)
       if (former === undefined) throw unusable(own, 'the certificate cannot be read')
       if (unlike.has(own.uid) && !isOver(own)) throw otherName(own)

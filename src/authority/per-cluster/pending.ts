@@ -9,7 +9,7 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import { LRUCache } from 'lru-cache'
 import type { Certificate } from '../../x509/certificate.ts'
 import { equalBytes } from '../../x509/public-key.ts'
-import type { RayClusterReference } from '../authority.ts'
+import { AuthorityError, type RayClusterReference } from '../authority.ts'
 import { inTime } from '../in-time.ts'
 
 export interface Signed {
@@ -60,12 +60,16 @@ interface Entry extends Asked {
   trying?: Promise<string> | undefined
   /** A try has ended without a signature. */
   slow: boolean
+  /** The answer was none that can be used, and would be so again. */
+  wrong?: { error: AuthorityError; at: number }
 }
 
 /** After the last who came; requests in the Kubernetes API that nobody comes for are kept as long. */
 const keptMs = 3_600_000
 /** Attack: RayClusters without end, all pending. Quotas of namespaces come first. */
 const most = 5_000
+/** Attack: pods that come again and again, each time a CA that nobody uses is signed. */
+const pauseMs = 5 * 60_000
 /** Pods that wait for a person must not take the places of those that could be served. */
 const defaultPatienceMs = 1_000
 
@@ -120,6 +124,7 @@ export function createPending(options: PendingOptions): Pending {
 
   /** Whoever comes while it is tried joins. */
   async function tried(entry: Entry): Promise<string> {
+    if (entry.wrong !== undefined && clock() - entry.wrong.at < pauseMs) throw entry.wrong.error
     entry.trying ??= attempt(entry).finally(() => {
       entry.trying = undefined
     })
@@ -134,6 +139,9 @@ export function createPending(options: PendingOptions): Pending {
       return entry.certificate
     } catch (error) {
       entry.slow = true
+      if (error instanceof AuthorityError && error.code === 'Invalid') {
+        entry.wrong = { error, at: clock() }
+      }
       throw error
     }
   }

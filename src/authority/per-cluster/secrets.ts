@@ -131,7 +131,7 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
       else await client.replace(path`/api/v1/namespaces/${namespace}/secrets/${name}`, body)
       return true
     } catch (error) {
-      if (error instanceof KubernetesError && isRace(error)) return false
+      if (error instanceof KubernetesError && isRace(error, found)) return false
       throw error
     }
   }
@@ -146,9 +146,9 @@ function dataOf(found: Secret | undefined): SecretData | undefined {
   return found && (found.data ?? {})
 }
 
-/** `NotFound`: it was deleted between our reading and our writing. */
-function isRace({ code }: KubernetesError): boolean {
-  return code === 'Conflict' || code === 'NotFound'
+/** `NotFound` of what was there: it was deleted between our reading and our writing. Else it is the namespace that is gone. */
+function isRace({ code }: KubernetesError, found: Secret | undefined): boolean {
+  return code === 'Conflict' || (code === 'NotFound' && found !== undefined)
 }
 
 function full(secret: string): AuthorityError {
