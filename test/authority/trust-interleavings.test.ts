@@ -1,0 +1,159 @@
+/** Whatever replicas of both settings of `trust` do beside each other, and whatever fails: no RayCluster is split. */
+import { randomBytes } from 'node:crypto'
+import fc from 'fast-check'
+import t from 'tap'
+import type { Authority } from '../../src/authority/authority.ts'
+import { createLocalIssuer } from '../../src/authority/local.ts'
+import { usableChain } from '../../src/authority/pem-files.ts'
+import { openPemKey } from '../../src/authority/pem-key.ts'
+import type { TrustSetting } from '../../src/authority/per-cluster/record.ts'
+import { createWorld, type NewPod, type World } from '../support/trust-world.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
+
+const seed = Number(process.env.RAYGUARD_TEST_SEED ?? Math.trunc(performance.timeOrigin) % 2 ** 31)
+t.comment(`seed ${seed}; RAYGUARD_TEST_SEED=${seed} repeats it`)
+
+const workshop = openWorkshop(t)
+makeCa(workshop, 'root', { days: 3650 })
+const startsAt = Math.ceil(Date.now() / 1000) * 1000
+const minuteMs = 60_000
+
+function external(clock: () => number): Authority {
+  const chain = usableChain(workshop.read('root.crt'), { now: new Date(startsAt) })
+  const key = openPemKey(workshop.read('root.key'))
+  const issuer = createLocalIssuer('pem', chain, key, { clock, random: randomBytes })
+  return { ...issuer, namesFrom: 'server', async close() {} }
+}
+
+const setting = fc.constantFrom<TrustSetting>('perCluster', 'shared')
+const replica = fc.nat(2)
+const cluster = fc.constantFrom(0, 0, 0, 1)
+const seldom = fc.integer({ min: 0, max: 9 }).map(number => number === 0)
+const newPod: fc.Arbitrary<NewPod> = fc.record({
+  cluster,
+  node: fc.constantFrom('head', 'head', 'worker'),
+  seenAfterMs: fc.array(fc.constantFrom(0, 1_000, 5_000, 10_000), { minLength: 3, maxLength: 3 }),
+  saysAfterMs: fc.constantFrom(0, 5_000, 30_000, 3 * minuteMs)
+})
+const moment = fc.constantFrom(0, 500, 2_000, 6_000, 11_000, 31_000, 61_000)
+const while_ = fc.constantFrom(
+  0,
+  6_000,
+  5 * minuteMs - 3_000,
+  5 * minuteMs,
+  5 * minuteMs + 3_000,
+  7 * minuteMs
+)
+const doing = <Does extends string, Values extends object>(
+  does: Does,
+  values: { [Key in keyof Values]: fc.Arbitrary<Values[Key]> }
+) => fc.record({ does: fc.constant(does), ...values }) as fc.Arbitrary<{ does: Does } & Values>
+const action = fc.oneof(
+  // one call of one replica goes a step further, or fails
+  { weight: 8, arbitrary: doing('step', { at: fc.nat(9), fails: seldom }) },
+  { weight: 1, arbitrary: doing('stepAbandoned', { at: fc.nat(9) }) },
+  { weight: 6, arbitrary: doing('drain', {}) },
+  { weight: 8, arbitrary: doing('join', { pod: newPod, by: replica }) },
+  { weight: 4, arbitrary: doing('enroll', { pod: fc.nat(9), by: replica }) },
+  { weight: 3, arbitrary: doing('end', { pod: fc.nat(9) }) },
+  { weight: 3, arbitrary: doing('endAll', { cluster }) },
+  { weight: 1, arbitrary: doing('start', { by: replica, setting }) },
+  { weight: 2, arbitrary: doing('look', { by: replica }) },
+  { weight: 8, arbitrary: doing('advance', { ms: moment }) },
+  { weight: 3, arbitrary: doing('advance', { ms: while_ }) }
+)
+/** What was before, and the change that comes to it. */
+const story = fc.record({
+  before: setting,
+  pods: fc.array(newPod, { maxLength: 3 }),
+  for: while_,
+  changes: fc.array(fc.record({ by: replica, setting }), { maxLength: 3 }),
+  after: while_,
+  actions: fc.array(action, { minLength: 10, maxLength: 60 }),
+  last: setting
+})
+type Action = typeof action extends fc.Arbitrary<infer Value> ? Value : never
+
+async function act(world: World, each: Action): Promise<void> {
+  const { pods } = world
+  switch (each.does) {
+    case 'step':
+      return await world.step(each.at, each.fails)
+    case 'stepAbandoned':
+      return await world.stepAbandoned(each.at)
+    case 'drain':
+      return await world.drain()
+    case 'join':
+      void world.enroll(world.create(each.pod), each.by)
+      return
+    case 'enroll': {
+      const waiting = pods
+        .map((_, index) => index)
+        .filter(index => world.isFree(pods[index] as never))
+      const pod = waiting[each.pod % (waiting.length || 1)]
+      if (pod !== undefined) void world.enroll(pod, each.by)
+      return
+    }
+    case 'end':
+      return world.end(each.pod % (pods.length || 1))
+    case 'endAll':
+      for (const [index, pod] of pods.entries()) if (pod.cluster === each.cluster) world.end(index)
+      return
+    case 'start':
+      return world.start(each.by, each.setting)
+    case 'look':
+      return world.look(each.by)
+    case 'advance':
+      return await world.advance(each.ms)
+  }
+}
+
+/** When nothing fails any more and one setting holds, every cluster takes in a new pod. */
+async function comesToRest(world: World, setting: TrustSetting): Promise<void> {
+  for (const by of [0, 1, 2]) world.start(by, setting)
+  await world.drain()
+  for (const cluster of [0, 1]) {
+    const rest: NewPod = { cluster, node: 'head', seenAfterMs: [0, 0, 0], saysAfterMs: 0 }
+    for (const by of [0, 1, 2]) {
+      const pod = world.create(rest)
+      await world.advance(11_000)
+      void world.enroll(pod, by)
+      await world.drain()
+      if (world.pods[pod]?.held === undefined) throw new Error('a new pod gets no certificate')
+    }
+  }
+}
+
+t.test('live pods of a RayCluster accept each other, always', async t => {
+  const totals = { own: 0, shared: 0, refused: {} as Record<string, number> }
+  await fc.assert(
+    fc.asyncProperty(story, async ({ before, pods, changes, actions, last, ...times }) => {
+      const world = createWorld({ external, startsAt, replicas: [before, before, before] })
+      await world.advance(times.for)
+      for (const [index, pod] of pods.entries()) {
+        void world.enroll(world.create(pod), index % 3)
+        await world.drain()
+      }
+      await world.advance(times.for)
+      for (const change of changes) {
+        world.start(change.by, change.setting)
+        void world.begin(change.by)
+        await world.drain()
+      }
+      await world.advance(times.after)
+      for (const each of actions) {
+        await act(world, each)
+        world.judge()
+      }
+      await comesToRest(world, last)
+      world.judge()
+      totals.own += world.counts.own
+      totals.shared += world.counts.shared
+      for (const [code, count] of Object.entries(world.counts.refused))
+        totals.refused[code] = (totals.refused[code] ?? 0) + count
+    }),
+    { numRuns: Number(process.env.RAYGUARD_TEST_RUNS ?? 100), seed }
+  )
+  t.comment(JSON.stringify(totals))
+  t.ok(totals.own > 0 && totals.shared > 0, 'both have been signed')
+})
