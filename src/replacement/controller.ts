@@ -7,6 +7,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Calls } from '../kubernetes/calls.ts'
 import type { Client } from '../kubernetes/client.ts'
+import type { Pod } from '../kubernetes/objects.ts'
 import { type LivePod, livePod } from '../live/pod.ts'
 import { type EvictionResult, evict } from './evict.ts'
 import type { Lease } from './lease.ts'
@@ -41,6 +42,9 @@ const putOffMs: Record<Exclude<EvictionResult, 'evicted'> | 'objection', number>
   forbidden: 600_000,
   objection: 60_000
 }
+
+/** Beyond the time in which the eviction may still come true. */
+const unansweredMs = 60_000
 
 export function createReplacement(options: ReplacementOptions): Replacement {
   const { client, calls, lease, rules, clock, onResult } = options
@@ -85,9 +89,20 @@ export function createReplacement(options: ReplacementOptions): Replacement {
       return settled(pod, 'changed', clock())
     // Whoever has lost the Lease fails here, before anything has happened.
     if (!(await lease.write(noteText(eviction)))) return
-    const result = await evict(client, fresh)
+    const result = await evicted(pod, fresh)
     if (result !== 'evicted') await lease.write(formerNote)
     settled(pod, result, result === 'evicted' ? eviction.at : clock())
+  }
+
+  /** What came of an eviction without an answer is not known; whatever it is, others are not kept waiting by it. */
+  async function evicted(pod: LivePod, fresh: Pod): Promise<EvictionResult> {
+    try {
+      return await evict(client, fresh)
+    } catch (error) {
+      turns.set(pod.namespace, clock())
+      putOff.set(pod.uid, clock() + rules.intervalMs + unansweredMs)
+      throw error
+    }
   }
 
   function settled(

@@ -187,16 +187,22 @@ t.test('attack 89: what can never be evicted keeps no other pod waiting', async 
 })
 
 t.test('an eviction of which nothing is known is waited for', async t => {
-  const { objects, replica } = await stage(t, ['w1', 'w2'])
+  const { objects, replica, vanish } = await stage(t, ['w1', 'w2'])
   const one = replica('one')
   objects.answer('/w1/eviction', 500)
   await t.rejects(one.tick(), { code: 'Unavailable' })
   t.match(noted(objects), { pod: 'w1-uid' })
   t.equal(await one.tick(), 'wait')
-  objects.answer('/w1/eviction')
   one.forward(61)
   t.equal(await one.tick(), 'evict', 'it lives: nothing came of it')
-  t.strictSame(one.results, ['w1 evicted'])
+  t.strictSame(one.results, ['w2 evicted'], 'attack 89: and it keeps no other pod waiting')
+  objects.answer('/w1/eviction')
+  vanish('w2')
+  one.forward(61)
+  await one.tick()
+  one.forward(11)
+  t.equal(await one.tick(), 'evict')
+  t.strictSame(one.results, ['w2 evicted', 'w1 evicted'], 'its turn comes again')
 })
 
 t.test('one replica acts; another takes over when it is gone, and evicts none twice', async t => {
