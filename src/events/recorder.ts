@@ -2,7 +2,7 @@
  * Writes Events: what happened to an object, where people look for it (`kubectl describe`).
  *
  * Decides how often and how much at most; never what is worth an Event. It disturbs nobody: telling returns at once, what
- * does not fit is dropped and counted, and a write that fails is not tried again.
+ * does not fit is dropped and counted, and a write that fails is not tried again unless it is told again.
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
@@ -16,7 +16,8 @@ import type { Occurrence, Regarding } from './reasons.ts'
 export type EventResult = 'written' | 'repeated' | 'dropped' | 'failed'
 
 export interface EventRecorder {
-  tell(occurrence: Occurrence): void
+  /** `onLost`: it was dropped, or could not be written. */
+  tell(occurrence: Occurrence, onLost?: () => void): void
   /** Writes no more than what is on its way. */
   stop(): Promise<void>
 }
@@ -45,20 +46,22 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   const inAll = createQuota({ burst: 100, periodSeconds: 60, clock })
   const ofObject = createQuota({ burst: 10, periodSeconds: 600, clock, keys: 5_000 })
   const told = new LRUCache<string, true>({ max: 10_000 })
-  const waiting: { occurrence: Occurrence; name: string }[] = []
+  const waiting: { occurrence: Occurrence; name: string; onLost: () => void }[] = []
   let running: Promise<void> | undefined
   let stopped = false
   let lastFault = ''
 
   return {
-    tell(occurrence) {
+    tell(occurrence, onLost = () => {}) {
       if (stopped) return
       const name = eventName(occurrence, clock())
       if (told.has(name)) return onResult(occurrence.reason, 'repeated')
-      if (waiting.length >= mostWaiting || isTooMuch(occurrence.regarding))
+      if (waiting.length >= mostWaiting || isTooMuch(occurrence.regarding)) {
+        onLost()
         return onResult(occurrence.reason, 'dropped')
+      }
       told.set(name, true)
-      waiting.push({ occurrence, name })
+      waiting.push({ occurrence, name, onLost })
       running ??= writeAll()
     },
     async stop() {
@@ -77,8 +80,13 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     // The caller's own work first, even where the first write throws at once.
     await Promise.resolve()
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const { occurrence, name } = next
-      onResult(occurrence.reason, await write(occurrence, name))
+      const { occurrence, name, onLost } = next
+      const result = await write(occurrence, name)
+      if (result === 'failed') {
+        told.delete(name)
+        onLost()
+      }
+      onResult(occurrence.reason, result)
     }
     // In the same turn as the last look into the queue: what is told from now on starts anew.
     running = undefined

@@ -255,6 +255,21 @@ t.test('a thousand certificates that end together are told little by little', t 
   t.end()
 })
 
+t.test('an end that could not be told is told with the next look', async t => {
+  const { standIn, replica, events } = await stage(t)
+  const { recorder, told } = replica('one')
+  const pod = workerThatEnds(new Date(start + 90 * dayMs).toISOString())
+  const { sweep } = liveEvents(recorder, () => start + 76 * dayMs)
+  standIn.interfere(({ method }) => (method === 'POST' ? { status: 500 } : undefined))
+  sweep([pod])
+  t.strictSame(await told(2), ['failed', 'failed'], 'the API server has a fault')
+  standIn.interfere(() => undefined)
+  sweep([pod])
+  t.strictSame((await told(4)).slice(2), ['written', 'written'])
+  sweep([pod])
+  t.equal((await events()).length, 2, 'once')
+})
+
 t.test('an end is one Event, whichever replica tells it, and after a restart', async t => {
   const { replica, events } = await stage(t)
   const [one, two] = [replica('one'), replica('two')]

@@ -103,7 +103,8 @@ export function liveEvents({ tell }: EventRecorder, clock: () => number): LiveEv
         told.set(key, true)
         const pod: Regarding = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid }
         const of = { pod, cluster: clusterOf(cluster, namespace) }
-        for (const each of certificateNearItsEnd(of, { notAfter, days })) tell(each)
+        for (const each of certificateNearItsEnd(of, { notAfter, days }))
+          tell(each, () => told.delete(key))
       }
     }
   }
