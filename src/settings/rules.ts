@@ -174,7 +174,7 @@ function audienceRules({ enrollment: { audience } }: SettingsFile): Problem[] {
 /** `spec.expirationSeconds` of a CertificateSigningRequest is 600 at least (Kubernetes API reference, certificates.k8s.io/v1). */
 const shortestOfSigners = { seconds: 600, text: '10m' }
 
-function lifetimeRules({ authority, enrollment }: SettingsFile): Problem[] {
+function lifetimeRules({ authority, enrollment, trust }: SettingsFile): Problem[] {
   const { shortestSeconds, longestSeconds } = lifetimeBounds(enrollment)
   const chosen = durationSeconds(enrollment.lifetime) ?? 0
   const { shortest, longest } = enrollment.namespaceLifetime
@@ -184,9 +184,11 @@ function lifetimeRules({ authority, enrollment }: SettingsFile): Problem[] {
   })
   const tooShort = (path: string[], found: string) => ({
     path: ['enrollment', ...path],
-    message: `expected at least ${shortestOfSigners.text} with authority.kind: kubernetes-csr, found ${found}`
+    message: `expected at least ${shortestOfSigners.text} with authority.kind: kubernetes-csr and trust: shared, found ${found}`
   })
   const isTooShort = (text = '') =>
+    // Otherwise it signs CAs alone, for longer.
+    trust === 'shared' &&
     authority?.kind === 'kubernetes-csr' &&
     (durationSeconds(text) ?? shortestOfSigners.seconds) < shortestOfSigners.seconds
   return [
