@@ -158,11 +158,13 @@ async function opened(
       await renewTrust()
       const text = await shown()
       misses = { count: 0, reason: '' }
-      if (denied !== undefined) denied = await denial(session, intermediatePath(settings))
-      if (text !== current.text) current = await judged(text)
-      else if (refused === undefined) return undefined
+      const changed = text !== current.text
+      if (changed) current = await judged(text)
+      const news = changed || refused !== undefined
       refused = undefined
-      return loaded()
+      if (news) return loaded()
+      if (denied !== undefined) denied = await denial(session, intermediatePath(settings))
+      return undefined
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       if (error instanceof AuthorityError && error.code === 'Unavailable') {
