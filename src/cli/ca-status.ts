@@ -17,7 +17,7 @@ import { render } from './status/render.ts'
 
 export interface CaStatusOptions extends ClusterFlags {
   output: 'text' | 'json'
-  /** Only the Ray pods of this one. */
+  /** Only the Ray pods of this one, and then nothing on the next step. */
   namespace: string | undefined
   rayguardNamespace: string
   now: number
@@ -34,7 +34,7 @@ export async function caStatus(options: CaStatusOptions, io: CommandIo): Promise
       replicasIn(client, rayguardNamespace),
       listAll<Pod>(client, pods, clusterLabel)
     ])
-    const report = authorityReport(replicas, rayPods)
+    const report = authorityReport(replicas, rayPods, { partial: namespace !== undefined })
     const checks =
       report === undefined
         ? unknownAuthority(rayguardNamespace)

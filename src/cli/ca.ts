@@ -35,7 +35,7 @@ Options of show and check:
 Options of status:
   -o, --output OUTPUT        text (default), or json: {"ok", "checks", "authorities", "clusters", "next"}; next.ready says
                              whether the next step of docs/ca-rotation.md may be done
-  -n, --namespace NAME       only the Ray clusters of this namespace
+  -n, --namespace NAME       only the Ray clusters of this namespace; what may be done next is said of all alone
   --rayguard-namespace NAME  where Rayguard is installed (default rayguard-system)
 ${clusterHelp.replaceAll(/^ {2}(\S+ \S+) +/gm, (_, flag: string) => `  ${flag.padEnd(27)}`)}
 

@@ -258,6 +258,24 @@ t.test('what is wrong with the installation', async t => {
   t.match(await status(), { code: 0, text: /! There is no ValidatingWebhookConfiguration/ })
   standIn.put(warnings())
 
+  const policy = (name: string) => ({
+    ...{ apiVersion: 'admissionregistration.k8s.io/v1', kind: 'ValidatingAdmissionPolicy' },
+    metadata: { name, labels: { 'app.kubernetes.io/name': 'rayguard' } }
+  })
+  for (const [name, advice] of [
+    ['rayguard-pods', 'rayguard register'],
+    ['rayguard-replacement', 'own accounts']
+  ] as const) {
+    standIn.put(policy(name))
+    const { text } = await status()
+    t.match(
+      text,
+      new RegExp(`! Not bound: ${name}\\.[^!✓✗]*${advice}`),
+      'a policy without a binding'
+    )
+  }
+  for (const name of ['rayguard-pods', 'rayguard-replacement']) standIn.remove(policy(name))
+
   const broken = { checks: { namespaces: 'the labels are not known' }, ready: false }
   says.set('rayguard-webhook-1', replicaStatus('webhook', broken))
   const notReady = await status()
@@ -559,7 +577,10 @@ t.test('the rotation of the CA, step by step', async t => {
   t.match(cut, { code: 1, states: { ClusterTrust: 'failed' } }, 'a step was left out')
   t.match(cut.text, /1 of 2 pods are not trusted by the others: head\./)
   t.match(await status(), { code: 1 }, 'and status says so')
-  t.match(await caStatus('-n', 'team-b'), { code: 0, clusters: [] }, 'by namespace')
+  const ofOne = await caStatus('-n', 'team-b')
+  t.match(ofOne, { code: 0, clusters: [] }, 'by namespace')
+  t.equal(ofOne.next, undefined, 'of which nothing follows for the others')
+  t.notMatch(ofOne.text, /Next step/)
 
   for (const at of ['1', '2']) says.set(`rayguard-enrollment-${at}`, undefined)
   t.match(await caStatus(), { code: 1, states: { AuthorityUnknown: 'failed' } })

@@ -18,7 +18,7 @@ export function authorityChecks(report: AuthorityReport, now: number): Check[] {
     ...replicaCheck(report),
     ...trustCheck(report),
     ...report.clusters.flatMap(cluster => clusterChecks(cluster, report)),
-    stepCheck(report)
+    ...stepCheck(report)
   ]
 }
 
@@ -127,8 +127,9 @@ function clusterChecks(cluster: ClusterAnchors, { anchors, trust }: AuthorityRep
   return list
 }
 
-function stepCheck({ next, anchors }: AuthorityReport): Check {
+function stepCheck({ next, anchors }: AuthorityReport): Check[] {
   const { list, ok, warn } = createChecks('Next step')
+  if (next === undefined) return []
   const of = (role: AnchorReport['role']) =>
     anchors.flatMap(anchor => (anchor.role === role ? named(anchor) : [])).join(', ')
   const anew =
@@ -140,7 +141,7 @@ function stepCheck({ next, anchors }: AuthorityReport): Check {
   else if (next.ready)
     ok('Step', `No pod holds a certificate of ${of('former')}: drop it (step 3 of ${page}).`)
   else warn('Step', `${of('former')} must not be dropped yet.`, anew)
-  return list[0] as Check
+  return list
 }
 
 function named({ subject, anchorSha256 }: Pick<AnchorReport, 'subject' | 'anchorSha256'>): string {

@@ -2,7 +2,7 @@
  * Who signs Ray pods, what they trust, and which step of a rotation comes next. Pure.
  *
  * A step is ready only where nothing speaks against it: a pod that has not said what it trusts, or a replica that still
- * answers with other certificates, holds it up. Pods under a CA of their RayCluster alone have no part in it: nothing
+ * answers with other certificates, holds it up. Pods under a CA of their RayCluster have no part in it: nothing
  * changes for them.
  */
 import type { AnchorStatus, AuthorityStatus, TrustStatus } from '../../contract/status.ts'
@@ -48,22 +48,22 @@ export interface AuthorityReport {
   differing: boolean
   /** Absent where no replica says it. */
   trust?: TrustStatus
-  next: { step: 'none' | 'switch' | 'finish'; ready: boolean }
+  /** Absent where not all pods were looked at. */
+  next?: { step: 'none' | 'switch' | 'finish'; ready: boolean }
 }
 
-/** `undefined` where no replica says who signs. */
+/** `undefined` where no replica says who signs. `rayPods`: of the whole cluster, unless `partial`. */
 export function authorityReport(
   replicas: readonly Replica[],
-  rayPods: readonly Pod[]
+  rayPods: readonly Pod[],
+  { partial = false } = {}
 ): AuthorityReport | undefined {
   const told = replicas.flatMap(({ status }) => status?.authority ?? [])
   const [authority] = told
   if (authority === undefined) return undefined
   const isOwn = ownAnchors(replicas)
   const clusters = clustersOf(rayPods, isOwn)
-  const pods = clusters
-    .filter(({ trust }) => trust !== 'perCluster')
-    .flatMap(cluster => cluster.pods)
+  const pods = clusters.flatMap(cluster => concerned(cluster, isOwn))
   const anchors = [authority, ...authority.alsoTrusted].map(anchor =>
     anchorReport(anchor, authority, pods)
   )
@@ -73,7 +73,8 @@ export function authorityReport(
   const differing = new Set(told.map(fingerprints)).size > 1
   const settled = !differing && silent.length === 0
   return {
-    ...{ anchors, clusters, differing, next: nextStep(anchors, pods, settled) },
+    ...{ anchors, clusters, differing },
+    ...(partial ? {} : { next: nextStep(anchors, pods, settled) }),
     ...(authority.trust === undefined ? {} : { trust: authority.trust })
   }
 }
@@ -130,6 +131,16 @@ function judged(cluster: ClusterAnchors, isOwn: (anchorSha256: string) => boolea
   }
 }
 
+/** By a change of the CA. A pod that is still without a certificate gets it from the CA that the others have theirs of. */
+function concerned(
+  { pods, trust }: ClusterAnchors,
+  isOwn: (anchorSha256: string) => boolean
+): PodAnchors[] {
+  return pods.filter(pod =>
+    hasCertificate(pod) ? !isOwn(pod.anchorSha256) : trust !== 'perCluster'
+  )
+}
+
 export function hasCertificate(
   pod: PodAnchors
 ): pod is PodAnchors & { anchorSha256: string; trustedSha256: string[] } {
@@ -162,7 +173,7 @@ function nextStep(
   anchors: readonly AnchorReport[],
   pods: readonly PodAnchors[],
   settled: boolean
-): AuthorityReport['next'] {
+): NonNullable<AuthorityReport['next']> {
   const following = anchors.filter(({ role }) => role === 'next')
   const former = anchors.filter(({ role }) => role === 'former')
   const ready = settled && pods.every(hasCertificate)

@@ -101,7 +101,14 @@ function policyChecks({ policies, namespaces, faults }: Observed): Check[] {
   const advice =
     'Install them (policies.enabled of the chart), or bind those that are there (rayguard register): without them nothing ' +
     'notices what another webhook or an edited registration takes away in namespaces that require TLS.'
-  if (unbound.length > 0) warn('Policies', `Not bound: ${unbound.join(', ')}.`, advice)
+  const guards = unbound.filter(name => !isLockDownPolicy(name))
+  if (guards.length > 0)
+    warn(
+      'Policies',
+      `Not bound: ${guards.join(', ')}.`,
+      'Apply the manifests again: these keep Rayguard’s own accounts to what is theirs.'
+    )
+  else if (unbound.length > 0) warn('Policies', `Not bound: ${unbound.join(', ')}.`, advice)
   else if (aboutPods > 0)
     ok('Policies', `${aboutPods} policies are bound to namespaces that require TLS.`)
   else if (required)
