@@ -6,9 +6,11 @@
  * another replica, finds its own request: where a person approves, a new one each time would never be through.
  */
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createTurns } from '../flow/turns.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject, ObjectMeta } from '../kubernetes/objects.ts'
+import { path } from '../kubernetes/path.ts'
 import { createReflector } from '../kubernetes/reflector.ts'
 import { AuthorityError, type RayClusterReference } from './authority.ts'
 import { type AuthorityOptions, clusterOf } from './options.ts'
@@ -27,6 +29,8 @@ export interface RequestKind<O extends KubernetesObject> {
   progress(object: O): Progress
   /** Times at which anything happened to it, RFC 3339. */
   changes(object: O): (string | null | undefined)[]
+  /** Whether this program has made it, as far as the API server vouches for that. */
+  isOwn(object: O): boolean
   /** Approves by this program's own identity; absent where others do that. */
   approve?: ((object: O) => Promise<void>) | undefined
 }
@@ -38,8 +42,8 @@ export interface WantedRequest<O extends KubernetesObject> {
   rayCluster: RayClusterReference | undefined
   /** The object, but for its metadata. */
   object: Omit<O, 'metadata'>
-  /** Whether an object that is there already asks for exactly this. */
-  isSame(found: O): boolean
+  /** Whether an object that is there already asks for exactly this; `sent` is what we would write ourselves. */
+  isSame(found: O, sent: ObjectMeta): boolean
 }
 
 export interface RequestDesk<O extends KubernetesObject> {
@@ -62,6 +66,9 @@ const pendingKeptMs = 3_600_000
 /** A refusal stands for a while, or its pod would ask the approver again every few seconds. */
 const finishedKeptMs = 600_000
 const approvals = 3
+/** A part of what the client may have at work, which enrollments need. */
+const removalsAtOnce = 16
+const closingMs = 5_000
 
 interface Seen {
   name: string
@@ -85,7 +92,8 @@ export function createRequestDesk<O extends KubernetesObject>(
     client,
     path: kind.collection,
     query: { labelSelector: `${ownerLabel}=${namespace}` },
-    project: object => seen(kind, object),
+    project: object =>
+      isNamedAsOurs(object) && kind.isOwn(object) ? seen(kind, object) : undefined,
     random: access.fraction,
     clock: access.steadyClock,
     ...(access.onFault === undefined ? {} : { onFault: access.onFault })
@@ -117,7 +125,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     async close() {
       clearInterval(sweeper)
       await watch.stop()
-      await Promise.all(removals)
+      await Promise.race([Promise.all(removals), sleep(closingMs, undefined, { ref: false })])
     }
   }
 
@@ -142,13 +150,8 @@ export function createRequestDesk<O extends KubernetesObject>(
   }
 
   async function createdOrFound(wanted: WantedRequest<O>, name: string): Promise<O> {
-    const { rayCluster: of } = wanted
-    const metadata: ObjectMeta = {
-      name,
-      labels: { 'app.kubernetes.io/managed-by': 'rayguard', [ownerLabel]: namespace },
-      ...(of && { annotations: { [clusterAnnotation]: `${of.namespace}/${of.name}` } })
-    }
     try {
+      const metadata = metadataOf(wanted, name)
       return await client.create<O>(kind.collection, { ...wanted.object, metadata })
     } catch (error) {
       if (!(error instanceof KubernetesError) || error.code !== 'Conflict') throw error
@@ -156,14 +159,23 @@ export function createRequestDesk<O extends KubernetesObject>(
     return found(wanted, name)
   }
 
+  function metadataOf({ rayCluster: of }: WantedRequest<O>, name: string): ObjectMeta {
+    return {
+      name,
+      labels: { 'app.kubernetes.io/managed-by': 'rayguard', [ownerLabel]: namespace },
+      ...(of && { annotations: { [clusterAnnotation]: `${of.namespace}/${of.name}` } })
+    }
+  }
+
   async function found(wanted: WantedRequest<O>, name: string): Promise<O> {
-    const object = await client.get<O>(`${kind.collection}/${name}`)
+    const object = await client.get<O>(pathOf(name))
     if (object === undefined) {
       throw new AuthorityError('Unavailable', `The request ${name} has just been taken away.`)
     }
     // Attack: whoever may create such objects knows the name of his own pod's request, puts one there that asks for the
     // names of others, and has Rayguard approve it.
-    if (object.metadata.labels?.[ownerLabel] !== namespace || !wanted.isSame(object)) {
+    const sent = metadataOf(wanted, name)
+    if (object.metadata.labels?.[ownerLabel] !== namespace || !wanted.isSame(object, sent)) {
       throw new AuthorityError(
         'Refused',
         `There is an object ${name} that asks for something else than Rayguard would; look who made it, and delete it.`
@@ -212,7 +224,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     }
 
     async function atLast(): Promise<Progress> {
-      const last = await client.get<O>(`${kind.collection}/${object.metadata.name}`)
+      const last = await client.get<O>(pathOf(object.metadata.name ?? ''))
       return last === undefined
         ? { state: 'pending', approved: false, reason: 'somebody has deleted it' }
         : kind.progress(last)
@@ -224,10 +236,15 @@ export function createRequestDesk<O extends KubernetesObject>(
     return `rayguard-${createHash('sha256').update(all).digest('hex').slice(0, 40)}`
   }
 
+  /** Attack: names of such objects may hold `?` and `#`, and who asks for one of them would mean another. */
+  function pathOf(name: string): string {
+    return `${kind.collection}${path`/${name}`}`
+  }
+
   /** Behind the answer; what fails here is found by the sweep. */
   function remove(name: string): void {
     const removal = client
-      .remove(`${kind.collection}/${name}`)
+      .remove(pathOf(name))
       .catch((error: unknown) => access.onFault?.(error))
       .finally(() => removals.delete(removal))
     removals.add(removal)
@@ -237,9 +254,15 @@ export function createRequestDesk<O extends KubernetesObject>(
     const now = options.clock()
     for (const { name, changedAt, progress } of watch.values()) {
       const keptMs = progress.state === 'pending' ? pendingKeptMs : finishedKeptMs
+      if (removals.size >= removalsAtOnce) return
       if (now - changedAt > keptMs && !inUse.has(name)) remove(name)
     }
   }
+}
+
+/** Whatever its labels say, which anybody may write. */
+function isNamedAsOurs({ metadata }: KubernetesObject): boolean {
+  return /^rayguard-[0-9a-f]{40}$/.test(metadata.name ?? '')
 }
 
 function isUnapproved(progress: Progress): boolean {
@@ -257,7 +280,8 @@ function seen<O extends KubernetesObject>(kind: RequestKind<O>, object: O): Seen
   }
 }
 
-function faultOf(error: unknown): AuthorityError {
+/** Of a call to the API. Throws what is none. */
+export function faultOf(error: unknown): AuthorityError {
   if (error instanceof AuthorityError) return error
   if (!(error instanceof KubernetesError)) throw error
   // 422: the API server, or a policy, takes no such object.

@@ -174,7 +174,10 @@ export function createStandIn(options: StandInOptions): StandIn {
     if (method === 'POST') {
       if (found) return { code: 409, body: status(409, `"${name}" already exists`) }
       const metadata = { ...sent.metadata, ...(namespace === undefined ? {} : { namespace }) }
-      return { code: 201, body: store.put({ ...sent, kind, apiVersion, metadata }) }
+      const object = { ...sent, kind, apiVersion, metadata }
+      if (kind === 'CertificateSigningRequest')
+        Object.assign(object, { spec: { ...specOf(sent), username: clientName } })
+      return { code: 201, body: store.put(object) }
     }
     if (!/^(PATCH|PUT|DELETE)$/.test(method)) return { code: 405, body: status(405) }
     if (!found) return { code: 404, body: status(404, `"${name}" not found`) }
@@ -201,6 +204,12 @@ export function createStandIn(options: StandInOptions): StandIn {
       const answered = tokens.review(token, audiences)
       return { code: 201, body: { ...(body as object), status: answered } }
     }
+    if (path === '/apis/authentication.k8s.io/v1/selfsubjectreviews') {
+      return {
+        code: 201,
+        body: { ...(body as object), status: { userInfo: { username: clientName } } }
+      }
+    }
     if (/^\/apis\/authorization\.k8s\.io\/v1\/(?:self)?subjectaccessreviews$/.test(path)) {
       const right = (spec?.resourceAttributes ?? {}) as Record<string, string>
       const allowed = !denied.has(`${right.verb} ${right.group ?? ''}/${right.resource}`)
@@ -208,6 +217,13 @@ export function createStandIn(options: StandInOptions): StandIn {
     }
     return { code: 404, body: status(404, 'page not found') }
   }
+}
+
+/** Who asks, whatever token it has: there is one client. */
+const clientName = 'system:serviceaccount:rayguard-system:rayguard-enrollment'
+
+function specOf(object: KubernetesObject): object {
+  return (object as { spec?: object }).spec ?? {}
 }
 
 function isReview({ path }: StandInRequest): boolean {

@@ -248,12 +248,17 @@ for (const { settings, of } of both) {
       stage.standIn.put({ ...left, metadata: { ...left.metadata, creationTimestamp } })
       return left.metadata.name
     }
+    const name = `${young.metadata.name}?x=1`
+    stage.standIn.put({
+      ...young,
+      metadata: { ...young.metadata, uid: 'odd', name, creationTimestamp: '2001-01-01T00:00:00Z' }
+    } as KubernetesObject)
     // The second one tells that all have been looked at since the first.
     for (const name of [await leave('of-somebody-else'), await leave()])
       await untilTrue(() => !names().includes(name))
     t.strictSame(
       names().sort(),
-      ['of-somebody-else', young.metadata.name].sort(),
+      ['of-somebody-else', name, young.metadata.name].sort(),
       'what a killed process left is gone after an hour; the young, and what is of others, is not'
     )
   })
@@ -286,6 +291,7 @@ for (const { settings, of } of both) {
             ['a life that cannot be read', { duration: '2 days' }]
           ]
         : [
+            ['of another user', { username: 'system:serviceaccount:team-a:mallory' }],
             ['a longer life', { expirationSeconds: lifetimeSeconds + 1 }],
             ['a shorter life', { expirationSeconds: 40 * 3600 }],
             ['a life of its own', { expirationSeconds: null }]
@@ -305,6 +311,19 @@ for (const { settings, of } of both) {
       const now = signer.present().find(({ metadata }) => metadata.uid === put.metadata.uid)
       // cert-manager approves what it finds.
       if (!ofIssuers) t.strictSame(now?.status, null, `${what}: it is not approved`)
+    }
+    for (const metadata of ofIssuers
+      ? []
+      : [
+          { annotations: { 'experimental.cert-manager.io/request-is-ca': 'true' } },
+          { labels: { ...ours.metadata.labels, more: 'true' } }
+        ]) {
+      stage.standIn.put({
+        ...ours,
+        metadata: { ...ours.metadata, ...metadata }
+      } as KubernetesObject)
+      t.match(await enroll(key), { status: 503 }, 'words that a signer may read')
+      t.match(reason(), /asks for something else/, 'are looked at, too')
     }
     const spec = ofIssuers ? { ...ours.spec, duration: '48h0m0s' } : ours.spec
     stage.standIn.put({ ...ours, spec } as KubernetesObject)
@@ -391,12 +410,11 @@ t.test('attack 84: a request is changed between the look and the approval', asyn
     stage.standIn.put(change(object) as KubernetesObject)
     return undefined
   })
-  const annotations = () => ({ seen: String(changes) })
   change = object => {
     change = undefined
-    return { ...object, metadata: { ...object.metadata, annotations: annotations() } }
+    return { ...object, metadata: { ...object.metadata, generation: changes } }
   }
-  t.equal((await enroll()).status, 201, 'a note of a controller: it is looked at again')
+  t.equal((await enroll()).status, 201, 'what the API server keeps of it: it is looked at again')
   t.equal(changes, 1, 'there was one')
   const request = Buffer.from(
     createCertificateRequest(newKey(), { dnsNames: ['evil.test'], ipAddresses: [] })
@@ -407,7 +425,7 @@ t.test('attack 84: a request is changed between the look and the approval', asyn
   }
   t.match(await enroll(), { status: 503, body: { code: 'AuthorityUnavailable' } }, 'other names')
   t.strictSame(signer.present()[0]?.status, undefined, 'it is not approved')
-  change = object => ({ ...object, metadata: { ...object.metadata, annotations: annotations() } })
+  change = object => ({ ...object, metadata: { ...object.metadata, generation: changes } })
   const before = changes
   t.match(await enroll(), { status: 503 }, 'one that changes without end is left')
   t.equal(changes - before, 3, 'after three tries')

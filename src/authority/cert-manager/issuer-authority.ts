@@ -75,7 +75,7 @@ export async function openCertManagerAuthority(
   try {
     await checkIssuerKind(createCalls(client), issuer, issuerOpenToAllNamespaces)
     const opened = createRequestDesk<CertificateRequest>(
-      { collection, progress: progressOf, changes: changesOf },
+      { collection, progress: progressOf, changes: changesOf, isOwn: () => true },
       options
     )
     desk = opened

@@ -4,6 +4,7 @@
  * Decides what the object asks for, and approves it where the settings say so: all that is in it has been confirmed before.
  * The API hands out no CA, so what pods trust is a file.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '../../kubernetes/client.ts'
 import { path } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
@@ -34,7 +35,7 @@ import {
   secondsToAsk
 } from '../limits.ts'
 import { type AuthorityOptions, clusterOf } from '../options.ts'
-import { createRequestDesk, type WantedRequest } from '../request-objects.ts'
+import { createRequestDesk, faultOf, type WantedRequest } from '../request-objects.ts'
 import { issuedCertificate, readAnswer, requireIssuer } from '../signed-answer.ts'
 import { type CertificateSigningRequest, changesOf, progressOf } from './signing-request.ts'
 
@@ -56,11 +57,16 @@ export async function openKubernetesCsrAuthority(
 ): Promise<Authority> {
   const { client } = clusterOf(options)
   const anchor = await openAnchorFile(settings.kind, settings, options)
+  const username = await ownName(client).catch(async error => {
+    await anchor.close()
+    throw faultOf(error)
+  })
   const desk = createRequestDesk<CertificateSigningRequest>(
     {
       collection,
       progress: progressOf,
       changes: changesOf,
+      isOwn: ({ spec }) => spec.username === username,
       approve: settings.approve ? object => approve(client, settings, object) : undefined
     },
     options
@@ -69,7 +75,7 @@ export async function openKubernetesCsrAuthority(
   /** PEM of what the signer answers. */
   async function ask(asked: Asked): Promise<string> {
     const seconds = secondsToAsk(anchor.chain, asked.lifetimeSeconds, options.clock())
-    const { certificate } = await desk.ask(wanted(asked, seconds))
+    const { certificate } = await desk.ask(wanted(asked, username, seconds))
     return certificate
   }
 
@@ -84,7 +90,7 @@ export async function openKubernetesCsrAuthority(
     intermediates: intermediatesOf(settings, {
       chain: () => anchor.chain,
       ask,
-      withdraw: asked => desk.withdraw(wanted(asked, asked.lifetimeSeconds))
+      withdraw: asked => desk.withdraw(wanted(asked, username, asked.lifetimeSeconds))
     }),
     async close() {
       await desk.close()
@@ -142,6 +148,7 @@ function intermediatesOf(
 
 function wanted(
   { csr, lifetimeSeconds, rayCluster, signerName, usages }: Asked,
+  username: string,
   seconds: number
 ): WantedRequest<CertificateSigningRequest> {
   return {
@@ -152,12 +159,29 @@ function wanted(
       kind: 'CertificateSigningRequest',
       spec: { request: encodeRequest(csr), signerName, expirationSeconds: seconds, usages }
     },
-    isSame: ({ spec }) =>
+    // Attack: a tenant makes the request of his own pod before Rayguard does, with annotations from which its signer takes
+    // a longer life or a CA. Who has made it is written by the API server.
+    isSame: ({ spec, metadata }, sent) =>
+      spec.username === username &&
+      isDeepStrictEqual(metadata.labels, sent.labels) &&
+      isDeepStrictEqual(metadata.annotations, sent.annotations) &&
       spec.signerName === signerName &&
       asksForSame(spec.request, csr) &&
       equalUsages(spec.usages, usages) &&
       isSameLife(spec.expirationSeconds, { seconds, lifetimeSeconds })
   }
+}
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/self-subject-review-v1/ */
+async function ownName(client: Client): Promise<string> {
+  const review = await client.create<{ status?: { userInfo?: { username?: string } } } | null>(
+    '/apis/authentication.k8s.io/v1/selfsubjectreviews',
+    { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
+    { repeatable: true }
+  )
+  const username = review?.status?.userInfo?.username
+  if (username) return username
+  throw new AuthorityError('Unavailable', 'The API server does not say who this program is.')
 }
 
 /** `replace` names the version that was looked at: what is approved is what was compared. */

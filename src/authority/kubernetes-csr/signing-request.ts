@@ -10,6 +10,8 @@ export interface CertificateSigningRequest extends KubernetesObject {
     /** Base64 of PEM. */
     request?: string
     signerName?: string
+    /** Who has made it, by the API server. */
+    username?: string
     expirationSeconds?: number | null
     usages?: string[] | null
   }
