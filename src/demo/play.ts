@@ -212,8 +212,11 @@ async function knock(cast: Cast, [running]: RunningPod[]): Promise<void> {
   const cluster = rayCluster('11111111-0000-4000-8000-000000000002')
   cluster.metadata.namespace = 'team-b'
   stage.standIn.put(cluster)
+  // It has a head that is not seen further: without one there is no CA for it.
+  const otherHead = headPod(cluster)
   const worker = workerPod(cluster)
-  worker.metadata.namespace = 'team-b'
+  for (const pod of [otherHead, worker]) pod.metadata.namespace = 'team-b'
+  await admitted(cast, otherHead, `${demoCluster}-head-7mz2p`, false)
   const [headAddress, , , address] = addresses
   const name = `${demoCluster}-small-worker-w2c8x`
   const admittedPod = await admitted(cast, worker, name, false)
