@@ -22,6 +22,9 @@ import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
 const workshop = openWorkshop(t)
 const request = requestsOf(workshop)
+const approvedElsewhere = {
+  conditions: [{ type: 'Approved', status: 'True', reason: 'RayClientAllowed' }]
+}
 
 t.test('a user with the right gets a certificate that can do nothing but connect', async t => {
   makeCa(workshop, 'pods')
@@ -65,7 +68,23 @@ t.test('a user with the right gets a certificate that can do nothing but connect
 
   const other = createPrivateKey(workshop.read(`${request().metadata.name}.key`))
   const [leaf = '', ...anchors] = pem.split(/(?<=-----END CERTIFICATE-----\n)/)
+  workshop.write('both.cnf', 'extendedKeyUsage = serverAuth, clientAuth\n')
+  workshop.run(
+    ...[
+      'x509',
+      '-req',
+      '-in',
+      `${asked.metadata.name}.csr`,
+      '-CA',
+      'pods.crt',
+      '-CAkey',
+      'pods.key'
+    ],
+    ...['-days', '1', '-extfile', 'both.cnf', '-out', 'both.crt']
+  )
   const bad: [string, string, typeof key, number][] = [
+    ['attack: one that serves', workshop.read('both.crt') + anchors.join(''), key, Date.now()],
+    ['it is not valid yet', pem, key, Date.now() - 600_000],
     ['another key', pem, other, Date.now()],
     ['no CA', leaf, key, Date.now()],
     ['another CA', leaf + makeCa(workshop, 'another'), key, Date.now()],
@@ -145,18 +164,47 @@ t.test('two replicas answer once', async t => {
   t.equal(authority.issued.length, 8, 'one signature each')
   const rayCluster = { namespace, name: cluster }
   t.match(authority.issued[0], { purpose: 'client', lifetimeSeconds: 14_400, rayCluster })
-  t.match(
-    await answered({
-      ...request(),
-      status: { conditions: [{ type: 'Approved', status: 'True', reason: 'RayClientAllowed' }] }
-    }),
-    { pem: /BEGIN/ },
-    'one that another replica has approved and left is taken over'
-  )
+  t.match(await answered({ ...request(), status: approvedElsewhere }), { pem: /BEGIN/ })
 })
 
-t.test('what cannot be answered now is answered later', async t => {
-  const { answered, authority, decide, faults, until } = await startClientStage(t)
+t.test(
+  'what another replica has approved and left is taken over, not at the first look',
+  async t => {
+    const { answered, standIn } = await startClientStage(t)
+    const { metadata, ...rest } = request()
+    const { pem } = await answered({ metadata, ...rest, status: approvedElsewhere })
+    t.match(pem, /BEGIN/)
+    const judged = standIn.requests.findIndex(each => /subjectaccessreviews/.test(each))
+    const looks = standIn.requests
+      .slice(0, judged)
+      .filter(each => each.endsWith(`/${metadata.name}`))
+    t.ok(looks.length > 1, 'that replica may be at work')
+  }
+)
+
+t.test('what is for another signer is left alone', async t => {
+  const { answered, interfere, read, standIn, until } = await startClientStage(t)
+  const [foreign, ours] = [request({ spec: { signerName: 'example.com/other' } }), request()]
+  standIn.put(foreign)
+  const looked = `GET .*/${ours.metadata.name}`
+  const count = (pattern: string) =>
+    standIn.requests.filter(each => new RegExp(`${pattern}$`).test(each)).length
+  const spec = { ...ours.spec, signerName: 'example.com/other' }
+  interfere(({ method, path }) =>
+    new RegExp(`${looked}$`).test(`${method} ${path}`)
+      ? { status: 200, body: { ...read(ours.metadata.name), spec } }
+      : undefined
+  )
+  standIn.put(ours)
+  await until(() => count(looked) > 2)
+  t.equal(count('PUT .*'), 0, 'attack: what the watch has shown is another one now')
+  interfere(() => undefined)
+  t.match(await answered(request()), { pem: /BEGIN/ })
+  t.notOk(read(foreign.metadata.name)?.status, 'nobody has touched it')
+})
+
+t.test('what cannot be answered now is answered later, and counts once', async t => {
+  const { answered, authority, decide, faults, until } = await startClientStage(t, { perUser: 4 })
   decide(() => 503)
   const first = answered(request())
   await until(() => faults.length > 0)
