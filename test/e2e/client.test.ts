@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { apply, type ClusterApi, eventually } from '../support/cluster.ts'
 import { changesOf, lackingFor, removeInstallation } from '../support/cluster-authority.ts'
-import { makeIdleCluster } from '../support/cluster-idle.ts'
+import { makeIdleCluster, makeIdleHead } from '../support/cluster-idle.ts'
 import { type Finished, run } from '../support/cluster-kubectl.ts'
 import { openReader, type Reader } from '../support/cluster-page.ts'
 import { part } from '../support/cluster-part.ts'
@@ -112,8 +112,8 @@ async function installed(api: ClusterApi, reader: Reader, people: string): Promi
   await eventually('its namespace is there', () => api.find(`/api/v1/namespaces/${namespace}`))
   const group = `system:serviceaccounts:${people}`
   await reader.follow({ page, heading: 'Turn it on', changes: { 'data-science': group } })
-  await makeIdleCluster(api, namespace)
   await running
+  await makeIdleHead(api, await makeIdleCluster(api, namespace))
 }
 
 /**
