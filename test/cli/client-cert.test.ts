@@ -4,6 +4,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -246,13 +247,24 @@ t.test('the files at the user’s side', async t => {
     'attack: a directory that is led elsewhere'
   )
   const shared = join(planted, 'shared')
+  const below = join(shared, 'deeper', 'mine')
   mkdirSync(shared)
-  chmodSync(shared, 0o777)
-  const below = join(shared, 'mine')
-  t.match(await placeFor(below, true), { problem: /everybody/ }, 'attack: one that is moved away')
-  t.notOk(existsSync(below), 'and it is not left there')
+  for (const mode of [0o777, 0o770, ...(process.getuid?.() === 0 ? [] : [0o1777])]) {
+    chmodSync(shared, mode)
+    const moved = { problem: new RegExp(`others may write to ${shared},`) }
+    t.match(await placeFor(below, true), moved, 'attack: one above is moved away')
+    t.strictSame(readdirSync(shared), [], 'and nothing is left there')
+  }
   chmodSync(shared, 0o1777)
-  t.match(await placeFor(below, true), { directory: below }, 'in one like /tmp it is safe')
+  if (process.getuid?.() === 0) {
+    t.match(await placeFor(below, true), { directory: below }, 'in one like /tmp it is safe')
+    chownSync(shared, 65_532, 65_532)
+    t.match(
+      await placeFor(below, true),
+      { problem: /belongs to another user/ },
+      'unless it is theirs'
+    )
+  }
   const forced = await placeFor(planted, true)
   if ('problem' in forced) throw new Error(forced.problem)
   await writeClientFiles(forced, files)

@@ -1,6 +1,6 @@
 /** The files at the user's side: the key for the user alone, and never replaced unless asked. */
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import {
   certificateFile,
@@ -33,23 +33,25 @@ export async function placeFor(
 }
 
 /**
- * Attack: whoever may write there, or lead us elsewhere, replaces what is sourced later by words of their own. Read as ssh
- * reads the places of its keys.
+ * Attack: whoever may write there, lead us elsewhere, or move one of the directories above away, replaces what is sourced
+ * later by words of their own. Read as ssh reads the places of its keys.
  */
 async function ownerProblem(directory: string): Promise<string | undefined> {
-  const found = await lstat(directory)
-  if (found.isSymbolicLink()) return `${directory} is a link; name the directory itself`
+  if ((await lstat(directory)).isSymbolicLink())
+    return `${directory} is a link; name the directory itself`
   const self = process.getuid?.()
   // Windows, where modes say nothing.
   if (self === undefined) return undefined
-  if (![0, self].includes(found.uid))
-    return `${directory} belongs to another user, who could replace what is in it`
-  if (found.mode & 0o022)
-    return `others may write to ${directory}, and could replace what is in it (chmod go-w)`
-  const above = await stat(dirname(directory))
-  // In a sticky one, as /tmp, they may take away nothing but their own.
-  if (above.mode & 0o002 && !(above.mode & 0o1000))
-    return `everybody may write to ${dirname(directory)}, and could replace ${directory}`
+  let at = await realpath(directory)
+  for (let below = ''; at !== below; [below, at] = [at, dirname(at)]) {
+    const { uid, mode } = await stat(at)
+    if (uid !== 0 && uid !== self)
+      return `${at} belongs to another user, who could replace what is in it`
+    // In a sticky directory of root's, as /tmp, others may take away nothing but their own.
+    const sticky = below !== '' && uid === 0 && (mode & 0o1000) !== 0
+    if ((mode & 0o022) !== 0 && !sticky)
+      return `others may write to ${at}, and could replace what is in it (chmod go-w, or --directory elsewhere)`
+  }
   return undefined
 }
 
