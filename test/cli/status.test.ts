@@ -322,6 +322,14 @@ t.test('what is wrong with the installation', async t => {
     /✗ rayguard-enrollment lacks: .*approve signers\.certificates\.k8s\.io a\.test\/b\./,
     'and what it does'
   )
+  for (const pattern of [/configmaps\/rayguard$/, /\/deployments$/]) {
+    faults.set(pattern, { status: 403 })
+    const unread = await status()
+    t.match(unread.text, /! Which rights are needed is not known whole: .* \(Forbidden\)/)
+    t.notMatch(unread.text, /✓ .* has the rights/, 'and none is said to have all')
+    t.match(unread.text, /✗ rayguard-webhook lacks: watch pods/, 'what is missing is still told')
+    faults.delete(pattern)
+  }
   faults.set(/subjectaccessreviews/, { status: 403 })
   t.strictSame((await status()).states('Rights'), ['warning'], 'who may not ask is told so')
   for (const [pattern, id] of [
@@ -381,6 +389,11 @@ t.test('a component that need not be installed', async t => {
   faults.set(/\/deployments$/, { status: 403 })
   const unread = await status()
   t.match(unread.text, /✓ 1 replica of rayguard-replacement ready\./, 'its pods tell of it as well')
+  t.match(
+    unread.text,
+    /✗ rayguard-replacement lacks: update leases/,
+    'and of the rights to ask for'
+  )
 })
 
 t.test('whether people can get client certificates, and what keeps them from it', async t => {

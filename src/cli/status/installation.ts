@@ -49,8 +49,9 @@ function apiChecks({ version, clockAheadMs }: Observed): Check[] {
   return list
 }
 
-function rightsChecks({ rights, faults }: Observed): Check[] {
+function rightsChecks({ rights, faults, namespace }: Observed): Check[] {
   const { list, ok, warn, fail } = createChecks('Rights')
+  const unread = faults.filter(({ what }) => what === 'settings' || what === 'components')
   if (rights === undefined) {
     const fault = faults.find(({ what }) => what === 'rights')
     warn(
@@ -63,6 +64,7 @@ function rightsChecks({ rights, faults }: Observed): Check[] {
   const whole = rights.filter(({ use }) => use === undefined)
   for (const component of new Set(whole.map(right => right.component))) {
     const missing = whole.filter(right => right.component === component && !right.allowed)
+    if (missing.length === 0 && unread.length > 0) continue
     if (missing.length === 0) {
       ok('Rights', `rayguard-${component} has the rights that it needs.`)
       continue
@@ -72,6 +74,14 @@ function rightsChecks({ rights, faults }: Observed): Check[] {
       'Rights',
       `rayguard-${component} lacks: ${names}.`,
       'Apply the manifests again; see docs/install.md.'
+    )
+  }
+  for (const { what, code } of unread) {
+    const where = what === 'settings' ? 'the ConfigMap rayguard' : 'the Deployments'
+    warn(
+      'Rights',
+      `Which rights are needed is not known whole: ${where} of ${namespace} could not be read (${code}).`,
+      'Ask with an account that may.'
     )
   }
   return list

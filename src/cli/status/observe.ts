@@ -87,7 +87,9 @@ export async function observe(client: Client, options: ObserveOptions): Promise<
     attempt('replicas', () => replicasIn(client, namespace))
   ])
   const installed = {
-    ...{ components: components ?? [], settings },
+    // Who may not read Deployments sees their pods.
+    components: [...(components ?? []), ...(replicas ?? []).map(({ component }) => component)],
+    settings,
     clients:
       settings?.clientCertificates === true ||
       replicas?.some(({ status }) => status?.clientCertificates?.enabled) === true
