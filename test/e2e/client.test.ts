@@ -71,8 +71,12 @@ part(
       t.match(trusting, refused, 'attack: and when it does, the head does not trust it')
 
       t.match(joining, { code: 1 }, 'attack: a worker of one’s own ends')
-      const { stdout } = await inNotebook(`. ${mine}/env.sh\n${nodes}`)
-      const found = JSON.parse(stdout.split('\n').find(line => line.startsWith('[')) ?? '[]')
+      // A node machine with much to do may keep a driver waiting too long.
+      const found = await eventually('a driver sees the nodes', async () => {
+        const { stdout } = await inNotebook(`. ${mine}/env.sh\n${nodes}`)
+        const line = stdout.split('\n').find(each => each.startsWith('['))
+        return line !== undefined && (JSON.parse(line) as [boolean, string][])
+      })
       t.match(
         found.sort(),
         [
