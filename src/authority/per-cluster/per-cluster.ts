@@ -16,6 +16,7 @@ import type { LocalIssuer, Sources } from '../local.ts'
 import { type Entry, isUid, type OwnCa } from './entries.ts'
 import { createOwnCas, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
+import { damaged, exhausted, headless, lost } from './refusals.ts'
 import type { ClusterSecrets, Place } from './secrets.ts'
 import { type ClusterPod, type Standing, standingOf } from './standing.ts'
 
@@ -210,7 +211,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           if (offered === undefined) return 'keep'
           // Again, in the write itself: what another replica has written meanwhile counts too.
           if (agreement.ownCas.length >= options.perNamespace) {
-            throw exhausted(rayCluster, agreement.ownCas.length)
+            refuse(rayCluster, agreement.ownCas.length)
           }
           agreement.changed = 'made'
           return { ...offered.ca, usedAt: apiClock() }
@@ -246,17 +247,13 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   /** A Secret that was deleted or damaged is brought back from what is in use here. */
   function whole(
     current: Entry | 'damaged' | undefined,
-    { secret, exists }: Place,
-    { uid, namespace, name }: RayClusterReference
+    place: Place,
+    rayCluster: RayClusterReference
   ): Entry | undefined {
-    if (current !== 'damaged' && (current !== undefined || exists)) return current
-    const remembered = used.get(uid)
+    if (current !== 'damaged' && (current !== undefined || place.exists)) return current
+    const remembered = used.get(rayCluster.uid)
     if (remembered !== undefined || current === undefined) return remembered
-    throw new AuthorityError(
-      'Invalid',
-      `What the Secret ${secret} holds for the RayCluster ${namespace}/${name} (${uid}) cannot be read. ` +
-        'Bring the Secret back from a backup; or take that key out of it and delete all pods of the RayCluster at once.'
-    )
+    throw damaged(rayCluster, place)
   }
 
   /** Attack: RayClusters made without end, each with a CA that is signed outside and kept here. */
@@ -266,17 +263,14 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     if (ownCas.isAsked(uid)) return await ownCas.make(rayCluster)
     const count = new Set([...others, ...ownCas.asked(namespace)]).size
     if (count >= options.perNamespace || hourly.take(namespace) > 0) {
-      throw exhausted(rayCluster, count)
+      refuse(rayCluster, count)
     }
     return await ownCas.make(rayCluster)
   }
 
-  function exhausted(rayCluster: RayClusterReference, count: number): AuthorityError {
+  function refuse(rayCluster: RayClusterReference, count: number): never {
     options.onChange('refused', rayCluster)
-    return new AuthorityError(
-      'Exhausted',
-      `The namespace ${rayCluster.namespace} has ${count} CAs of Ray clusters, made or asked for; at most ${options.perNamespace} are held, and asked for within an hour.`
-    )
+    throw exhausted(rayCluster, count, options.perNamespace)
   }
 
   function note({ uid }: RayClusterReference, entry: Entry | undefined): void {
@@ -294,18 +288,3 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
 /** Often enough that a signature is never much younger than it looks, by what `standing.ts` allows for. */
 const dateEveryMs = 10_000
-
-function headless({ namespace, name }: RayClusterReference): AuthorityError {
-  return new AuthorityError(
-    'TooEarly',
-    `The RayCluster ${namespace}/${name} gets its CA when its head pod is there, and no such pod is seen (yet).`
-  )
-}
-
-function lost({ namespace, name, uid }: RayClusterReference, { secret }: Place): AuthorityError {
-  return new AuthorityError(
-    'Invalid',
-    `The pods of the RayCluster ${namespace}/${name} (${uid}) trust a CA that the Secret ${secret} does not hold (any more). ` +
-      'Bring the Secret back from a backup, or delete all pods of the RayCluster at once.'
-  )
-}
