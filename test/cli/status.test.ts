@@ -612,8 +612,12 @@ t.test(
     const { standIn, says, kubeconfig, status } = await stage(t)
     const [shared, own, renewed] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)]
     const described = { subject: 'CN=shared', anchorSha256: shared, notAfter: inDays(500) }
-    const set = (setting: 'perCluster' | 'shared', waiting: number) => {
-      const authority = { kind: 'pem', ...described, alsoTrusted: [], trust: { setting, waiting } }
+    const set = (
+      setting: 'perCluster' | 'shared',
+      waiting: number,
+      alsoTrusted: (typeof described)[] = []
+    ) => {
+      const authority = { kind: 'pem', ...described, alsoTrusted, trust: { setting, waiting } }
       for (const at of ['1', '2'])
         says.set(`rayguard-enrollment-${at}`, replicaStatus('enrollment', { authority }))
     }
@@ -643,6 +647,16 @@ t.test(
     holds('worker', shared)
     t.match(await caStatus(), { code: 1, clusters: [{ strangers: ['head'] }] }, 'split')
     t.strictSame((await status()).states('ClusterAnchors'), ['failed'], 'and status says so')
+
+    const former = '0d'.repeat(32)
+    set('perCluster', 0, [{ ...described, anchorSha256: former }])
+    holds('worker', former)
+    t.match(
+      await caStatus(),
+      { next: { step: 'finish', ready: false } },
+      'of one RayCluster a pod under its own CA does not hide another that holds the former CA'
+    )
+    holds('worker', shared)
 
     set('perCluster', 1)
     holds('head', shared)

@@ -305,6 +305,7 @@ t.test('a certificate for a client outside the pods has no name and one purpose'
     ['attack 93: of a pod', {}, ['Subject', 'Names', 'ExtendedKeyUsage']],
     ['another subject', { ...client, subject: '/CN=Ray client' }, ['Subject']],
     ['no subject', { ...client, subject: '/' }, ['Subject']],
+    ['one name twice', { ...client, subject: '/CN=Ray client/CN=Ray client' }, ['Subject']],
     ['a name', { ...client, extensions: ['extendedKeyUsage=clientAuth'] }, ['Names']],
     ['for servers too', { ...client, extensions: ['subjectAltName'] }, ['ExtendedKeyUsage']]
   ]
