@@ -67,9 +67,22 @@ export function shownByAll(
 }
 
 async function shownBy(api: ClusterApi, component: Component, pod: string): Promise<string> {
-  const path = `/api/v1/namespaces/${systemNamespace}/pods/${pod}:8080/proxy/status`
-  const { servingCertificates } = await api.get<ReplicaStatus>(path)
+  const { servingCertificates } = await statusOf(api, pod)
   return new X509Certificate(servingCertificates[component] ?? '').serialNumber
+}
+
+/** When no replica signs by the CA `former` any longer: each of them reads its file for itself. */
+export async function signedByNone(api: ClusterApi, former: string): Promise<void> {
+  await eventually('every replica signs by another CA', async () => {
+    const pods = await readyReplicas(api, 'enrollment')
+    const answers = await Promise.all(pods.map(pod => statusOf(api, nameOf(pod))))
+    const anchors = answers.map(({ authority }) => authority?.anchorSha256)
+    return anchors.length > 0 && anchors.every(anchor => anchor !== undefined && anchor !== former)
+  })
+}
+
+function statusOf(api: ClusterApi, pod: string): Promise<ReplicaStatus> {
+  return api.get(`/api/v1/namespaces/${systemNamespace}/pods/${pod}:8080/proxy/status`)
 }
 
 /** Read and replaced; again, should a replica have written in between. */
