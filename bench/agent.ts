@@ -3,10 +3,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { keyFile, tokenFile } from '../src/contract/pod.ts'
 import { podAddress } from './burst-pods.ts'
 import { compare, type Report } from './harness.ts'
-import { cluster, runningWorker } from './pods.ts'
+import { clusterWithHead, runningWorker } from './pods.ts'
 import { injectionSettings } from './settings.ts'
 import { openStage, program, type Server, type Stage } from './stage.ts'
 import { emptyNodeMs } from './start.ts'
@@ -15,7 +16,9 @@ export async function run(report: Report): Promise<void> {
   const stage = await openStage()
   try {
     const server = await stage.serve(['enrollment'])
-    await stage.put([cluster])
+    await stage.put(clusterWithHead(podAddress(0), settingsOf(stage, server)))
+    // Until the watches of the server have seen it.
+    await sleep(200)
     let pods = 0
     report(
       await compare({
@@ -38,8 +41,7 @@ export async function run(report: Report): Promise<void> {
 async function enrollMs(stage: Stage, server: Server, number: number): Promise<number> {
   const name = `demo-small-worker-${number}`
   const address = podAddress(number)
-  const settings = injectionSettings({ url: server.enrollmentUrl, ca: stage.servingCa.certificate })
-  const pod = runningWorker(name, address, settings)
+  const pod = runningWorker(name, address, settingsOf(stage, server))
   const [token = ''] = await stage.put([pod])
   const directory = join(stage.directory, name)
   await mkdir(join(directory, 'tls'), { recursive: true })
@@ -71,4 +73,8 @@ async function enrollMs(stage: Stage, server: Server, number: number): Promise<n
     throw new Error(`The agent has written no key.\n${Buffer.concat(journal)}${server.log()}`)
   }
   return elapsed
+}
+
+function settingsOf({ servingCa }: Stage, { enrollmentUrl }: Server) {
+  return injectionSettings({ url: enrollmentUrl, ca: servingCa.certificate })
 }

@@ -11,7 +11,7 @@ import { p99, whileAdmitting } from './admitting.ts'
 import { podAddress } from './burst-pods.ts'
 import { figureOf, quantile, type Report } from './harness.ts'
 import { startIssuing } from './issuing.ts'
-import { cluster, runningWorker } from './pods.ts'
+import { clusterWithHead, runningWorker } from './pods.ts'
 import type { Burst, BurstPod } from './processes/pods.ts'
 import { type Remote, startProcess } from './processes.ts'
 import { injectionSettings } from './settings.ts'
@@ -60,7 +60,7 @@ async function measure(
   const admissions = startProcess('admissions')
   try {
     const { webhook, enrollment } = await serve(stage)
-    await stage.put([cluster])
+    await makeClusterCa(stage, client, enrollment)
     const done: Round[] = []
     for (let round = 0; round < rounds; round += 1) {
       const pods = await createPods(stage, client, enrollment, round)
@@ -137,6 +137,19 @@ function reportRounds(report: Report, form: string, done: Round[]): void {
 
 function sum(counts: Record<string, number>): number {
   return Object.values(counts).reduce((total, count) => total + count, 0)
+}
+
+/** Its head has enrolled: each RayCluster gets a CA of its own, once. */
+async function makeClusterCa(stage: Stage, client: Remote, enrollment: Server): Promise<void> {
+  const { enrollmentUrl } = enrollment
+  const { certificate: ca } = stage.servingCa
+  const address = podAddress(rounds * podCount)
+  const objects = clusterWithHead(address, injectionSettings({ url: enrollmentUrl, ca }))
+  const token = (await stage.put(objects)).at(-1) ?? ''
+  await client.call('prepare', [address])
+  const url = `${enrollmentUrl}${certificatesPath}`
+  const { failed } = await client.call<Burst>('burst', { url, ca, pods: [{ address, token }] })
+  if (sum(failed) > 0) throw new Error(`The head was told ${Object.keys(failed)}.`)
 }
 
 /** New pods in each round: a pod that has a certificate would not ask for another. */

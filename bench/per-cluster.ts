@@ -6,11 +6,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { certificatesPath } from '../src/contract/enrollment.ts'
-import { headServiceOf } from '../src/demo/pods.ts'
 import { type BackEnd, openFiles, openSoftHsm, openVault } from './back-ends.ts'
 import { podAddress } from './burst-pods.ts'
 import { figureOf, type Report } from './harness.ts'
-import { cluster, inOtherCluster, runningHead, runningWorker } from './pods.ts'
+import { clusterWithHead, inOtherCluster, runningWorker } from './pods.ts'
 import type { Burst, BurstPod } from './processes/pods.ts'
 import { type Remote, startProcess } from './processes.ts'
 import { injectionSettings } from './settings.ts'
@@ -73,11 +72,10 @@ async function newCluster(
 ): Promise<[head: BurstPod, worker: BurstPod]> {
   const settings = injectionSettings({ url: enrollmentUrl, ca: stage.servingCa.certificate })
   const addresses: [string, string] = [podAddress(2 * number), podAddress(2 * number + 1)]
-  const pods = [
-    runningHead(addresses[0], settings),
+  const objects = [
+    ...clusterWithHead(addresses[0], settings),
     runningWorker('demo-worker', addresses[1], settings)
   ]
-  const objects = [cluster, headServiceOf(cluster), ...pods]
   const [, , head = '', worker = ''] = await stage.put(inOtherCluster(objects, `ray-${number}`))
   await client.call('prepare', addresses)
   return [

@@ -3,7 +3,7 @@
  * some 9 KB of JSON.
  */
 import { randomUUID } from 'node:crypto'
-import { headName, headPod, rayCluster, workerPod } from '../src/demo/pods.ts'
+import { headName, headPod, headServiceOf, rayCluster, workerPod } from '../src/demo/pods.ts'
 import { inject } from '../src/injection/inject.ts'
 import type { InjectionSettings } from '../src/injection/settings.ts'
 import type { Container, KubernetesObject, Pod, RayCluster } from '../src/kubernetes/objects.ts'
@@ -27,6 +27,11 @@ export function runningWorker(name: string, address: string, settings: Injection
 
 export function runningHead(address: string, settings: InjectionSettings): Pod {
   return running(largeHead(), headPodName, address, settings)
+}
+
+/** The RayCluster with its head, which has to live before its own CA is made. */
+export function clusterWithHead(address: string, settings: InjectionSettings): KubernetesObject[] {
+  return [cluster, headServiceOf(cluster), runningHead(address, settings)]
 }
 
 /** A RayCluster of its own: what belongs to `cluster`, under another name and UID. */
