@@ -8,7 +8,9 @@ import type { Client } from '../kubernetes/client.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import { type Change, createReflector } from '../kubernetes/reflector.ts'
 import { clusterLabel } from '../ray/classify.ts'
+import { createExpected } from './expected.ts'
 import { type LivePod, livePod } from './pod.ts'
+import { type ClusterKey, type ClusterTls, type Count, emptyCount, keyOf, sideOf } from './sides.ts'
 
 export interface LiveClusters {
   start(): void
@@ -32,17 +34,6 @@ export interface LiveClusters {
   stop(): Promise<void>
 }
 
-export type ClusterTls = 'rayguard' | 'none'
-
-/**
- * Attack: a pod of one namespace that names the UID of another namespace's RayCluster must not speak for it, so the
- * namespace is part of the key.
- */
-export interface ClusterKey {
-  namespace: string
-  uid: string
-}
-
 export interface LiveClustersOptions {
   client: Client
   random: () => number
@@ -55,11 +46,6 @@ export interface LiveClustersOptions {
   onChange?(change: Change<LivePod>): void
   backoffMs?: number
 }
-
-type Count = Record<LivePod['node'], Record<ClusterTls, number>>
-
-/** How long an answered pod counts that the watch has not shown: longer than a watch lags, shorter than a person acts. */
-const expectedForMs = 2_000
 
 export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
   const counts = new Map<string, Count>()
@@ -76,7 +62,7 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
       if (after) add(after, 1)
       if (before) note(before, false)
       if (after) note(after, after.live)
-      if (after && !before && expected.seen(after)?.leftAlone) options.onLeftAlone?.(after)
+      if (after && !before && expected.seenLeftAlone(after)) options.onLeftAlone?.(after)
       options.onChange?.(change)
     }
   })
@@ -115,66 +101,4 @@ export function createLiveClusters(options: LiveClustersOptions): LiveClusters {
     if (total === 0) counts.delete(key)
     else counts.set(key, count)
   }
-}
-
-/**
- * The head decides, because every other pod has to reach it. Without one (it is being replaced) the workers do. Where
- * some have TLS and some do not, the cluster is on TLS: a straggler must not take it away from the others.
- */
-export function sideOf({ head, worker }: Count): ClusterTls | undefined {
-  for (const { rayguard, none } of [head, worker]) {
-    if (rayguard > 0) return 'rayguard'
-    if (none > 0) return 'none'
-  }
-  return undefined
-}
-
-interface Answered {
-  key: string
-  node: LivePod['node']
-  tls: ClusterTls
-  /** It would have TLS, had its cluster. */
-  leftAlone: boolean
-}
-
-/**
- * Pods that were answered a moment ago. Between an answer and the pod in the watch lie some milliseconds, in which a label
- * of the namespace may change: the next pod of the same cluster is answered like the first. A pod has no name at
- * admission, so one that is seen takes any equal one away; what was never created is forgotten by time.
- *
- * Another replica does not know of them. That costs nothing where it decides alike (no live pods: TLS), and leaves the
- * watch's lag as the time in which a changed label can split a cluster that is just being made.
- */
-function createExpected(clock: () => number) {
-  let waiting: (Answered & { until: number })[] = []
-  return {
-    push(answered: Answered) {
-      const now = clock()
-      waiting = waiting.filter(({ until }) => until > now).slice(-10_000)
-      waiting.push({ ...answered, until: now + expectedForMs })
-    },
-    /** What it was answered, where that is remembered. */
-    seen({ namespace, cluster: { uid }, node, tls }: LivePod): Answered | undefined {
-      const key = keyOf({ namespace, uid })
-      const index = waiting.findIndex(
-        each => each.key === key && each.node === node && each.tls === tls
-      )
-      return index >= 0 ? waiting.splice(index, 1)[0] : undefined
-    },
-    addTo(key: string, seen: Count): Count {
-      const mine = waiting.filter(each => each.key === key && each.until > clock())
-      if (mine.length === 0) return seen
-      const sum = structuredClone(seen)
-      for (const { node, tls } of mine) sum[node][tls] += 1
-      return sum
-    }
-  }
-}
-
-function emptyCount(): Count {
-  return { head: { rayguard: 0, none: 0 }, worker: { rayguard: 0, none: 0 } }
-}
-
-function keyOf({ namespace, uid }: ClusterKey): string {
-  return `${namespace}/${uid}`
 }

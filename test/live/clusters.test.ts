@@ -2,13 +2,10 @@ import t, { type Test } from 'tap'
 import { createStandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'
-import {
-  type ClusterTls,
-  createLiveClusters,
-  type LiveClusters,
-  sideOf
-} from '../../src/live/clusters.ts'
+import { createLiveClusters, type LiveClusters } from '../../src/live/clusters.ts'
+import { createExpected } from '../../src/live/expected.ts'
 import { agentWords, livePod } from '../../src/live/pod.ts'
+import { type ClusterTls, emptyCount, keyOf, sideOf } from '../../src/live/sides.ts'
 import { headPod, type PodChanges, redisCleanupPod, workerPod } from '../support/builders.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
 import { nativeTls } from '../support/kuberay-pods.ts'
@@ -146,7 +143,7 @@ t.test('pods that were answered a moment ago count until they are seen', async t
   t.equal(clusters.withoutTls(), 0, 'nothing is counted that is not there')
   forward(1_900)
   t.equal(clusters.tlsOf(cluster), 'none')
-  forward(200)
+  forward(400)
   t.equal(clusters.tlsOf(cluster), undefined, 'a pod that was never created is forgotten')
 
   clusters.expect(cluster, 'worker', 'none')
@@ -157,6 +154,39 @@ t.test('pods that were answered a moment ago count until they are seen', async t
   standIn.remove(worker('w2', false))
   await becomes(undefined)
   t.pass('each that was seen is forgotten with its pod, without waiting')
+})
+
+t.test('how many pods are on their way', async t => {
+  let now = 0
+  const expected = createExpected(() => now)
+  const key = keyOf(cluster)
+  const seen = livePod(worker('w', false))
+  if (seen === undefined) throw new Error('a worker is a Ray pod')
+  const push = (leftAlone: boolean, of = key) =>
+    expected.push({ key: of, node: 'worker', tls: 'none', leftAlone })
+  const count = () => expected.addTo(key, emptyCount()).worker.none
+
+  push(false)
+  now = 1_000
+  push(true)
+  push(true, keyOf({ namespace: 'team-b', uid }))
+  t.equal(count(), 2, 'of this RayCluster, whenever they were answered')
+  t.strictSame(
+    expected.addTo(key, { ...emptyCount(), head: { rayguard: 3, none: 0 } }),
+    { head: { rayguard: 3, none: 0 }, worker: { rayguard: 0, none: 2 } },
+    'beside those that live'
+  )
+  t.notOk(expected.seenLeftAlone({ ...seen, node: 'head' }), 'another kind of pod takes none away')
+  t.equal(count(), 2)
+  t.notOk(expected.seenLeftAlone(seen), 'the oldest is taken away first, which was not left alone')
+  t.ok(expected.seenLeftAlone(seen), 'then the one that was')
+  t.notOk(expected.seenLeftAlone(seen), 'and no other')
+  t.equal(count(), 0)
+
+  for (; now < 2_000; now += 500) for (let times = 0; times < 6_000; times += 1) push(false)
+  t.equal(count(), 6_000, 'of too many the oldest are forgotten')
+  now += 3_000
+  t.equal(count(), 0)
 })
 
 t.test('what is read of a pod', async t => {
