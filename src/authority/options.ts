@@ -1,5 +1,6 @@
 import type { Client } from '../kubernetes/client.ts'
 import { AuthorityError, type ReloadOutcome } from './authority.ts'
+import type { Probe } from './cert-manager/probe.ts'
 import type { Sources } from './local.ts'
 import type { RefusedPin } from './refused-pin.ts'
 
@@ -19,6 +20,8 @@ export interface AuthorityOptions extends Sources {
   tokenHost?: URL
   /** What an HSM has said to former tries; where it is not given, to this one alone. */
   refusedPin?: RefusedPin
+  /** What an issuer is asked to learn its CA, the same in all tries; where it is not given, of this one alone. */
+  probe?: Probe
   /** For the kinds that are asked through the Kubernetes API. */
   cluster?: ClusterAccess
 }

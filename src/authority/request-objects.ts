@@ -117,8 +117,6 @@ export function createRequestDesk<O extends KubernetesObject>(
       } finally {
         inUse.delete(name)
         place.leave()
-        // Nobody comes again for what is for no pod.
-        if (wanted.rayCluster === undefined) remove(name)
       }
     },
     withdraw: wanted => remove(nameOf(wanted)),
@@ -137,7 +135,7 @@ export function createRequestDesk<O extends KubernetesObject>(
     const startedAt = access.steadyClock()
     const progress = await finished(object)
     if (progress.state === 'issued') {
-      if (wanted.rayCluster !== undefined) remove(name)
+      remove(name)
       return progress
     }
     if (progress.state === 'refused') {

@@ -3,10 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { renameSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { CertManagerSettings } from '../../src/authority/cert-manager/issuer-authority.ts'
+import { createProbe } from '../../src/authority/cert-manager/probe.ts'
 import type { KubernetesCsrSettings } from '../../src/authority/kubernetes-csr/csr-authority.ts'
 import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import { type AuthoritySettings, neededRights, openAuthority } from '../../src/authority/open.ts'
 import type { AuthorityOptions, ClusterAccess } from '../../src/authority/options.ts'
+import { openPatiently } from '../../src/authority/patient.ts'
 import { createCalls } from '../../src/kubernetes/calls.ts'
 import type { Client } from '../../src/kubernetes/client.ts'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
@@ -511,6 +513,29 @@ t.test('without a file the CA of an issuer is learned from its answers', async t
   signer.ca = 'stranger'
   t.equal((await enroll()).body.trustAnchors, workshop.read('stranger.crt'), 'and so is the next')
   t.match(told[1], { loaded: true, description: { subject: 'CN=stranger' } }, 'which is told')
+  await untilTrue(() => signer.present().length === 0)
+})
+
+t.test('a CA is learned by one request, however slow the issuer is', async t => {
+  const { certificateFile: _, ...settings } = issuerSettings
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  signer.behave('wait')
+  const options = { probe: createProbe() }
+  const faults: string[] = []
+  const authority = await openPatiently({
+    ...{ kind: 'cert-manager', namesFrom: 'request', retryMs: 5 },
+    open: () =>
+      openAuthority(settings, optionsOver(stage.client, { options, cluster: { waitMs: 5 } })),
+    onFault: ({ code }) => faults.push(code)
+  })
+  t.teardown(authority.close)
+  await untilTrue(() => faults.length >= 3)
+  t.equal(new Set(faults).size, 1, 'each try ends alike')
+  t.match(faults, ['Unavailable'], 'with what may pass')
+  signer.behave('sign')
+  await untilTrue(() => authority.problem?.() === undefined)
+  t.equal(authority.describe().subject, 'CN=ca', 'then it is known')
+  t.equal(signer.created.length, 1, 'by the request of the first try')
   await untilTrue(() => signer.present().length === 0)
 })
 

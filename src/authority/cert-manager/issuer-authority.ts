@@ -4,16 +4,13 @@
  *
  * Decides what the object asks for. Approval is cert-manager's own, or that of its approver-policy.
  */
-import { generateKeyPair } from 'node:crypto'
-import { promisify } from 'node:util'
 import { createCalls } from '../../kubernetes/calls.ts'
 import { path } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
 import type { Certificate } from '../../x509/certificate.ts'
 import type { Chain } from '../../x509/chain.ts'
-import { encodePem, readSinglePem } from '../../x509/pem.ts'
+import { encodePem } from '../../x509/pem.ts'
 import { publicKeyAlgorithm } from '../../x509/public-key.ts'
-import { createCertificateRequest } from '../../x509/request.ts'
 import { descriptionOf, openAnchorFile } from '../anchor-file.ts'
 import {
   asksForSame,
@@ -43,6 +40,7 @@ import {
 } from './certificate-request.ts'
 import { checkIssuerKind } from './issuer-kind.ts'
 import { caOfAnswers, caOfFile, type IssuingCa } from './issuing-ca.ts'
+import { createProbe } from './probe.ts'
 
 export interface CertManagerSettings {
   kind: 'cert-manager'
@@ -60,6 +58,7 @@ export async function openCertManagerAuthority(
 ): Promise<Authority> {
   const { issuer, certificateFile, issuerOpenToAllNamespaces } = settings
   const { client, namespace } = clusterOf(options)
+  const { probe = createProbe() } = options
   const collection = path`/apis/cert-manager.io/v1/namespaces/${namespace}/certificaterequests`
   // Before the cluster is asked: what is wrong with a file shows at once.
   const file =
@@ -82,7 +81,7 @@ export async function openCertManagerAuthority(
     const ask = asking(opened, ca, issuer, options.clock)
     const withdraw: Withdraw = asked =>
       opened.withdraw(wanted(asked, issuer, asked.lifetimeSeconds))
-    const first = ca.chain ?? (await learnedChain(ask))
+    const first = ca.chain ?? (await ask(await probe())).chain
     return {
       namesFrom: 'request',
       async issue(request) {
@@ -142,23 +141,6 @@ function intermediatesOf(ask: Ask, withdraw: Withdraw, chain: () => Chain): Inte
       withdraw({ csr, publicKey, lifetimeSeconds, rayCluster })
     }
   }
-}
-
-/**
- * cert-manager tells the CA with each certificate and in no other place that may be read. So one is asked for, for a key
- * that is thrown away: then it is known before the first pod comes, and that the issuer signs at all.
- */
-async function learnedChain(ask: Ask): Promise<Chain> {
-  const { privateKey, publicKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
-  const names = { dnsNames: ['localhost'], ipAddresses: [] }
-  const pem = createCertificateRequest(privateKey, names)
-  const { chain } = await ask({
-    csr: readSinglePem(pem, 'CERTIFICATE REQUEST') ?? new Uint8Array(),
-    publicKey: publicKey.export({ type: 'spki', format: 'der' }),
-    names,
-    lifetimeSeconds: 3600
-  })
-  return chain
 }
 
 function wanted(

@@ -4,6 +4,7 @@
 
 import { type AlsoTrusted, withAlsoTrusted } from '../../authority/also-trusted.ts'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
+import { createProbe } from '../../authority/cert-manager/probe.ts'
 import { namesFrom, neededRights, openAuthority } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
 import { noRefusedPin } from '../../authority/refused-pin.ts'
@@ -176,9 +177,11 @@ async function opened(
   const chosen = settings.authority
   if (chosen === undefined) throw new ConfigurationError('authority is needed')
   const refusedPin = noRefusedPin(random.bytes)
+  const probe = createProbe()
   const open = async () => {
     const found = await openAuthority(chosen, {
       refusedPin,
+      probe,
       clock: clocks.wall,
       random: random.bytes,
       clusterDomain: settings.kubernetes.clusterDomain,
