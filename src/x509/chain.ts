@@ -120,16 +120,31 @@ function opensslReads(der: Uint8Array): boolean {
 
 /** The lowest one first. `undefined` when more than one has nothing below it, or some are left over. */
 function inOrder(found: Certificate[]): Certificate[] | undefined {
-  const issuerOf = (certificate: Certificate) =>
-    found.find(other => other !== certificate && issued(other, certificate))
-  const issuers = new Set(found.map(issuerOf))
+  const issuers = new Set(found.map(certificate => issuerAmong(found, certificate)))
   const [lowest, ...others] = found.filter(certificate => !issuers.has(certificate))
   if (lowest === undefined || others.length > 0) return undefined
-  const ordered = [lowest]
-  for (let next = issuerOf(lowest); next && !ordered.includes(next); next = issuerOf(next)) {
-    ordered.push(next)
-  }
+  const ordered = pathFrom(lowest, found)
   return ordered.length === found.length ? ordered : undefined
+}
+
+/** The lowest one and those above it, each signed by the next, as far as they are among those found. */
+export function pathFrom(lowest: Certificate, found: readonly Certificate[]): Certificate[] {
+  const path = [lowest]
+  for (
+    let next = issuerAmong(found, lowest);
+    next && !path.includes(next);
+    next = issuerAmong(found, next)
+  ) {
+    path.push(next)
+  }
+  return path
+}
+
+function issuerAmong(
+  found: readonly Certificate[],
+  certificate: Certificate
+): Certificate | undefined {
+  return found.find(other => other !== certificate && issued(other, certificate))
 }
 
 /** By name and signature. */

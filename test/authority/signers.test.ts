@@ -513,7 +513,37 @@ t.test('without a file the CA of an issuer is learned from its answers', async t
   signer.ca = 'stranger'
   t.equal((await enroll()).body.trustAnchors, workshop.read('stranger.crt'), 'and so is the next')
   t.match(told[1], { loaded: true, description: { subject: 'CN=stranger' } }, 'which is told')
+  const former = workshop.read('stranger.crt')
+  t.teardown(() => workshop.write('stranger.crt', former))
+  const sameKey = ['-in', 'stranger.csr', '-key', 'stranger.key', '-extfile', 'stranger.cnf']
+  workshop.run('x509', '-req', ...sameKey, '-extensions', 'ext', '-out', 'stranger.crt')
+  const renewed = workshop.read('stranger.crt')
+  t.not(renewed, former, 'a CA may be renewed with its key')
+  for (const _ of [1, 2]) t.equal((await enroll()).body.trustAnchors, renewed, 'and is the anchor')
+  t.equal(told.length, 3, 'which is told once')
   await untilTrue(() => signer.present().length === 0)
+})
+
+t.test('what is above a CA that was learned holds for what is below it', async t => {
+  const { certificateFile: _, ...settings } = issuerSettings
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  const [basic = '', ...others] = caExtensions
+  for (const [root, extensions, problem] of [
+    ['mild', caExtensions, undefined],
+    ['short', [`${basic},pathlen:2`, ...others], /path length of a CA above it/],
+    ['bound', [...caExtensions, 'nameConstraints=permitted;DNS:localhost'], /name constraints/]
+  ] as const) {
+    makeCa(workshop, root, { extensions: [...extensions] })
+    makeCa(workshop, `${root}-middle`, { issuer: root })
+    makeCa(workshop, `${root}-low`, { issuer: `${root}-middle` })
+    Object.assign(signer, { ca: `${root}-low`, above: [`${root}-middle`, root] })
+    const options = { clusterDomain: 'localhost' }
+    const authority = await openAuthority(settings, optionsOver(stage.client, { options }))
+    t.teardown(authority.close)
+    const found = authority.intermediates?.problem() ?? 'none'
+    t.match(found, problem ?? 'none', `${root}: whether a CA of a RayCluster fits below it`)
+    t.equal(authority.describe().subject, `CN=${root}-low`, 'and the anchor is the lowest')
+  }
 })
 
 t.test('a CA is learned by one request, however slow the issuer is', async t => {

@@ -32,6 +32,8 @@ export interface PlayedSigner {
   behave(as: 'sign' | 'wait' | 'deny' | 'fail'): void
   /** The name of the CA in the workshop, made by `makeCa`. */
   ca: string
+  /** Names of what is told above the CA, as cert-manager does it. */
+  above: string[]
   lifetimeSeconds: number
 }
 
@@ -61,6 +63,7 @@ export function playSigner(
     present,
     bend: undefined,
     ca: 'ca',
+    above: [],
     lifetimeSeconds,
     behave(as) {
       behaviour = as
@@ -109,18 +112,22 @@ export function playSigner(
   function signed(object: RequestObject, conditions: Condition[]): RequestObject['status'] {
     const { spec } = object
     const csr = Buffer.from(spec.request ?? '', 'base64').toString()
-    const { ca, lifetimeSeconds } = signer
+    const { ca, above, lifetimeSeconds } = signer
     const ofIssuer = kind === 'CertificateRequest'
     const isCA = ofIssuer ? (spec.isCA ?? false) : spec.usages?.includes('cert sign')
     // cert-manager knows no path length.
     const bend = signer.bend ?? (ofIssuer ? 'no path length' : undefined)
-    const certificate = base64(signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA }))
-    if (!ofIssuer) return { conditions, certificate }
+    const certificate = signRequest(workshop, { csr, ca, lifetimeSeconds, bend, isCA })
+    if (!ofIssuer) return { conditions, certificate: base64(certificate) }
+    // The highest is what it calls the CA; those between follow the certificate.
+    const path = [ca, ...above].map(name => workshop.read(`${name}.crt`))
+    const [highest = '', ...between] = path.reverse()
+    const chain = certificate + between.reverse().join('')
     const issued = [
       { type: 'Approved', status: 'True' },
       { type: 'Ready', status: 'True', reason: 'Issued' }
     ]
-    return { conditions: issued, certificate, ...{ ca: base64(workshop.read(`${ca}.crt`)) } }
+    return { conditions: issued, certificate: base64(chain), ...{ ca: base64(highest) } }
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * Decides that pods trust the CA that signed, whatever the issuer names as its CA: many name the root.
  */
-import { type Chain, issued } from '../../x509/chain.ts'
+import { type Chain, issued, pathFrom } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
 import { type AnchorFile, chainOf, descriptionOf } from '../anchor-file.ts'
 import { AuthorityError } from '../authority.ts'
@@ -37,27 +37,37 @@ export function caOfFile(file: AnchorFile): IssuingCa {
 }
 
 export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa {
-  let current: Chain | undefined
+  let current: { pem: string; chain: Chain } | undefined
   return {
     get chain() {
-      return current
+      return current?.chain
     },
     of({ certificate, authority }) {
       const [first, ...above] = readAnswer(certificate)
-      if (current !== undefined && issued(current.issuing, first)) return current
-      const named = authority ? readAnswer(authority) : []
-      const signer = [...above, ...named].find(candidate => issued(candidate, first))
+      const named = [...above, ...(authority ? readAnswer(authority) : [])]
+      const signer = named.find(candidate => issued(candidate, first))
       if (signer === undefined) {
+        if (current !== undefined && issued(current.chain.issuing, first)) return current.chain
         throw new AuthorityError(
           'Invalid',
-          'The issuer does not tell which CA has signed; put its certificate into authority.certificateFile.'
+          'The issuer does not tell which CA has signed; put its certificate into authority.certificateFile.',
+          { made: true }
         )
       }
-      // It signs already, whatever it can beside that.
-      current = chainOf(encodePem('CERTIFICATE', signer.der), { ...options, signsCas: false })
-      const description = descriptionOf(kind, current)
-      options.onReload?.({ loaded: true, description, warnings: [] })
-      return current
+      // Those above it as well: what they allow holds below them, and only there can it be seen.
+      const pem = pathFrom(signer, named)
+        .map(({ der }) => encodePem('CERTIFICATE', der))
+        .join('')
+      // The same key in a renewed certificate is another anchor, with another end.
+      if (current?.pem !== pem) current = { pem, chain: loaded(pem) }
+      return current.chain
     }
+  }
+
+  function loaded(pem: string): Chain {
+    // It signs already, whatever it can beside that.
+    const chain = chainOf(pem, { ...options, signsCas: false })
+    options.onReload?.({ loaded: true, description: descriptionOf(kind, chain), warnings: [] })
+    return chain
   }
 }
