@@ -1,5 +1,5 @@
 /** CAs that are elsewhere: a key in SoftHSM, a role of a real Vault over TLS; and one in files beside them. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AuthoritySettings } from '../src/authority/open.ts'
@@ -8,11 +8,13 @@ import { keyIntoHsm } from '../src/demo/soft-hsm.ts'
 import { setUpPki } from '../test/support/vault-pki.ts'
 import { startVault } from '../test/support/vault-server.ts'
 import { openWorkshop } from '../test/x509/openssl.ts'
-import { createCa, type KeyKind } from './certificates.ts'
+import { createCa, type KeyKind, type ServingPair } from './certificates.ts'
 import { startProcess } from './processes.ts'
 
 export interface BackEnd {
   settings: AuthoritySettings
+  /** Where the cluster itself has to have somebody who signs. */
+  signer?: ServingPair & { delayMs: number }
   /** For the process that opens it. */
   environment: Record<string, string>
   close(): Promise<void>
@@ -37,6 +39,27 @@ export async function openSoftHsm(kind: KeyKind, sessions: number): Promise<Back
   const { PATH = '' } = process.env
   const { authority, environment } = await keyIntoHsm(directory, directory, PATH)
   return { settings: { ...authority, sessions } as AuthoritySettings, environment, close }
+}
+
+/** A signer of the cluster, which has signed so long after the approval. */
+export async function openClusterSigner(delayMs: number): Promise<BackEnd> {
+  const { directory, close } = await caInFolder('P-256')
+  const [certificateFile, keyFile] = [join(directory, 'ca.crt'), join(directory, 'ca.key')]
+  return {
+    settings: {
+      kind: 'kubernetes-csr',
+      certificateFile,
+      signerName: 'bench.example.com/ray-pods',
+      approve: true
+    },
+    signer: {
+      certificate: await readFile(certificateFile, 'utf8'),
+      privateKey: await readFile(keyFile, 'utf8'),
+      delayMs
+    },
+    environment: {},
+    close
+  }
 }
 
 export interface VaultBackEnd extends BackEnd {

@@ -2,14 +2,15 @@
  * More enrollments than the CA can sign, 200 a second for ten seconds: do admissions go on meanwhile, is each pod told when
  * to come again, and has each its certificate in the end?
  *
- * Two back ends that are slow in different ways: a Vault far away, and an HSM that works hard on this very machine. All
- * RayClusters share the CA here, so that each certificate has to be signed there. Server, pods, admissions, the stand-in for
- * the Kubernetes API, Vault and the HSM's library are processes of their own and share the machine.
+ * Three back ends that are slow in different ways: a Vault far away, an HSM that works hard on this very machine, and a
+ * signer of the cluster that takes its time. All RayClusters share the CA here, so that each certificate has to be signed
+ * there. Server, pods, admissions, the stand-in for the Kubernetes API, which that signer is a part of, Vault and the HSM's
+ * library are processes of their own and share the machine.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { certificatesPath } from '../src/contract/enrollment.ts'
 import { p99, whileAdmitting } from './admitting.ts'
-import { type BackEnd, openSoftHsm, openVault } from './back-ends.ts'
+import { type BackEnd, openClusterSigner, openSoftHsm, openVault } from './back-ends.ts'
 import { podAddress } from './burst-pods.ts'
 import { figureOf, quantile, type Report } from './harness.ts'
 import { cluster, runningWorker } from './pods.ts'
@@ -24,17 +25,22 @@ const seconds = 10
 const quietMs = 3000
 /** Sixteen requests at one time: 80 a second at most. */
 const vaultDelayMs = 200
+/** After the approval. */
+const signerDelayMs = 500
 
 export async function run(report: Report): Promise<void> {
   const vault = await openVault()
   const slowVault = await vault.delayed(vaultDelayMs)
   const hsm = await openSoftHsm('RSA-4096', 3)
+  const signer = await openClusterSigner(signerDelayMs)
   try {
     for (const together of [true, false]) {
       await measure(report, `Vault, ${vaultDelayMs} ms away`, slowVault, together)
       await measure(report, 'SoftHSM, RSA-4096', hsm, together)
+      await measure(report, `a signer of the cluster, ${signerDelayMs} ms`, signer, together)
     }
   } finally {
+    await signer.close()
     await hsm.close()
     await slowVault.close()
     await vault.close()

@@ -27,6 +27,7 @@ const nodeFlags = (process.env.BENCH_NODE_FLAGS ?? '').split(' ').filter(flag =>
 
 export const host = '127.0.0.1'
 const clientToken = 'bench'
+const putAtOnce = 100
 
 export interface Stage {
   directory: string
@@ -44,7 +45,7 @@ export interface ServeOptions {
   /** Where pods are told to enroll; otherwise at this server. */
   enrollmentUrl?: string
   /** Otherwise a CA in files. */
-  backEnd?: Pick<BackEnd, 'settings' | 'environment'>
+  backEnd?: Pick<BackEnd, 'settings' | 'environment' | 'signer'>
   /** As the program has it, if not said: each RayCluster has a CA of its own. */
   trust?: 'shared'
 }
@@ -81,8 +82,16 @@ export async function openStage(): Promise<Stage> {
     directory,
     servingCa,
     serving,
-    put: objects => standIn.call<string[]>('put', objects),
+    async put(objects) {
+      const tokens: string[] = []
+      // Megabytes in one message between processes have been seen to get stuck.
+      for (let at = 0; at < objects.length; at += putAtOnce) {
+        tokens.push(...(await standIn.call<string[]>('put', objects.slice(at, at + putAtOnce))))
+      }
+      return tokens
+    },
     async serve(components, options = {}) {
+      if (options.backEnd?.signer) await standIn.call('sign', options.backEnd.signer)
       const settings = await writeSettings(directory, components, options)
       const server = await startServer(settings, options.backEnd?.environment ?? {})
       servers.push(server)

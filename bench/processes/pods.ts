@@ -3,9 +3,10 @@
  *
  * Keys and requests are made beforehand, so that what is measured is the server.
  */
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { request } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { CertificateNames } from '../../src/x509/names.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { serveParent } from '../processes.ts'
 
@@ -34,7 +35,7 @@ interface BurstTarget {
 }
 
 /** By the address of the pod. */
-const bodies = new Map<string, string>()
+const bodies = new Map<string, { key: KeyObject; text: string }>()
 /** Some five minutes, as long as the agent goes on. */
 const triesAtMost = 100
 
@@ -43,8 +44,7 @@ serveParent({
     bodies.clear()
     for (const address of addresses) {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      const csr = createCertificateRequest(privateKey)
-      bodies.set(address, JSON.stringify({ csr, podIPs: [address] }))
+      bodies.set(address, { key: privateKey, text: bodyOf(address, privateKey) })
     }
   },
   async burst({
@@ -60,7 +60,7 @@ serveParent({
       pods.map(async (pod, at) => {
         const due = start + (at / perSecond) * 1000
         if (due > start) await sleep(due - performance.now())
-        const code = await enrolled(url, ca, pod, bodies.get(pod.address) ?? '', again)
+        const code = await enrolled(url, ca, pod, again)
         if (code !== undefined) count(failed, code)
         return performance.now() - due
       })
@@ -74,11 +74,14 @@ async function enrolled(
   url: string,
   ca: string,
   pod: BurstPod,
-  body: string,
   again: Burst['again']
 ): Promise<string | undefined> {
+  const { key, text } = bodies.get(pod.address) ?? {}
   for (let tries = 1; ; tries += 1) {
-    const { status, code, retryAfterMs } = await ask(url, ca, pod, body)
+    const first = await ask(url, ca, pod, text ?? '')
+    // The authority takes the names from the request.
+    const { status, code, retryAfterMs } =
+      first.names && key ? await ask(url, ca, pod, bodyOf(pod.address, key, first.names)) : first
     if (status === 201) return undefined
     if ((status !== 503 && status !== 0) || tries === triesAtMost) return code
     count(again, code)
@@ -86,10 +89,15 @@ async function enrolled(
   }
 }
 
+function bodyOf(address: string, key: KeyObject, names?: CertificateNames): string {
+  return JSON.stringify({ csr: createCertificateRequest(key, names), podIPs: [address] })
+}
+
 interface Answered {
   status: number
   code: string
   retryAfterMs: number
+  names?: CertificateNames | undefined
 }
 
 function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answered> {
@@ -112,8 +120,8 @@ function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answ
         response.on('data', chunk => chunks.push(chunk))
         response.on('end', () => {
           const { statusCode: status = 0, headers } = response
-          const code = codeOf(Buffer.concat(chunks).toString('utf8')) ?? String(status)
-          resolve({ status, code, retryAfterMs: Number(headers['retry-after'] ?? 1) * 1000 })
+          const { code = String(status), names } = readRefusal(Buffer.concat(chunks))
+          resolve({ status, code, names, retryAfterMs: Number(headers['retry-after'] ?? 1) * 1000 })
         })
       }
     )
@@ -124,11 +132,12 @@ function ask(url: string, ca: string, pod: BurstPod, body: string): Promise<Answ
   })
 }
 
-function codeOf(text: string): string | undefined {
+function readRefusal(body: Buffer): { code?: string; names?: CertificateNames } {
   try {
-    return JSON.parse(text).code
+    const { code, dnsNames, ipAddresses } = JSON.parse(body.toString('utf8'))
+    return { code, ...(code === 'NamesRequired' ? { names: { dnsNames, ipAddresses } } : {}) }
   } catch {
-    return undefined
+    return {}
   }
 }
 
