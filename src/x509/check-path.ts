@@ -2,6 +2,7 @@
  * Judges the path from a leaf to what a pod trusts: signatures, order, what each issuer may sign, and until when.
  */
 import type { KeyObject } from 'node:crypto'
+import { foreignIdentifier } from './authority-key-identifier.ts'
 import {
   basicConstraintsOf,
   type Certificate,
@@ -62,8 +63,14 @@ function* linkProblems(
     yield problem('Order', 'A certificate is not followed by that of its issuer.')
     return
   }
+  const foreign = foreignIdentifier(certificate, issuer)
   if (key === undefined || !isSignedBy(certificate, key)) {
     yield problem('Signature', 'A certificate is not signed by its issuer.')
+  } else if (foreign !== undefined) {
+    yield problem(
+      'AuthorityKeyIdentifier',
+      `A certificate names another certificate of its issuer than the one that is there, by its ${foreign}.`
+    )
   }
   const { isAuthority, pathLength } = basicConstraintsOf(issuer)
   if (

@@ -14,6 +14,7 @@ export type LeafProblemCode =
   | 'Order'
   | 'Signature'
   | 'Anchor'
+  | 'AuthorityKeyIdentifier'
   | 'IssuingCertificate'
   | 'AddressConstraints'
 

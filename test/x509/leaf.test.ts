@@ -12,6 +12,7 @@ import { signatureAlgorithmOf, signatureAlgorithms } from '../../src/x509/algori
 import {
   basicConstraintsOf,
   extensionOids,
+  keyIdentifierOf,
   keyUsageOf,
   namesOf,
   readCertificate
@@ -457,6 +458,55 @@ t.test('a path that does not lead from the leaf to an anchor in order is found',
     ['ChainTooLarge'],
     'attack 53: more than gRPC can send'
   )
+})
+
+t.test('a certificate that names another certificate of its CA is found', async t => {
+  const anchor = makeCa(workshop, 'renewed')
+  const sameKey = ['-in', 'renewed.csr', '-key', 'renewed.key', '-days', '365']
+  const extended = ['-extfile', 'renewed.cnf', '-extensions', 'ext']
+  workshop.run('x509', '-req', ...sameKey, ...extended, '-out', 'former.crt')
+  const read = (name: string) =>
+    readCertificate(readSinglePem(workshop.read(`${name}.crt`), 'CERTIFICATE') ?? Buffer.of())
+  const [ca, former, other] = ['renewed', 'former', 'ca'].map(read)
+  if (!ca || !former || !other) throw new Error('there are three')
+  const named = (...parts: Uint8Array[]) =>
+    `authorityKeyIdentifier=DER:${Buffer.from(der.sequence(...parts)).toString('hex')}`
+  const context = (number: number, bytes: Uint8Array) =>
+    der.element(der.contextTag(number, 'primitive'), bytes)
+  const names = (...parts: Uint8Array[]) => der.element(der.contextTag(1, 'constructed'), ...parts)
+  const directory = (name: Uint8Array) => der.element(der.contextTag(4, 'constructed'), name)
+  const serial = ({ serialNumber }: typeof ca) =>
+    // Implicitly tagged: what an INTEGER holds.
+    context(2, der.readElement(der.unsignedInteger(serialNumber)).content)
+  const uri = context(6, Buffer.from('a:b'))
+  const by = 'AuthorityKeyIdentifier'
+  const cases: [string, string, string[]][] = [
+    ['nothing', 'authorityKeyIdentifier', []],
+    ['its key', named(context(0, keyIdentifierOf(ca) ?? serial(ca))), []],
+    ['its certificate', 'authorityKeyIdentifier=issuer:always', []],
+    ['both', 'authorityKeyIdentifier=keyid,issuer:always', []],
+    ['its serial number alone', named(serial(ca)), []],
+    ['a name of another kind', named(names(uri), serial(ca)), []],
+    ['attack 53: another key', named(context(0, keyIdentifierOf(other) ?? serial(ca))), [by]],
+    ['attack 53: a former one', named(names(directory(ca.subject)), serial(former)), [by]],
+    ['attack 53: a former one without its name', named(serial(former)), [by]],
+    ['attack 53: of another CA', named(names(uri, directory(other.subject)), serial(ca)), [by]],
+    [
+      'attack 53: its key and a former one',
+      named(context(0, keyIdentifierOf(ca) ?? serial(ca)), serial(former)),
+      [by]
+    ],
+    ['nothing that can be read', 'authorityKeyIdentifier=DER:040100', ['Malformed']]
+  ]
+  for (const [what, extension, problems] of cases) {
+    const leaf = opensslLeaf({ ca: 'renewed', extensions: [extension] })
+    t.strictSame(codes(leaf, anchor), problems, what)
+    const partial = ['verify', '-partial_chain', '-CAfile', 'renewed.crt', 'bent.crt']
+    t.equal(workshop.judge(...partial).ok, problems.length === 0, `${what}: openssl says the same`)
+  }
+  const ours = encodePem('CERTIFICATE', issuerOf('renewed')(leafOf('p256')))
+  for (const name of ['renewed', 'former'])
+    t.strictSame(codes(ours, workshop.read(`${name}.crt`)), [], 'ours names the key alone')
 })
 
 t.test('damaged certificates and texts are problems and never crash the check', async t => {
