@@ -13,7 +13,7 @@ export interface LeafContent {
   names: CertificateNames
   /** What the setting asks for; the authority shortens it to the end of its own chain. */
   lifetimeSeconds: number
-  /** For a client outside the pods, which has no names. An authority that cannot sign such a thing is found out by its answer. */
+  /** For a client outside the pods, which has no names. Throws `PodsOnly` where the authority is set up for pods alone. */
   purpose?: 'client' | undefined
 }
 
@@ -129,7 +129,8 @@ export interface LoadedOutcome {
 /**
  * `Unavailable`: again later. `Refused`: the authority says no, until an administrator changes something. `Denied`: a person
  * or a policy has looked at this very request and said no, for good. `Invalid`: the CA cannot be used as it is. `Exhausted`:
- * too much was asked for in a short time, or at one time. `TooEarly`: the RayCluster has no head (yet).
+ * too much was asked for in a short time, or at one time. `TooEarly`: the RayCluster has no head (yet). `PodsOnly`: it signs
+ * for no client outside the pods.
  */
 export type AuthorityErrorCode =
   | 'Unavailable'
@@ -138,6 +139,7 @@ export type AuthorityErrorCode =
   | 'Invalid'
   | 'Exhausted'
   | 'TooEarly'
+  | 'PodsOnly'
 
 export class AuthorityError extends Error {
   readonly code: AuthorityErrorCode

@@ -2,7 +2,7 @@
 import { basicConstraintsOf, nameConstraintsOf } from '../x509/certificate.ts'
 import type { Chain } from '../x509/chain.ts'
 import type { CertificateNames } from '../x509/names.ts'
-import { AuthorityError } from './authority.ts'
+import { AuthorityError, type LeafContent } from './authority.ts'
 
 /** Ray never reloads: a pod with less than this would only fail later. */
 const shortestSeconds = 60 * 60
@@ -59,6 +59,15 @@ export function refuseForeignNames(chain: Chain, { dnsNames }: CertificateNames)
   const foreign = dnsNames.find(name => !chain.permits(name))
   if (foreign === undefined) return
   throw new AuthorityError('Refused', `The name constraints of the CA do not allow ${foreign}.`)
+}
+
+/**
+ * A role, signer or issuer elsewhere is set up for what pods need: for a client it would sign a server, which is of no use.
+ * Throws AuthorityError `PodsOnly`.
+ */
+export function refuseClients({ purpose }: Pick<LeafContent, 'purpose'>): void {
+  if (purpose !== 'client') return
+  throw new AuthorityError('PodsOnly', 'This authority signs for pods alone, not for clients.')
 }
 
 /** Throws AuthorityError `Invalid` where there is one. */

@@ -6,8 +6,9 @@
  */
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { AuthorityError } from '../authority/authority.ts'
 import { clientSigner } from '../contract/client-certificates.ts'
-import type { createSigning } from '../enrollment/signature.ts'
+import type { createSigning, SignatureRefusal } from '../enrollment/signature.ts'
 import type { Client } from '../kubernetes/client.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { CertificateSigningRequest, RequestCondition } from '../kubernetes/objects.ts'
@@ -185,10 +186,9 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
       lifetimeSeconds: Math.min(wanted, longest)
     })
     if (!answer.allowed) {
-      if (answer.code !== 'AuthorityDenied')
-        return putOff(uid, answer.cause ?? answer.reason, facts)
-      const denied = refuseClient('AuthorityDenied')
-      return await refused(object, 'approved', denied, facts)
+      const code = finalCode(answer)
+      if (code === undefined) return putOff(uid, answer.cause ?? answer.reason, facts)
+      return await refused(object, 'approved', refuseClient(code), facts)
     }
     const {
       certificate,
@@ -228,6 +228,12 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
     // Of the version that was judged: whoever has changed it meanwhile makes this a conflict.
     return await client.replace<CertificateSigningRequest>(at, { ...object, status })
   }
+}
+
+/** Of what would not be answered otherwise another time. */
+function finalCode({ code, cause }: SignatureRefusal): ClientRefusal['code'] | undefined {
+  if (cause instanceof AuthorityError && cause.code === 'PodsOnly') return cause.code
+  return code === 'AuthorityDenied' ? code : undefined
 }
 
 function stageOf({ status }: CertificateSigningRequest): Stage {

@@ -31,7 +31,9 @@ export const clientRefusals = {
   QuotaExceeded: 'You have asked too often within an hour.',
   Forbidden: `You may not ${clientRight.verb} ${clientRight.resource}/${clientRight.subresource} (${clientRight.group}) of this RayCluster.`,
   RayClusterNotFound: 'There is no such RayCluster.',
-  AuthorityDenied: 'Whoever looks at requests of the authority has said no.'
+  AuthorityDenied: 'Whoever looks at requests of the authority has said no.',
+  PodsOnly:
+    'What signs for this RayCluster signs for pods alone. It gets a CA of its own, which signs for clients too, when all of its pods have been deleted at once; ask again then.'
 } as const
 
 export type ClientRefusalCode = keyof typeof clientRefusals

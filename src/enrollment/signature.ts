@@ -14,10 +14,10 @@ import { type Refusal, refuse } from '../identity/refusal.ts'
 import { createLeafCheck } from '../x509/check-leaf.ts'
 import { authorityRefusal } from './authority-refusal.ts'
 
-export type Signature =
-  | { allowed: true; certificate: IssuedCertificate }
-  /** `made`: there is one, but not as it was asked for. */
-  | (Refusal & { cause?: unknown; made?: true })
+export type Signature = { allowed: true; certificate: IssuedCertificate } | SignatureRefusal
+
+/** `made`: there is one, but not as it was asked for. */
+export type SignatureRefusal = Refusal & { cause?: unknown; made?: true }
 
 /** By which a remote authority's clock may be behind, and its answer late. */
 const toleranceSeconds = 60

@@ -169,6 +169,11 @@ t.test('a role signs exactly the names that it is given', async t => {
   const many = await Promise.all(Array.from({ length: 100 }, () => authority.issue(request)))
   t.equal(new Set(many.map(({ serialNumber }) => serialNumber)).size, 100, 'a hundred at once')
   t.strictSame(many.flatMap(problems), [])
+  await t.rejects(
+    authority.issue({ ...request, purpose: 'client', names: { dnsNames: [], ipAddresses: [] } }),
+    { code: 'PodsOnly' },
+    'attack 93: the role is for pods, and is not asked for a client'
+  )
   await authority.close()
   await t.rejects(authority.issue(request), 'closed is closed')
 })

@@ -354,6 +354,20 @@ for (const { settings, of } of both) {
     t.equal((await enroll()).status, 201, 'then it goes on')
   })
 
+  t.test(`${settings.kind}: attack 93: it is not asked for what a client needs`, async t => {
+    const { stage, signer } = await play(t, { settings, of })
+    const authority = await openAuthority(settings, optionsOver(stage.client, {}))
+    t.teardown(authority.close)
+    const { publicKey, csr, rayCluster } = caRequest().request
+    const asked = { publicKey, csr, rayCluster, names: { dnsNames: [], ipAddresses: [] } }
+    await t.rejects(
+      authority.issue({ ...asked, purpose: 'client', lifetimeSeconds }),
+      { code: 'PodsOnly' },
+      'it is set up for pods, and says so'
+    )
+    t.equal(signer.created.length, 0, 'nobody was asked')
+  })
+
   t.test(`${settings.kind}: its rights are asked for`, async t => {
     const { stage } = await play(t, { settings, of })
     const calls = createCalls(stage.client)

@@ -204,7 +204,7 @@ t.test('what is for another signer is left alone', async t => {
 })
 
 t.test('what cannot be answered now is answered later, and counts once', async t => {
-  const { answered, authority, decide, faults, until } = await startClientStage(t, { perUser: 4 })
+  const { answered, authority, decide, faults, until } = await startClientStage(t, { perUser: 5 })
   decide(() => 503)
   const first = answered(request())
   await until(() => faults.length > 0)
@@ -236,6 +236,11 @@ t.test('what cannot be answered now is answered later, and counts once', async t
     throw new AuthorityError('Denied', 'no')
   }
   t.match(await answered(request()), { type: 'Failed', reason: 'AuthorityDenied' })
+  authority.bend = () => {
+    throw new AuthorityError('PodsOnly', 'no client')
+  }
+  const denied = await answered(request())
+  t.match(denied, { type: 'Failed', reason: 'PodsOnly' }, 'one that signs for pods alone')
 })
 
 t.test(

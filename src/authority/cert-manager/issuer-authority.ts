@@ -24,6 +24,7 @@ import type { Authority, IntermediateAuthority, LeafRequest } from '../authority
 import {
   intermediateProblem,
   isSameLife,
+  refuseClients,
   refuseForeignNames,
   refuseIntermediate,
   secondsToAsk
@@ -85,6 +86,7 @@ export async function openCertManagerAuthority(
     return {
       namesFrom: 'request',
       async issue(request) {
+        refuseClients(request)
         const { certificate, chain } = await ask(request)
         return issuedCertificate(certificate, chain)
       },

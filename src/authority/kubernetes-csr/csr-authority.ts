@@ -30,6 +30,7 @@ import {
 import {
   intermediateProblem,
   isSameLife,
+  refuseClients,
   refuseForeignNames,
   refuseIntermediate,
   secondsToAsk
@@ -82,6 +83,7 @@ export async function openKubernetesCsrAuthority(
   return {
     namesFrom: 'request',
     async issue(request) {
+      refuseClients(request)
       refuseForeignNames(anchor.chain, request.names)
       const answer = await ask(leafOf(settings, request))
       return issuedCertificate(readAnswer(answer)[0], anchor.chain)

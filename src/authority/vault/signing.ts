@@ -11,7 +11,7 @@ import { serialNumberText } from '../../x509/leaf.ts'
 import { encodePem, readSinglePem } from '../../x509/pem.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import { AuthorityError, type IssuedCertificate, type LeafContent } from '../authority.ts'
-import { floorSeconds, refuseForeignNames, secondsToAsk } from '../limits.ts'
+import { floorSeconds, refuseClients, refuseForeignNames, secondsToAsk } from '../limits.ts'
 import type { Session } from './session.ts'
 
 export interface PkiSettings {
@@ -46,6 +46,7 @@ export async function signLeaf(
   request: LeafContent,
   now: number
 ): Promise<SignedLeaf> {
+  refuseClients(request)
   refuseForeignNames(chain, request.names)
   const csr = encodePem('CERTIFICATE REQUEST', request.csr)
   const path = signingPath(settings)
