@@ -7,7 +7,7 @@
  */
 import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
 import { readCertificate } from '../x509/certificate.ts'
-import type { ChainOptions } from '../x509/chain.ts'
+import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
@@ -15,8 +15,8 @@ import { readTextFile } from './pem-files.ts'
 import { createReload, type NotLoaded } from './reload.ts'
 
 export interface AlsoTrusted {
-  /** PEM of those that go beside these anchors; never one of them, nor one above. */
-  beside(trustAnchors: string): string
+  /** PEM of those that go beside these anchors; never one of them, nor one above, of which `chain` knows more. */
+  beside(trustAnchors: string, chain?: Chain): string
   describe(): AnchorDescription[]
   close(): Promise<void>
 }
@@ -40,7 +40,7 @@ export async function openAlsoTrusted(
 ): Promise<AlsoTrusted> {
   const first = await textOf(file)
   let { anchors, warnings } = usable(first)
-  let answered: { trustAnchors: string; pem: string } | undefined
+  let answered: { trustAnchors: string; chain: Chain | undefined; pem: string } | undefined
   const { stop } = createReload<string, AlsoTrustedReload & { loaded: true }>(first, {
     read: () => textOf(file),
     mark: text => text,
@@ -54,9 +54,9 @@ export async function openAlsoTrusted(
   })
 
   return {
-    beside(trustAnchors) {
-      if (answered?.trustAnchors !== trustAnchors)
-        answered = { trustAnchors, pem: selected(trustAnchors) }
+    beside(trustAnchors, chain) {
+      if (answered?.trustAnchors !== trustAnchors || answered.chain !== chain)
+        answered = { trustAnchors, chain, pem: selected(trustAnchors, chain) }
       return answered.pem
     },
     describe: () => anchors.map(description),
@@ -71,14 +71,16 @@ export async function openAlsoTrusted(
     })
   }
 
-  function selected(trustAnchors: string): string {
+  function selected(trustAnchors: string, chain: Chain | undefined): string {
     const der = readSinglePem(trustAnchors, 'CERTIFICATE')
     // Several anchors are of an authority that knows itself what is trusted.
-    const signing = der && readCertificate(der)
+    const signing = der === undefined ? [] : [readCertificate(der)]
+    // By key and name: a root that was made anew has signed all that the former one has.
+    const path = [...signing, ...(chain?.certificates ?? [])]
     return anchors
       .filter(anchor => {
         if (trustAnchors.includes(anchor.pem)) return false
-        if (signing === undefined || !isAbove(anchor.certificate, signing)) return true
+        if (!path.some(lower => isAbove(anchor.certificate, lower))) return true
         options.onAbove?.(description(anchor))
         return false
       })
@@ -93,7 +95,10 @@ export function withAlsoTrusted(authority: Authority, alsoTrusted: AlsoTrusted):
     ...authority,
     async issue(request) {
       const issued = await authority.issue(request)
-      return { ...issued, alsoTrusted: alsoTrusted.beside(issued.trustAnchors) }
+      return {
+        ...issued,
+        alsoTrusted: alsoTrusted.beside(issued.trustAnchors, authority.chain?.())
+      }
     },
     describe() {
       const own = authority.describe()

@@ -3,6 +3,7 @@
  *
  * It never decides which names: those come from `identity`. Its answer is checked by the caller all the same.
  */
+import type { Chain } from '../x509/chain.ts'
 import type { CertificateNames } from '../x509/names.ts'
 
 export interface LeafContent {
@@ -105,6 +106,8 @@ export interface Authority {
   /** Throws {@link AuthorityError}. */
   issue(request: LeafRequest): Promise<IssuedCertificate>
   describe(): AuthorityDescription
+  /** The CA that signs and those above it, as far as they are known. */
+  chain?(): Chain
   /** Absent where this kind of authority signs no CAs. */
   readonly intermediates?: IntermediateAuthority | undefined
   /** Absent where the authority holds no key that could seal. */

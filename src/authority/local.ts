@@ -32,6 +32,7 @@ export interface Sources {
 
 /** What one pair of chain and key does; a reload makes a new one. */
 export interface LocalIssuer {
+  chain(): Chain
   issue(request: LeafContent): Promise<IssuedCertificate>
   describe(): AuthorityDescription
   readonly intermediates: IntermediateAuthority
@@ -53,6 +54,7 @@ export function createLocalIssuer(
     signatureAlgorithm: key.algorithm
   })
   return {
+    chain: () => chain,
     async issue(request) {
       const dates = validity(chain, request.lifetimeSeconds, clock())
       const serialNumber = randomSerialNumber(random)

@@ -38,6 +38,7 @@ export async function openPemAuthority(
     namesFrom: 'server',
     issue: request => issuer.issue(request),
     describe: () => issuer.describe(),
+    chain: () => issuer.chain(),
     intermediates: currentIntermediates(() => issuer),
     reload,
     close: stop

@@ -13,6 +13,7 @@ import { readCertificates, usableChain } from '../authority/pem-files.ts'
 import { perClusterProblem } from '../authority/per-cluster/own-ca.ts'
 import { checkPair, type LoadedPair, readPair, ServingPairError } from '../server/serving-pair.ts'
 import type { Settings } from '../settings/load.ts'
+import type { Chain } from '../x509/chain.ts'
 import { checkedClientCa } from './components/client-ca.ts'
 import { ConfigurationError } from './components/component.ts'
 import { readServerCaFile } from './components/server-ca.ts'
@@ -44,8 +45,8 @@ export async function checkFiles(settings: Settings, sources: Sources): Promise<
     }
   }
   if (settings.components.includes('enrollment')) {
-    await checkAuthority(settings, sources, report)
-    await checkAlsoTrusted(settings, sources, report)
+    const signing = await checkAuthority(settings, sources, report)
+    await checkAlsoTrusted(settings, sources, signing, report)
   }
   return report
 }
@@ -134,16 +135,16 @@ async function checkAuthority(
   settings: Settings,
   { clock, random }: Sources,
   report: FileReport
-): Promise<void> {
-  if (settings.authority === undefined) return
+): Promise<Chain | undefined> {
+  if (settings.authority === undefined) return undefined
   if (asksCluster(settings.authority)) {
     // No cluster is asked here; a file is all that there is to look at.
-    await checkAnchor(settings, settings.authority, clock, report)
+    const chain = await checkAnchor(settings, settings.authority, clock, report)
     if (settings.authority.kind === 'cert-manager' && settings.authority.issuerOpenToAllNamespaces)
       report.warnings.push(
         'authority.issuerOpenToAllNamespaces: whoever may ask this issuer can join every Ray cluster'
       )
-    return
+    return chain
   }
   let authority: Authority
   try {
@@ -162,17 +163,19 @@ async function checkAuthority(
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
     report.problems.push(`authority: ${error.message}`)
-    return
+    return undefined
   }
   checkTrust(settings, perClusterProblem(authority), authority.protection, report)
   const place = 'certificateFile' in settings.authority ? 'authority.certificateFile' : 'authority'
   warnSoon(place, authority.describe().notAfter, clock(), report)
   await authority.close()
+  return authority.chain?.()
 }
 
 async function checkAlsoTrusted(
   { enrollment, kubernetes }: Settings,
   { clock }: Sources,
+  signing: Chain | undefined,
   report: FileReport
 ): Promise<void> {
   const file = enrollment.alsoTrustedFile
@@ -186,8 +189,14 @@ async function checkAlsoTrusted(
         if (!outcome.loaded) return
         for (const warning of outcome.warnings)
           report.warnings.push(`enrollment.alsoTrustedFile: ${warning}`)
+      },
+      onAbove({ subject }) {
+        report.warnings.push(
+          `enrollment.alsoTrustedFile: "${subject}" is above the CA that signs, so pods are not told of it`
+        )
       }
     })
+    if (signing !== undefined) alsoTrusted.beside(signing.trustAnchor, signing)
     await alsoTrusted.close()
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
@@ -200,8 +209,8 @@ async function checkAnchor(
   { certificateFile }: { certificateFile?: string | undefined },
   clock: () => number,
   report: FileReport
-): Promise<void> {
-  if (certificateFile === undefined) return
+): Promise<Chain | undefined> {
+  if (certificateFile === undefined) return undefined
   try {
     const chain = usableChain(await readCertificates({ certificateFile }), {
       now: new Date(clock()),
@@ -210,9 +219,11 @@ async function checkAnchor(
     })
     warnSoon('authority.certificateFile', chain.notAfter, clock(), report)
     checkTrust(settings, intermediateProblem(chain), undefined, report)
+    return chain
   } catch (error) {
     if (!(error instanceof AuthorityError)) throw error
     report.problems.push(`authority: ${error.message}`)
+    return undefined
   }
 }
 

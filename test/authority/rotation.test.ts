@@ -1,7 +1,7 @@
 /**
  * The CA is replaced under running pods: the real agent enrolls at each step, and every pod shakes hands with every other.
  */
-import { randomBytes, X509Certificate } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -10,7 +10,7 @@ import {
   openAlsoTrusted,
   withAlsoTrusted
 } from '../../src/authority/also-trusted.ts'
-import type { AnchorDescription } from '../../src/authority/authority.ts'
+import type { AnchorDescription, LeafRequest } from '../../src/authority/authority.ts'
 import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import type { TerminationMessage } from '../../src/contract/enrollment.ts'
 import { strangers } from '../../src/live/anchors.ts'
@@ -171,6 +171,28 @@ t.test('what cannot be trusted is not told to pods', async t => {
     t.equal(alsoTrusted.beside(former), root, 'beside another CA it is one like others')
   })
 
+  await t.test('attack: a root two levels above it, in another certificate', async t => {
+    const middle = makeCa(workshop, 'middle', { issuer: 'root' })
+    makeCa(workshop, 'lowest', { issuer: 'middle' })
+    const sameKey = ['-in', 'root.csr', '-key', 'root.key', '-days', '3650']
+    const extended = ['-extfile', 'root.cnf', '-extensions', 'ext']
+    workshop.run('x509', '-req', ...sameKey, ...extended, '-out', 'root-anew.crt')
+    const anew = workshop.read('root-anew.crt')
+    t.not(anew, root)
+    replace('chain.crt', workshop.read('lowest.crt') + middle)
+    const authority = await openPemAuthority(
+      { certificateFile: file('chain.crt'), privateKeyFile: file('lowest.key') },
+      { clock: Date.now, random: randomBytes, pollMs: 0 }
+    )
+    for (const pem of [root, anew, middle]) {
+      replace('above.crt', pem + next)
+      const alsoTrusted = await openAlsoTrusted(file('above.crt'), { clock: Date.now, pollMs: 0 })
+      const { issue } = withAlsoTrusted(authority, alsoTrusted)
+      const issued = await issue(leafRequest())
+      t.equal(issued.alsoTrusted, next, 'pods are told of the other CA alone')
+    }
+  })
+
   await t.test('a CA that has ended is left out, one that has not begun is not', async t => {
     const later = new Date(Date.now() + 400 * 86_400_000)
     const reading = readAnchors(former + next + former, { now: later })
@@ -181,6 +203,15 @@ t.test('what cannot be trusted is not told to pods', async t => {
     t.equal(early.anchors.length, 2, 'each once')
   })
 })
+
+function leafRequest(): LeafRequest {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return {
+    publicKey: publicKey.export({ type: 'spki', format: 'der' }),
+    ...{ csr: new Uint8Array(), names: { dnsNames: ['localhost'], ipAddresses: [] } },
+    ...{ lifetimeSeconds: 3600, rayCluster: { namespace: 'team', name: 'demo', uid: 'a3f1' } }
+  }
+}
 
 function leaf(): string {
   workshop.run(

@@ -239,6 +239,27 @@ t.test('a key that everybody may read is a warning', async t => {
   )
 })
 
+t.test('a root above the CA is not trusted beside it, which is a warning', async t => {
+  const { settings, write } = place(t)
+  const root = newAuthority('root')
+  const middle = newAuthority('middle', root)
+  const low = newAuthority('low', middle)
+  const pair = {
+    certificateFile: write('pods.crt', low.certificate + middle.certificate),
+    privateKeyFile: write('pods.key', low.key.export({ type: 'pkcs8', format: 'pem' }) as string)
+  }
+  const alsoTrustedFile = write('also-trusted.crt', root.certificate)
+  for (const authority of [
+    { ...pair, kind: 'pem' },
+    { ...pair, privateKeyFile: undefined, kind: 'kubernetes-csr', signerName: 'a.test/b' }
+  ]) {
+    const changes = { authority, trust: 'shared', enrollment: { alsoTrustedFile } }
+    const { code, err } = await runCommand(command, [settings(changes)])
+    t.equal(code, 0, err)
+    t.match(err, /warning: enrollment\.alsoTrustedFile: "CN=root" is above/, authority.kind)
+  }
+})
+
 t.test('only what a component needs is looked at', async t => {
   const { settings, write, file } = place(t)
   write('pods.key', 'not a key')

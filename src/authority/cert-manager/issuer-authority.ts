@@ -83,6 +83,7 @@ export async function openCertManagerAuthority(
     const withdraw: Withdraw = asked =>
       opened.withdraw(wanted(asked, issuer, asked.lifetimeSeconds))
     const first = ca.chain ?? (await ask(await probe())).chain
+    const chain = () => ca.chain ?? first
     return {
       namesFrom: 'request',
       async issue(request) {
@@ -90,8 +91,9 @@ export async function openCertManagerAuthority(
         const { certificate, chain } = await ask(request)
         return issuedCertificate(certificate, chain)
       },
-      describe: () => descriptionOf(kind, ca.chain ?? first),
-      intermediates: intermediatesOf(ask, withdraw, () => ca.chain ?? first),
+      describe: () => descriptionOf(kind, chain()),
+      chain,
+      intermediates: intermediatesOf(ask, withdraw, chain),
       close
     }
   } catch (error) {

@@ -89,6 +89,7 @@ export async function openKubernetesCsrAuthority(
       return issuedCertificate(readAnswer(answer)[0], anchor.chain)
     },
     describe: () => descriptionOf(settings.kind, anchor.chain),
+    chain: () => anchor.chain,
     intermediates: intermediatesOf(settings, {
       chain: () => anchor.chain,
       ask,

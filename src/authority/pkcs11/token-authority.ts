@@ -83,6 +83,7 @@ export async function openTokenAuthority(
     namesFrom: 'server',
     issue: request => issuer.issue(request),
     describe: () => issuer.describe(),
+    chain: () => issuer.chain(),
     intermediates: currentIntermediates(() => issuer),
     protection,
     reload,

@@ -105,6 +105,7 @@ async function opened(
     namesFrom,
     issue,
     describe,
+    chain: () => current.chain,
     reload,
     problem,
     intermediates: createIntermediates({
