@@ -26,7 +26,7 @@ export async function openAnchorFile(
     take(text) {
       chain = chainOf(text, options)
     },
-    loaded: () => ({ loaded: true, description: descriptionOf(kind, chain), warnings: [] }),
+    loaded: () => loadedChain(kind, chain),
     tell: outcome => options.onReload?.(outcome),
     pollMs: options.pollMs
   })
@@ -48,6 +48,10 @@ export function chainOf(
     ...{ now: new Date(clock()), signsCas },
     ...(clusterDomain === undefined ? {} : { clusterDomain })
   })
+}
+
+export function loadedChain(kind: string, chain: Chain): LoadedOutcome {
+  return { loaded: true, description: descriptionOf(kind, chain), warnings: chain.warnings }
 }
 
 export function descriptionOf(kind: string, chain: Chain): AuthorityDescription {

@@ -30,7 +30,11 @@ export async function openPemAuthority(
       issuer = issuerOf(texts)
       warnings = texts.warnings
     },
-    loaded: () => ({ loaded: true, description: issuer.describe(), warnings }),
+    loaded: () => ({
+      loaded: true,
+      description: issuer.describe(),
+      warnings: [...warnings, ...issuer.chain().warnings]
+    }),
     tell: outcome => options.onReload?.(outcome),
     pollMs: options.pollMs
   })

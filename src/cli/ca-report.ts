@@ -55,7 +55,8 @@ export async function check(location: Location, io: CommandIo): Promise<number> 
   for (const { title, problem } of lines) {
     io.stdout.write(problem === undefined ? `✓ ${title}\n` : `✗ ${title}: ${problem}\n`)
   }
-  for (const warning of texts.warnings) io.stderr.write(`warning: ${warning}\n`)
+  for (const warning of [...texts.warnings, ...(reading.chain?.warnings ?? [])])
+    io.stderr.write(`warning: ${warning}\n`)
   const passed = lines.every(({ problem }) => problem === undefined)
   if (passed && reading.chain) io.stdout.write(`${ending(reading.chain)}\n`)
   return passed ? exitCodes.ok : exitCodes.failed

@@ -218,6 +218,7 @@ async function checkAnchor(
       signsCas: settings.trust === 'perCluster'
     })
     warnSoon('authority.certificateFile', chain.notAfter, clock(), report)
+    report.warnings.push(...chain.warnings.map(warning => `authority: ${warning}`))
     checkTrust(settings, intermediateProblem(chain), undefined, report)
     return chain
   } catch (error) {

@@ -14,7 +14,7 @@ import {
   readCertificate,
   verificationKey
 } from './certificate.ts'
-import { type ChainCheck, type ChainCheckCode, checkChain } from './check-chain.ts'
+import { type ChainCheck, type ChainCheckCode, checkChain, purposeWarnings } from './check-chain.ts'
 import { DerError } from './der.ts'
 import { encodePem, readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
@@ -36,6 +36,8 @@ export interface Chain {
   trustAnchor: string
   /** Of its DER, lower-case hexadecimal. */
   anchorSha256: string
+  /** What keeps no pod from using it. */
+  warnings: string[]
   /** Whether the name constraints of all certificates let a host name through. */
   permits(dnsName: string): boolean
 }
@@ -170,6 +172,7 @@ function describe(ordered: Certificate[]): Chain | undefined {
     notBefore: new Date(Math.max(...times('notBefore'))),
     notAfter: new Date(Math.min(...times('notAfter'))),
     trustAnchor: encodePem('CERTIFICATE', issuing.der),
+    warnings: purposeWarnings(ordered),
     anchorSha256: createHash('sha256').update(issuing.der).digest('hex'),
     permits: name =>
       constraints.every(

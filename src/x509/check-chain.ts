@@ -158,6 +158,19 @@ export function checkChain(chain: Chain, options: ChainOptions): ChainCheck[] {
   }))
 }
 
+/** What gRPC takes, as measured, and OpenSSL does not: it knows no purpose that stands for all others. */
+export function purposeWarnings(certificates: readonly Certificate[]): string[] {
+  return certificates.flatMap((certificate, at) => {
+    const purposes = extendedKeyUsageOf(certificate)
+    const named = tlsPurposes.every(purpose => purposes?.has(purpose))
+    if (!purposes?.has(anyPurpose) || named) return []
+    return [
+      `${position(at)} has anyExtendedKeyUsage without serverAuth and clientAuth; gRPC takes what it signs, ` +
+        'OpenSSL does not, and with it "rayguard verify" and other programs. Renew it without extendedKeyUsage'
+    ]
+  })
+}
+
 function inAny(
   problem: (certificate: Certificate, options: ChainOptions) => string | undefined
 ): Check['problem'] {

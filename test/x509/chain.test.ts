@@ -118,6 +118,21 @@ t.test('a CA that may not issue, or only for other purposes, is refused', async 
     const pem = makeCa(workshop, 'bent', { extensions: [...extensions] })
     t.strictSame(failed(pem), codes, what)
   }
+  for (const [what, usage, taken] of [
+    ['for anything', 'anyExtendedKeyUsage', false],
+    ['for anything and both', 'anyExtendedKeyUsage,serverAuth,clientAuth', true],
+    ['for both', 'serverAuth,clientAuth', true]
+  ] as const) {
+    const wide = makeCa(workshop, 'wide', {
+      extensions: [...caExtensions, `extendedKeyUsage=${usage}`]
+    })
+    const leaf = ['basicConstraints=CA:FALSE', 'keyUsage=digitalSignature']
+    makeCa(workshop, 'below-wide', { issuer: 'wide', extensions: leaf })
+    const { chain } = readChain(wide, { now: soon() })
+    t.equal(chain?.warnings.length, taken ? 0 : 1, `${what}: a warning where others fail`)
+    const judged = ['verify', '-purpose', 'sslserver', '-CAfile', 'wide.crt', 'below-wide.crt']
+    t.equal(workshop.judge(...judged).ok, taken, `${what}: openssl is one of them`)
+  }
   const short = makeCa(workshop, 'short', {
     extensions: ['basicConstraints=critical,CA:TRUE,pathlen:0', ...withoutConstraints]
   })

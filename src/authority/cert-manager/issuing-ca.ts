@@ -5,7 +5,7 @@
  */
 import { type Chain, issued, pathFrom } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
-import { type AnchorFile, chainOf, descriptionOf } from '../anchor-file.ts'
+import { type AnchorFile, chainOf, loadedChain } from '../anchor-file.ts'
 import { AuthorityError } from '../authority.ts'
 import type { AuthorityOptions } from '../options.ts'
 import { readAnswer, requireIssuer } from '../signed-answer.ts'
@@ -67,7 +67,7 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
   function loaded(pem: string): Chain {
     // It signs already, whatever it can beside that.
     const chain = chainOf(pem, { ...options, signsCas: false })
-    options.onReload?.({ loaded: true, description: descriptionOf(kind, chain), warnings: [] })
+    options.onReload?.(loadedChain(kind, chain))
     return chain
   }
 }

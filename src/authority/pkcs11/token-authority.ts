@@ -75,7 +75,11 @@ export async function openTokenAuthority(
     async take(text) {
       issuer = await issuerOf(text)
     },
-    loaded: () => ({ loaded: true, description: issuer.describe(), warnings: [] }),
+    loaded: () => ({
+      loaded: true,
+      description: issuer.describe(),
+      warnings: issuer.chain().warnings
+    }),
     tell: outcome => options.onReload?.(outcome),
     pollMs: options.pollMs
   })

@@ -203,7 +203,7 @@ async function opened(
         throw otherIssuer()
       }
     })
-    return { text, chain, warnings }
+    return { text, chain, warnings: [...chain.warnings, ...warnings] }
   }
 
   function signed(chain: Chain, request: LeafContent) {
