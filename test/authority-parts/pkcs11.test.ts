@@ -3,7 +3,11 @@ import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } fr
 import { cpSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { AuthorityError, type IssuedCertificate } from '../../src/authority/authority.ts'
+import {
+  AuthorityError,
+  type IssuedCertificate,
+  type ReloadOutcome
+} from '../../src/authority/authority.ts'
 import { openAuthority } from '../../src/authority/open.ts'
 import { openPatiently } from '../../src/authority/patient.ts'
 import { createOwnCas } from '../../src/authority/per-cluster/own-ca.ts'
@@ -134,6 +138,32 @@ t.test('a key in a token signs the CA of a Ray cluster', async t => {
   const judged = workshop.judge('verify', '-x509_strict', '-CAfile', 'P-256.crt', 'cluster.crt')
   t.ok(judged.ok, `openssl ${judged.output}`)
   await authority.close()
+})
+
+t.test('a key that may leave the token is a warning', async t => {
+  const der = ['-outform', 'DER', '-out', workshop.path('copy.der')]
+  workshop.run('pkey', '-in', 'P-256.key', ...der)
+  const copied = ['--write-object', workshop.path('copy.der'), '--type', 'privkey', '--usage-sign']
+  for (const [label, more] of [
+    ['kept', []],
+    ['loose', ['--extractable']]
+  ] as const)
+    hsm.tool('pods', pin, ...copied, ...more, '--label', label, '--id', `c${more.length}`)
+  await hsm.importOpen('pods', pin, { file: workshop.path('P-256.key'), label: 'open' })
+  for (const [keyLabel, words] of [
+    ['P-256', undefined],
+    ['kept', undefined],
+    ['loose', /\(CKA_EXTRACTABLE true\).* has had the PIN once/],
+    ['open', /\(CKA_EXTRACTABLE true, CKA_SENSITIVE false\)/]
+  ] as const) {
+    const told: ReloadOutcome[] = []
+    const onReload = (outcome: ReloadOutcome) => void told.push(outcome)
+    const authority = await openTokenAuthority(settings({ keyLabel }), { ...options, onReload })
+    await authority.close()
+    const warnings = words === undefined ? [] : [words]
+    t.match(told, [{ loaded: true, warnings }], keyLabel)
+    t.match(told, [{ warnings: { length: warnings.length } }], `${keyLabel}: nothing else`)
+  }
 })
 
 t.test('the keys of the CAs in Secrets are sealed by a key in the token', async t => {

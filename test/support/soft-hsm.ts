@@ -4,8 +4,10 @@
  * The library finds its settings by a variable, once for the process.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
+import { createPrivateKey } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { objectIdentifier } from '../../src/x509/der.ts'
 
 export const libraryFile = '/usr/lib/softhsm/libsofthsm2.so'
 
@@ -13,6 +15,8 @@ export interface SoftHsm {
   makeToken(label: string, pin: string): void
   /** Puts the private key of a PEM file, PKCS#8, into the token. */
   importKey(token: string, pin: string, key: { file: string; label: string; id: string }): void
+  /** As no tool does it any more: the key can be read in plain text. P-256. */
+  importOpen(token: string, pin: string, key: { file: string; label: string }): Promise<void>
   /** pkcs11-tool of OpenSC, logged in. */
   tool(token: string, pin: string, ...parameters: string[]): string
   /** What the tokens say of themselves, such as that a wrong PIN was tried. */
@@ -42,6 +46,34 @@ export function openSoftHsm(directory: string): SoftHsm {
     importKey(token, pin, { file, label, id }) {
       const where = ['--token', token, '--pin', pin, '--label', label, '--id', id]
       util('--import', file, '--force', ...where)
+    },
+    async importOpen(token, pin, { file, label }) {
+      // As in src: the package is optional, for the compiler too.
+      const packageName = 'pkcs11js'
+      const { default: p11 } = await import(packageName)
+      const library = new p11.PKCS11()
+      library.load(libraryFile)
+      library.C_Initialize()
+      const slot = library
+        .C_GetSlotList(true)
+        .find((each: Buffer) => library.C_GetTokenInfo(each).label.startsWith(`${token} `))
+      if (slot === undefined) throw new Error('there is no such token')
+      const session = library.C_OpenSession(slot, p11.CKF_SERIAL_SESSION | p11.CKF_RW_SESSION)
+      library.C_Login(session, p11.CKU_USER, pin)
+      const { d = '' } = createPrivateKey(readFileSync(file)).export({ format: 'jwk' })
+      library.C_CreateObject(session, [
+        { type: p11.CKA_CLASS, value: p11.CKO_PRIVATE_KEY },
+        { type: p11.CKA_KEY_TYPE, value: p11.CKK_EC },
+        { type: p11.CKA_TOKEN, value: true },
+        { type: p11.CKA_PRIVATE, value: true },
+        { type: p11.CKA_SENSITIVE, value: false },
+        { type: p11.CKA_EXTRACTABLE, value: true },
+        { type: p11.CKA_SIGN, value: true },
+        { type: p11.CKA_LABEL, value: label },
+        { type: p11.CKA_EC_PARAMS, value: Buffer.from(objectIdentifier('1.2.840.10045.3.1.7')) },
+        { type: p11.CKA_VALUE, value: Buffer.from(d, 'base64url') }
+      ])
+      library.C_Finalize()
     },
     tool: (token, pin, ...parameters) =>
       run(

@@ -60,9 +60,10 @@ export async function openTokenAuthority(
     options.tokenHost
   )
   let issuer: LocalIssuer
+  let warnings: string[]
   let protection: KeyProtection | undefined
   try {
-    await key.connect()
+    warnings = await key.connect()
     issuer = await issuerOf(first)
     protection = await protectionBy(key, settings, options)
   } catch (error) {
@@ -78,7 +79,7 @@ export async function openTokenAuthority(
     loaded: () => ({
       loaded: true,
       description: issuer.describe(),
-      warnings: issuer.chain().warnings
+      warnings: [...warnings, ...issuer.chain().warnings]
     }),
     tell: outcome => options.onReload?.(outcome),
     pollMs: options.pollMs

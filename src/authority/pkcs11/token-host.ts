@@ -38,6 +38,8 @@ export interface Answer {
   id: number
   /** Of a signature. */
   value?: Uint8Array | undefined
+  /** Of a login. */
+  warnings?: string[] | undefined
   /** The PIN that is known to be wrong by now. */
   refusedDigest: string | undefined
   fault?: { code: AuthorityErrorCode; message: string }
@@ -54,13 +56,13 @@ process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
 
 async function answer(beginning: Beginning, { id, work }: Question): Promise<void> {
-  const reply = (rest: Pick<Answer, 'value' | 'fault'>) =>
+  const reply = (rest: Pick<Answer, 'value' | 'warnings' | 'fault'>) =>
     process.send?.({
       ...{ id, refusedDigest: beginning.refusedPin.digest },
       ...rest
     } satisfies Answer)
   try {
-    reply({ value: await done(beginning, work) })
+    reply(await done(beginning, work))
   } catch (error) {
     // Whatever else is thrown is a fault of ours, and ends the process.
     if (!(error instanceof AuthorityError)) throw error
@@ -68,16 +70,16 @@ async function answer(beginning: Beginning, { id, work }: Question): Promise<voi
   }
 }
 
-async function done(beginning: Beginning, work: Work): Promise<Uint8Array | undefined> {
+async function done(beginning: Beginning, work: Work): Promise<Pick<Answer, 'value' | 'warnings'>> {
   if (work.kind === 'close') {
     await (await opened)?.close()
-    return undefined
+    return {}
   }
   opened ??= open(beginning)
   const key = await opened
-  if (work.kind === 'sign') return await key.sign(work.signing, work.message)
-  await key.connect()
-  return undefined
+  return work.kind === 'sign'
+    ? { value: await key.sign(work.signing, work.message) }
+    : { warnings: await key.connect() }
 }
 
 async function open({ settings, refusedPin }: Beginning): Promise<TokenKey> {

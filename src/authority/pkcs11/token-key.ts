@@ -39,16 +39,15 @@ export interface Signing extends Pick<SignatureForm, 'mechanism' | 'size'> {
 }
 
 export interface TokenKey {
-  /** Logs in unless that is done; the others do it on their way. Throws AuthorityError. */
-  connect(): Promise<void>
+  /** Logs in unless that is done; the others do it on their way. What could be better about the key. Throws AuthorityError. */
+  connect(): Promise<string[]>
   /** Throws AuthorityError. */
   sign(signing: Signing, message: Uint8Array): Promise<Uint8Array>
   /** Waits for signatures that are at work. */
   close(): Promise<void>
 }
 
-interface Connection {
-  keys: OpenToken['keys']
+interface Connection extends Pick<OpenToken, 'keys' | 'warnings'> {
   idle: Handle[]
   /** Sessions at work. The library must not be restarted under them. */
   busy: number
@@ -71,7 +70,8 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
 
   return {
     async connect() {
-      if (connection === undefined) await connected()
+      const { warnings } = connection ?? (await connected())
+      return warnings
     },
     sign: (signing, message) => signature(signing, Buffer.from(message), true),
     async close() {
@@ -199,9 +199,9 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
 
   function opened(pin: string): Connection {
     try {
-      const { sessions, keys } = openToken(calls, options, pin)
+      const { sessions, keys, warnings } = openToken(calls, options, pin)
       refusedPin.digest = undefined
-      return { keys, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
+      return { keys, warnings, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
     } catch (error) {
       if (isWrongPin(error) || isWrongPin((error as Error).cause))
         refusedPin.digest = digestOf(refusedPin, pin)

@@ -41,12 +41,13 @@ export function createTokenProcess(
 
   return {
     async connect() {
-      await asked({ kind: 'connect' })
+      const { warnings = [] } = await asked({ kind: 'connect' })
+      return warnings
     },
     async sign(signing, message) {
-      const signature = await asked({ kind: 'sign', signing, message })
+      const { value = new Uint8Array() } = await asked({ kind: 'sign', signing, message })
       signedAt = performance.now()
-      return signature ?? new Uint8Array()
+      return value
     },
     async close() {
       closed = true
@@ -56,7 +57,7 @@ export function createTokenProcess(
     }
   }
 
-  async function asked(work: Work): Promise<Uint8Array | undefined> {
+  async function asked(work: Work): Promise<Answer> {
     const at = performance.now()
     const asking = running()
     try {
@@ -89,7 +90,7 @@ export function createTokenProcess(
 
 interface Host {
   /** Throws AuthorityError. */
-  ask(work: Work): Promise<Uint8Array | undefined>
+  ask(work: Work): Promise<Answer>
   end(): Promise<void>
 }
 
@@ -100,7 +101,7 @@ interface HostWatcher {
 }
 
 interface Asker {
-  settle(value: Uint8Array | undefined): void
+  settle(answer: Answer): void
   refuse(error: AuthorityError): void
 }
 
@@ -109,10 +110,10 @@ function startHost(child: ChildProcess, { waitMs, onAnswer, onEnd }: HostWatcher
   let lastId = 0
   let over = false
   child.on('message', (answer: Answer) => {
-    const { id, value, fault } = answer
+    const { id, fault } = answer
     onAnswer(answer)
     const asker = askers.get(id)
-    if (fault === undefined) asker?.settle(value)
+    if (fault === undefined) asker?.settle(answer)
     else asker?.refuse(new AuthorityError(fault.code, fault.message))
   })
   const whenEnded = new Promise(resolve => {
@@ -136,9 +137,9 @@ function startHost(child: ChildProcess, { waitMs, onAnswer, onEnd }: HostWatcher
           askers.delete(id)
         }
         const asker: Asker = {
-          settle(value) {
+          settle(answer) {
             settled()
-            resolve(value)
+            resolve(answer)
           },
           refuse(error) {
             settled()

@@ -35,6 +35,8 @@ export type KeyUse = 'signing' | 'sealing' | 'formerSealing'
 export interface OpenToken {
   sessions: Handle[]
   keys: Partial<Record<KeyUse, Handle>>
+  /** What could be better about the CA's own key. */
+  warnings: string[]
 }
 
 /** PKCS#11 2.40 §2. */
@@ -87,10 +89,11 @@ export function openToken(
   // One login is for all sessions of this process with the token (PKCS#11 2.40 §2.6.4 of the usage guide).
   login(calls, slot, session, pin)
   const { sealing } = settings
-  const keys: OpenToken['keys'] = { signing: signingKey(calls, session, settings) }
+  const signing = signingKey(calls, session, settings)
+  const keys: OpenToken['keys'] = { signing }
   if (sealing !== undefined) keys.sealing = sealingKey(calls, session, sealing)
   if (sealing?.former !== undefined) keys.formerSealing = sealingKey(calls, session, sealing.former)
-  return { sessions, keys }
+  return { sessions, keys, warnings: keyWarnings(calls, session, signing) }
 }
 
 function slotOf(calls: Calls, { tokenLabel, slot }: TokenSettings): Handle {
@@ -159,6 +162,20 @@ function signingKey(
     'Invalid',
     'The key wants the PIN again for each signature (CKA_ALWAYS_AUTHENTICATE), which is meant for persons; use another key.'
   )
+}
+
+/** Only a warning: a CA that was made before the HSM came is imported, and some tokens cannot take that back. */
+function keyWarnings(calls: Calls, session: Handle, key: Handle): string[] {
+  const found = [
+    ...(flag(calls, session, key, attributes.extractable) === true ? ['CKA_EXTRACTABLE true'] : []),
+    ...(flag(calls, session, key, attributes.sensitive) === false ? ['CKA_SENSITIVE false'] : [])
+  ]
+  if (found.length === 0) return []
+  return [
+    `The key of the CA may leave the token (${found.join(', ')}): who has had the PIN once may sign from then on without ` +
+      'the HSM. Use a key that the token has made, or import it anew with CKA_EXTRACTABLE false and CKA_SENSITIVE true ' +
+      '(docs/authorities/pkcs11.md)'
+  ]
 }
 
 /** Attack: whoever once had the PIN, and with it the key, opens every Secret from then on without the token. */
