@@ -1,0 +1,182 @@
+/** What becomes of the CA of a RayCluster with time: it is renewed, brought back and taken away. */
+
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import type { IntermediateRequest } from '../../src/authority/authority.ts'
+import { createLocalIssuer } from '../../src/authority/local.ts'
+import { usableChain } from '../../src/authority/pem-files.ts'
+import { openPemKey } from '../../src/authority/pem-key.ts'
+import { entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import {
+  cluster,
+  dayMs,
+  daySeconds,
+  head,
+  namespace,
+  openPerCluster,
+  upkeepOf
+} from '../support/per-cluster-stage.ts'
+import { makeCa } from '../x509/openssl.ts'
+
+const { accepts, external, stage, workshop } = openPerCluster(t)
+
+t.test('renewed with the same key, a running cluster stays whole', async t => {
+  const { replica, changes, time } = await stage(t)
+  const one = cluster('one')
+  const [first, second] = [replica(), replica()]
+  const former = await first.issue(one)
+  await second.issue(one)
+  const upkeep = upkeepOf(first)
+  await upkeep.look()
+  t.strictSame(changes, ['made one'], 'nothing is due')
+  time.now += 150 * dayMs
+  const late = await second.issue(one)
+  time.now += 50 * dayMs
+  await upkeep.look()
+  await upkeepOf(second).look()
+  t.strictSame(changes, ['made one', 'renewed one'], 'once, whoever looks')
+  const renewed = await first.issue(one)
+  const seen = await second.issue(one)
+  t.not(renewed.trustAnchors, former.trustAnchors, 'another certificate')
+  t.equal(seen.trustAnchors, renewed.trustAnchors, 'in every replica')
+  t.equal(renewed.notAfter.getTime() - time.now, 90 * dayMs, 'new pods live as long as they may')
+  t.ok(accepts(former.trustAnchors, renewed.certificate, time.now), 'an old pod accepts a new one')
+  t.ok(accepts(renewed.trustAnchors, late.certificate, time.now), 'and the other way round')
+})
+
+t.test(
+  'attack 49: where the CA itself ends, nothing is renewed in vain or outlives it',
+  async t => {
+    const { replica, changes, time, standIn } = await stage(t)
+    makeCa(workshop, 'short', { days: 100 })
+    const chain = usableChain(workshop.read('short.crt'), { now: new Date(time.now) })
+    const key = openPemKey(workshop.read('short.key'))
+    const issuer = createLocalIssuer('pem', chain, key, {
+      clock: () => time.now,
+      random: randomBytes
+    })
+    const one = cluster('one')
+    const ends = replica({ authority: { ...issuer, namesFrom: 'server', close: async () => {} } })
+    const issued = await ends.issue(one)
+    t.ok(issued.notAfter <= chain.notAfter, 'within the CA')
+    time.now += 50 * dayMs
+    await upkeepOf(ends).look()
+    t.strictSame(changes, ['made one'], 'there is nothing to win')
+    t.equal(
+      (await ends.issue(one)).notAfter.getTime(),
+      chain.notAfter.getTime(),
+      'cut short, as told'
+    )
+    time.now = chain.notAfter.getTime() - 1_800_000
+    const writes = () => standIn.requests.filter(each => /^(PUT|POST)/.test(each)).length
+    const before = writes()
+    for (const _ of [1, 2, 3]) await ends.issue(one).catch(() => {})
+    t.equal(writes(), before, 'in its last hour nothing is written')
+    t.strictSame(changes, ['made one'], 'nor told')
+  }
+)
+
+t.test(
+  'a CA whose life the authority shortens is renewed as that is worth, no oftener',
+  async t => {
+    const { replica, changes, time } = await stage(t)
+    const whole = external(() => time.now)
+    const { intermediates: signer } = whole
+    if (signer === undefined) throw new Error('it signs CAs')
+    const issue = (request: IntermediateRequest) =>
+      signer.issue({ ...request, lifetimeSeconds: 80 * daySeconds })
+    const one = cluster('one')
+    const shortened = replica({ authority: { ...whole, intermediates: { ...signer, issue } } })
+    await shortened.issue(one)
+    const { look } = upkeepOf(shortened)
+    const looked = async (days: number) => {
+      time.now += days * dayMs
+      await look()
+      await look()
+      return changes.length
+    }
+    t.equal(await looked(0), 1, 'it is short from its first day, and stays as it is')
+    t.equal(await looked(9), 1, 'as long as less than an eighth is to be won')
+    t.equal(await looked(2), 2, 'then it is renewed, once')
+    t.equal(await looked(9), 2, 'and again not')
+    t.equal(await looked(2), 3, 'before there is as much to be won again')
+    t.equal(whole.made, 3, 'the authority was asked for nothing else')
+    const { notAfter } = await shortened.issue(one)
+    t.equal(notAfter.getTime() - time.now, 80 * dayMs, 'new pods have all that there is')
+  }
+)
+
+t.test(
+  'a Secret that is deleted or damaged comes back from a replica, or is asked for',
+  async t => {
+    const { replica, changes, secret, standIn, pods } = await stage(t)
+    const one = cluster('one')
+    const knows = replica()
+    const anchor = (await knows.issue(one)).trustAnchors
+    pods.set(one.uid, [head(Date.now(), 'held')])
+    const name = secretOf(one.namespace)
+    const whole = secret(name) as Secret
+
+    standIn.remove(whole)
+    const stranger = replica()
+    await t.rejects(
+      stranger.issue(one),
+      { code: 'Invalid', message: /backup/ },
+      'deleted: no second CA while pods trust the first'
+    )
+    await upkeepOf(knows).look()
+    t.strictSame(changes.slice(1), ['restored one'], 'who has it in use brings it back')
+    t.equal((await stranger.issue(one)).trustAnchors, anchor, 'and all go on')
+
+    const damaged = {
+      ...whole,
+      data: { ...whole.data, [one.uid]: Buffer.from('{').toString('base64') }
+    }
+    standIn.put({ ...damaged, metadata: { name, namespace } })
+    await t.rejects(replica().issue(one), { code: 'Invalid', message: /cannot be read/ }, 'damaged')
+    await upkeepOf(knows).look()
+    t.equal((await replica().issue(one)).trustAnchors, anchor, 'brought back too')
+
+    standIn.put({ ...whole, data: {}, metadata: { name, namespace } })
+    await upkeepOf(knows).look()
+    await t.rejects(
+      knows.issue(one),
+      { code: 'Invalid', message: /trust a CA/ },
+      'taken out by a person'
+    )
+    pods.delete(one.uid)
+    t.not((await knows.issue(one)).trustAnchors, anchor, 'without pods it begins anew')
+  }
+)
+
+t.test('what lives is not taken away', async t => {
+  const { replica, secret, time, changes } = await stage(t)
+  const one = cluster('one')
+  const keeps = replica()
+  await keeps.issue(one)
+  let exists = false
+  let runs = false
+  const upkeep = upkeepOf(keeps, {
+    exists: async () => exists,
+    runs: () => runs,
+    clock: () => time.now
+  })
+  const later = async () => {
+    time.now += 6 * 60_000
+    await upkeep.look()
+    return entryIn(secret(secretOf(one.namespace))?.data ?? {}, one.uid) !== undefined
+  }
+  t.ok(await later(), 'an API server that forgets everything for a moment')
+  exists = true
+  t.ok(await later(), 'and knows again')
+  exists = false
+  t.ok(await later(), 'the time begins anew')
+  runs = true
+  t.ok(await later(), 'pods run on')
+  runs = false
+  t.ok(await later(), 'not at once')
+  t.ok(await later(), 'not soon')
+  t.notOk(await later(), 'after ten minutes')
+  t.strictSame(changes, ['made one', 'removed one'], 'told')
+})
