@@ -4,6 +4,7 @@ import { cpSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
+  type Authority,
   AuthorityError,
   type IssuedCertificate,
   type ReloadOutcome
@@ -13,7 +14,6 @@ import { openPatiently } from '../../src/authority/patient.ts'
 import { createOwnCas } from '../../src/authority/per-cluster/own-ca.ts'
 import {
   openTokenAuthority,
-  type TokenAuthority,
   type TokenAuthoritySettings
 } from '../../src/authority/pkcs11/token-authority.ts'
 import { createTokenProcess } from '../../src/authority/pkcs11/token-process.ts'
@@ -91,7 +91,7 @@ const problems = (issued: IssuedCertificate) =>
   })
 
 /** As a pod does: again, until there is a certificate. */
-async function persistently(authority: TokenAuthority): Promise<[IssuedCertificate, number]> {
+async function persistently(authority: Authority): Promise<[IssuedCertificate, number]> {
   for (let refused = 0; ; refused++) {
     try {
       return [await authority.issue(request), refused]

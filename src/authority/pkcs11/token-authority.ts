@@ -1,23 +1,17 @@
 /**
  * The authority over a key in an HSM: its certificates are a file, its signatures come from the token.
  *
- * Decides that key and certificate belong together by a signature, which proves the whole way at once. As with files, a
- * changed certificate is taken only when it fits; until then the old one goes on.
+ * Decides that key and certificate belong together by a signature, which proves the whole way at once.
  */
 import { type KeyObject, verify } from 'node:crypto'
-import {
-  type Authority,
-  AuthorityError,
-  type KeyProtection,
-  type LoadedOutcome,
-  type ReloadOutcome
-} from '../authority.ts'
-import { createLocalIssuer, currentIntermediates, type LocalIssuer } from '../local.ts'
+import { chainOf } from '../anchor-file.ts'
+import { AuthorityError, type KeyProtection } from '../authority.ts'
+import { createLocalIssuer, type LocalIssuer } from '../local.ts'
 import type { AuthorityOptions } from '../options.ts'
-import { readCertificates, usableChain } from '../pem-files.ts'
+import { readCertificates } from '../pem-files.ts'
 import type { SigningKey } from '../pem-key.ts'
 import { isRefused, noRefusedPin } from '../refused-pin.ts'
-import { createReload } from '../reload.ts'
+import { createReloadedAuthority, type ReloadedAuthority } from '../reloaded-authority.ts'
 import { faultOf } from './faults.ts'
 import { readPin } from './pin.ts'
 import { openSealing } from './sealing.ts'
@@ -33,11 +27,6 @@ export interface TokenAuthoritySettings extends TokenSettings {
   pinFile: string
 }
 
-export interface TokenAuthority extends Authority {
-  /** Looks at the certificates now. `undefined`: nothing has changed. */
-  reload(): Promise<ReloadOutcome | undefined>
-}
-
 const timeoutMs = 10_000
 const pauseMs = 1_000
 
@@ -45,7 +34,7 @@ const pauseMs = 1_000
 export async function openTokenAuthority(
   settings: TokenAuthoritySettings,
   options: AuthorityOptions
-): Promise<TokenAuthority> {
+): Promise<ReloadedAuthority> {
   // Before the HSM is asked: what is wrong with a file needs no login.
   const first = await readCertificates(settings)
   const { algorithm } = formOf(first, options).form
@@ -59,43 +48,24 @@ export async function openTokenAuthority(
     refusedPin,
     options.tokenHost
   )
-  let issuer: LocalIssuer
-  let warnings: string[]
-  let protection: KeyProtection | undefined
   try {
-    warnings = await key.connect()
-    issuer = await issuerOf(first)
-    protection = await protectionBy(key, settings, options)
+    const warnings = await key.connect()
+    const protection = await protectionBy(key, settings, options)
+    return await createReloadedAuthority<string>(
+      first,
+      {
+        read: () => readCertificates(settings),
+        mark: text => text,
+        issuerOf,
+        warnings: () => warnings,
+        protection,
+        close: key.close
+      },
+      options
+    )
   } catch (error) {
     await key.close()
     throw error
-  }
-  const { reload, stop } = createReload<string, LoadedOutcome>(first, {
-    read: () => readCertificates(settings),
-    mark: text => text,
-    async take(text) {
-      issuer = await issuerOf(text)
-    },
-    loaded: () => ({
-      loaded: true,
-      description: issuer.describe(),
-      warnings: [...warnings, ...issuer.chain().warnings]
-    }),
-    tell: outcome => options.onReload?.(outcome),
-    pollMs: options.pollMs
-  })
-  return {
-    namesFrom: 'server',
-    issue: request => issuer.issue(request),
-    describe: () => issuer.describe(),
-    chain: () => issuer.chain(),
-    intermediates: currentIntermediates(() => issuer),
-    protection,
-    reload,
-    async close() {
-      await stop()
-      await key.close()
-    }
   }
 
   async function issuerOf(certificates: string): Promise<LocalIssuer> {
@@ -106,12 +76,7 @@ export async function openTokenAuthority(
 }
 
 function formOf(certificates: string, options: AuthorityOptions) {
-  const { clock, clusterDomain, signsCas = false } = options
-  const chain = usableChain(certificates, {
-    now: new Date(clock()),
-    signsCas,
-    ...(clusterDomain === undefined ? {} : { clusterDomain })
-  })
+  const chain = chainOf(certificates, options)
   const form = signatureForm(chain.publicKey)
   if (form !== undefined) return { chain, form }
   throw new AuthorityError(
