@@ -55,13 +55,14 @@ function place(t: Test): Place {
   }
 }
 
-function makeCa(folder: string, pathLength = 1): void {
+function makeCa(folder: string, pathLength = 1, more: string[] = []): void {
   openssl(
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
     ...['-subj', '/CN=pods', '-days', '400'],
     ...['-keyout', join(folder, 'pods.key'), '-out', join(folder, 'pods.crt')],
     ...['-addext', `basicConstraints=critical,CA:TRUE,pathlen:${pathLength}`],
-    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
+    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
+    ...more.flatMap(each => ['-addext', each])
   )
 }
 
@@ -237,6 +238,21 @@ t.test('a key that everybody may read is a warning', async t => {
     /warning: authority: .*chmod/,
     'of the authority'
   )
+})
+
+t.test('a CA that OpenSSL would not take is a warning, wherever its key is', async t => {
+  const { settings, file } = place(t)
+  makeCa(dirname(file('pods.crt')), 1, ['extendedKeyUsage=anyExtendedKeyUsage'])
+  chmodSync(file('pods.key'), 0o600)
+  const certificateFile = file('pods.crt')
+  for (const authority of [
+    { kind: 'pem', certificateFile, privateKeyFile: file('pods.key') },
+    { kind: 'kubernetes-csr', certificateFile, signerName: 'a.test/b' }
+  ]) {
+    const { code, err } = await runCommand(command, [settings({ authority, trust: 'shared' })])
+    t.equal(code, 0, err)
+    t.match(err, /^warning: authority: .*anyExtendedKeyUsage.*OpenSSL/m, authority.kind)
+  }
 })
 
 t.test('a root above the CA is not trusted beside it, which is a warning', async t => {

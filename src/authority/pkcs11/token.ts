@@ -164,7 +164,7 @@ function signingKey(
   )
 }
 
-/** Only a warning: a CA that was made before the HSM came is imported, and some tokens cannot take that back. */
+/** Only a warning: without this key no pod would start until the CA is another one. */
 function keyWarnings(calls: Calls, session: Handle, key: Handle): string[] {
   const found = [
     ...(flag(calls, session, key, attributes.extractable) === true ? ['CKA_EXTRACTABLE true'] : []),
