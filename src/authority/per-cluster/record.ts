@@ -6,7 +6,6 @@
  * setting is another one writes it down again when a settling time has passed, in which case who was written over has
  * either ended or does the same in his turn.
  */
-import { AuthorityError } from '../authority.ts'
 import type { SecretData } from './entries.ts'
 import type { ClusterSecrets } from './secrets.ts'
 
@@ -86,9 +85,8 @@ export function createRecord(options: RecordOptions): CurrentRecord {
       if (found === undefined) return written(await first())
       return written({ trust: setting, since: clock(), settled: false })
     })
-    const record = recordIn(data)
-    if (record === undefined) throw new AuthorityError('Invalid', 'What was written is no record.')
-    return record
+    // It has been read, or written, as one.
+    return recordIn(data) as TrustRecord
   }
 
   /** Where the record was lost with or without the rest, what is left tells that there was one. */
