@@ -176,7 +176,7 @@ t.test('shared is settled when no CA is left, and not before all know', async t 
   const record = recordOf('shared')
   await record.current()
   const works = replica({ record: record.current })
-  let foreign = true
+  let foreign = false
   const upkeep = upkeepOf(works, { foreign: () => foreign })
   const settled = async () => {
     await upkeep.look()
@@ -187,7 +187,11 @@ t.test('shared is settled when no CA is left, and not before all know', async t 
   put('')
   t.notOk(await settled(), 'others may make one yet')
   await works.issue(cluster('claimed'))
-  time.now += settlingMs
+  time.now += settlingMs - 1
+  t.notOk(await settled(), 'to the last')
+  t.ok(await works.secrets.hold(), 'who is on the shared CA is told apart as long')
+  time.now += 1
+  foreign = true
   put(whole.data?.[one.uid] ?? '')
   t.notOk(await settled(), 'one is there')
   put(Buffer.from('{').toString('base64'))

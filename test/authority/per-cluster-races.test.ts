@@ -1,0 +1,124 @@
+/** What another has written meanwhile stays: each step here is held up until somebody else was first. */
+import t from 'tap'
+import {
+  entryIn,
+  recordSecret,
+  secretOf,
+  withEntry
+} from '../../src/authority/per-cluster/entries.ts'
+import {
+  recordIn,
+  settle,
+  settlingMs,
+  type TrustRecord
+} from '../../src/authority/per-cluster/record.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import {
+  cluster,
+  dayMs,
+  openPerCluster,
+  upkeepOf,
+  whenAllWrite
+} from '../support/per-cluster-stage.ts'
+
+const { external, stage } = openPerCluster(t)
+
+t.test('of replicas that start at once one writes the record, and its word stays', async t => {
+  for (const trust of ['perCluster', 'shared'] as const) {
+    const { standIn, time, recordOf, secret } = await stage(t)
+    const startedAt = time.now
+    const { until } = whenAllWrite(standIn, 2)
+    const both = Promise.all([recordOf(trust).current(), recordOf(trust).current()])
+    await until
+    time.now += 1000
+    const [first, second] = await both
+    t.strictSame(first, second, `${trust}: both work by the same`)
+    const expected =
+      trust === 'shared' ? { since: startedAt, settled: true } : { since: 0, settled: false }
+    t.strictSame(first, { trust, ...expected }, 'what the first has found')
+    t.strictSame(recordIn(secret(recordSecret)?.data ?? {}), first, 'which stands there')
+  }
+})
+
+t.test('who settles by a word that is not the last settles nothing', async t => {
+  const { recordOf, replica, secret } = await stage(t)
+  const record = await recordOf('shared', { foreign: true }).current()
+  const { secrets } = replica()
+  const settled = () => recordIn(secret(recordSecret)?.data ?? {})?.settled
+  await settle(secrets, { ...record, since: record.since - 1 })
+  t.equal(settled(), false, 'it went to the other setting and back since')
+  await settle(secrets, record)
+  t.equal(settled(), true, 'the last')
+})
+
+t.test('what has changed since a round began is not cleared', async t => {
+  const { standIn, secret, time, replica } = await stage(t)
+  const one = cluster('one')
+  const name = secretOf(one.namespace)
+  const found = () => entryIn(secret(name)?.data ?? {}, one.uid)
+  await replica().issue(one)
+  const own = secret(name) as Secret
+  const claim = { ...own, data: withEntry({}, { ...one, trust: 'shared', usedAt: 0 }) }
+  const changed: TrustRecord = { trust: 'shared', since: time.now - settlingMs, settled: false }
+  const looks = (record: () => Promise<TrustRecord>) => upkeepOf(replica({ record })).look()
+
+  standIn.put(claim)
+  let reads = 0
+  standIn.interfere(({ method, path }) => {
+    if (method !== 'GET' || !path.endsWith(name)) return undefined
+    reads += 1
+    if (reads === 2) standIn.put(own)
+    return undefined
+  })
+  await looks(async () => changed)
+  t.match(found(), { trust: 'perCluster' }, 'a CA that was made meanwhile')
+  standIn.interfere(undefined)
+
+  standIn.put(claim)
+  const words: TrustRecord[] = [changed, { ...changed, trust: 'perCluster', since: time.now }]
+  await looks(async () => words.shift() ?? changed)
+  t.match(found(), { trust: 'shared' }, 'the setting is the other one again')
+  await looks(async () => ({ ...changed, since: changed.since + 1 }))
+  t.match(found(), { trust: 'shared' }, 'others may not know of the change yet')
+  await looks(async () => changed)
+  t.equal(found(), undefined, 'nothing has: it is not needed')
+})
+
+t.test('a renewal that comes second does not write over what is there by then', async t => {
+  const { replica, standIn, changes, time, secret } = await stage(t)
+  const one = cluster('one')
+  const stored = () => secret(secretOf(one.namespace))?.data?.[one.uid]
+  let meanwhile = async () => {}
+  const quick = external(() => time.now)
+  const { intermediates: signer } = quick
+  if (signer === undefined) throw new Error('it signs CAs')
+  const slow = replica({
+    authority: {
+      ...quick,
+      intermediates: {
+        ...signer,
+        async issue(request) {
+          await meanwhile()
+          return await signer.issue(request)
+        }
+      }
+    }
+  })
+  await slow.issue(one)
+  time.now += 200 * dayMs
+  let first: string | undefined
+  meanwhile = async () => {
+    await upkeepOf(replica()).look()
+    first = stored()
+  }
+  await upkeepOf(slow).look()
+  t.strictSame(changes, ['made one', 'renewed one'], 'told once')
+  t.ok(first, 'another replica has renewed it')
+  t.equal(stored(), first, 'and that stays')
+
+  time.now += 200 * dayMs
+  const whole = secret(secretOf(one.namespace)) as Secret
+  meanwhile = async () => void standIn.put({ ...whole, data: {} })
+  await upkeepOf(slow).look()
+  t.equal(stored(), undefined, 'nor does it bring back what a person has taken out')
+})
