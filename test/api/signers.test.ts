@@ -27,12 +27,14 @@ import {
   makeToken,
   skip
 } from '../support/cluster.ts'
+import { makePair, makeCa as makeServingCa } from '../support/cluster-certificates.ts'
 import { renderChart, skipWithoutHelm } from '../support/cluster-chart.ts'
 import { checkCertificate } from '../support/cluster-checks.ts'
 import { makeIdleCluster, makeIdleWorker } from '../support/cluster-idle.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { assign, type PlayedKubelet, playKubelet } from '../support/cluster-kubelet.ts'
 import { toInput } from '../support/cluster-manifest.ts'
+import { startServe } from '../support/cluster-process.ts'
 import { type RunningRayguard, startRayguard } from '../support/cluster-rayguard.ts'
 import { ask } from '../support/cluster-request.ts'
 import { sample } from '../support/cluster-samples.ts'
@@ -385,9 +387,56 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     t.match(await stage.rayguard.log(), /has no certificate after \d+ s: Pending/, 'and why')
     const [left] = await api.list<CertificateRequest>(requestsOf(own))
     t.equal(durationSeconds(left?.spec.duration), 2 * 86_400, 'the life is kept as it was asked')
+
+    const starting = await startLearning(t)
+    const first = await starting.askedFor(1)
+    t.strictSame(await starting.askedFor(2), first, 'a process that starts asks for the CA once')
+    t.equal(first.length, 1, 'and leaves its request there')
+
     await api.create(`/api/v1/namespaces/${own}/secrets`, caSecret(own))
     await eventually('it goes on', async () => (await stage.asked()).code === 'Issued')
+    await eventually('and the other begins', starting.isReady)
   })
+
+  /** One more enrollment server, whose issuer signs nothing yet. */
+  async function startLearning(t: Test) {
+    const folder = t.testdir()
+    const servingCa = makeServingCa(folder, 'serving-ca')
+    const serving = makePair(folder, 'serving', servingCa, 'IP:127.0.0.1')
+    const serverCaFile = servingCa.certificateFile
+    const started = await startServe(api, {
+      ...{ folder, component: 'enrollment', wait: false },
+      settings: {
+        serving: { kind: 'files', ...serving },
+        injection: { image: 'a.test/b:1', serverUrl: 'https://127.0.0.1:1', serverCaFile },
+        authority: { kind: 'cert-manager', issuer: { name: 'ray-pods' } },
+        trust: 'shared',
+        ...lifetime
+      }
+    })
+    t.teardown(() => started.stop())
+    return {
+      /** The names of its requests, which are for no pod, after so many tries. */
+      async askedFor(tries: number) {
+        await eventually(`it has tried ${tries} times`, async () => {
+          const log = await started.log().catch(() => '')
+          const failed = log.match(/the authority cannot be reached/g)
+          return (failed?.length ?? 0) >= tries
+        })
+        const requests = await api.list<CertificateRequest>(requestsOf(own))
+        return requests
+          .filter(
+            ({ metadata }) => metadata.annotations?.['rayguard.dev/ray-cluster'] === undefined
+          )
+          .filter(({ metadata }) => metadata.name?.startsWith('rayguard-'))
+          .map(({ metadata }) => metadata.name)
+      },
+      async isReady() {
+        const answer = await fetch(`http://${started.ops}/readyz`).catch(() => undefined)
+        return answer?.ok
+      }
+    }
+  }
 
   function tenantsRequest(name: string, kind: string) {
     const csr = createCertificateRequest(newKey(), {

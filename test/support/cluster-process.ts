@@ -34,7 +34,7 @@ export interface ServeOptions {
   name?: string
   environment?: Record<string, string>
   /** Beside listeners, kubeconfig and shutdown. */
-  settings: Record<string, object>
+  settings: Record<string, object | string>
   /** A module that is loaded into the process before the program. */
   preload?: string
   /** Default: waits until it is ready. */
