@@ -2,8 +2,10 @@
 import t from 'tap'
 import { secretOf } from '../../src/authority/per-cluster/entries.ts'
 import type { ClusterPod } from '../../src/authority/per-cluster/standing.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
 import {
   cluster,
+  dayMs,
   head,
   openPerCluster,
   upkeepOf,
@@ -12,13 +14,17 @@ import {
 
 const { external, stage, workshop } = openPerCluster(t)
 const tooMany = { code: 'Exhausted' }
+/** Its CAs stand in the same Secret as those of `team`. */
+const beside = Array.from({ length: 1000 }, (_, index) => `team-${index}`).find(
+  name => secretOf(name) === secretOf('team')
+)
 
 t.test('attack 76: forged RayClusters do not mint CAs without end', async t => {
   const { replica, changes, time } = await stage(t)
   const flood = replica({ perNamespace: 3 })
   for (let made = 0; made < 3; made += 1) await flood.issue(cluster(`c${made}`))
   await t.rejects(flood.issue(cluster('c3')), tooMany, 'the fourth of its namespace')
-  t.ok(await flood.issue(cluster('c', 'other')), 'another namespace has its own')
+  t.ok(await flood.issue(cluster('c', beside)), 'another namespace of the same Secret has its own')
   t.equal(flood.inner.made, 4, 'the CA was not asked')
   t.ok(changes.includes('refused c3'), 'it is told')
   time.now += 2 * 3_600_000
@@ -107,4 +113,19 @@ t.test('attack 76: replicas that race do not exceed the quota together', async t
   const lost = forged.filter(({ to }) => !stored().includes(to.uid))
   for (const { issue, to } of lost) await t.rejects(issue(to), tooMany, 'as often as they come')
   t.equal(stored().length, most, 'it stays so')
+})
+
+t.test('attack 76: a full Secret takes in nobody, and those in it go on', async t => {
+  const { replica, secret, standIn, time, changes } = await stage(t)
+  const one = cluster('one')
+  const fills = replica()
+  await fills.issue(one)
+  const { data, ...whole } = secret(secretOf(one.namespace)) as Secret
+  const filler = Buffer.alloc(900 * 1024).toString('base64')
+  standIn.put({ ...whole, data: { ...data, filler } })
+  await t.rejects(fills.issue(cluster('two')), tooMany, 'the API server would refuse the whole')
+  time.now += 200 * dayMs
+  await upkeepOf(fills).look()
+  t.ok(changes.includes('renewed one'), 'what is there is renewed')
+  t.ok(await fills.issue(one), 'and signs')
 })

@@ -132,6 +132,12 @@ t.test('a key is sealed where the authority can, and opens for its RayCluster al
     { code: 'Unavailable' },
     'attack: a stolen Secret without the authority'
   )
+  const another: KeyProtection = { ...protection, kind: 'another', isCurrent: () => false }
+  const stranger = replica({ authority: external(() => time.now, { protection: another }) })
+  const untouched = stored()
+  await t.rejects(stranger.issue(one), { code: 'Unavailable' }, 'by one of another kind')
+  await upkeepOf(stranger).look()
+  t.equal(stored(), untouched, 'which does not seal it again either')
 })
 
 t.test('a CA that cannot is told apart from one that is away', async t => {
