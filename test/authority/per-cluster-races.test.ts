@@ -16,6 +16,7 @@ import type { Secret } from '../../src/kubernetes/objects.ts'
 import {
   cluster,
   dayMs,
+  head,
   openPerCluster,
   upkeepOf,
   whenAllWrite
@@ -121,4 +122,24 @@ t.test('a renewal that comes second does not write over what is there by then', 
   meanwhile = async () => void standIn.put({ ...whole, data: {} })
   await upkeepOf(slow).look()
   t.equal(stored(), undefined, 'nor does it bring back what a person has taken out')
+})
+
+t.test('a Secret that is deleted while it is written is begun anew', async t => {
+  const { replica, standIn, secret, pods, time } = await stage(t)
+  const [one, two] = [cluster('one'), cluster('two')]
+  const knows = replica()
+  await knows.issue(one)
+  pods.set(one.uid, [head(time.now, 'foreign')])
+  const whole = secret(secretOf(one.namespace)) as Secret
+  standIn.interfere(({ method }) => {
+    if (method === 'PUT') standIn.remove(whole)
+    return undefined
+  })
+  t.ok(await replica().issue(two), 'the one that is being made')
+  standIn.interfere(undefined)
+  t.strictSame(Object.keys(secret(secretOf(one.namespace))?.data ?? {}), [two.uid], 'it alone')
+  await upkeepOf(knows).look()
+  for (const { issue } of [knows, replica()]) {
+    await t.rejects(issue(one), { code: 'Invalid', message: /trust a CA/ }, 'no second CA')
+  }
 })
