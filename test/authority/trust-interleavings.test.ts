@@ -59,6 +59,7 @@ const action = fc.oneof(
   { weight: 3, arbitrary: doing('endAll', { cluster }) },
   { weight: 1, arbitrary: doing('start', { by: replica, setting }) },
   { weight: 2, arbitrary: doing('look', { by: replica }) },
+  { weight: 1, arbitrary: doing('loseRecord', {}) },
   { weight: 8, arbitrary: doing('advance', { ms: moment }) },
   { weight: 3, arbitrary: doing('advance', { ms: while_ }) }
 )
@@ -103,6 +104,8 @@ async function act(world: World, each: Action): Promise<void> {
       return world.start(each.by, each.setting)
     case 'look':
       return world.look(each.by)
+    case 'loseRecord':
+      return world.loseRecord()
     case 'advance':
       return await world.advance(each.ms)
   }

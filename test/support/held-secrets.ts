@@ -22,6 +22,8 @@ export interface HeldSecrets {
   /** Gives up what is due. */
   timeOut(): void
   read(name: string): Secret | undefined
+  /** By somebody else, at once. */
+  remove(name: string): void
 }
 
 interface Call {
@@ -104,7 +106,10 @@ export function createHeldSecrets(clock: () => number): HeldSecrets {
         call.reject(broken())
       }
     },
-    read: name => [...stored.values()].find(({ metadata }) => metadata.name === name)
+    read: name => [...stored.values()].find(({ metadata }) => metadata.name === name),
+    remove(name) {
+      for (const path of stored.keys()) if (path.endsWith(`/${name}`)) stored.delete(path)
+    }
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
 import type { Authority, RayClusterReference } from '../../src/authority/authority.ts'
+import { recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
 import { createRecord, type TrustSetting } from '../../src/authority/per-cluster/record.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
@@ -117,6 +118,8 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       now = until
       await quiet()
     },
+    /** Somebody deletes the Secret that says which setting holds. */
+    loseRecord: () => held.remove(recordSecret),
     isFree,
     /** Throws if pods of one RayCluster, while both lived, have not accepted each other. */
     judge() {
