@@ -139,6 +139,8 @@ export function createRequestDesk<O extends KubernetesObject>(
       return progress
     }
     if (progress.state === 'refused') {
+      // An authority that is tried anew again and again has no sweep that would come to it.
+      if (isOver(seen(kind, object))) remove(name)
       throw new AuthorityError('Denied', `The request ${name} was denied: ${progress.reason}`)
     }
     throw new AuthorityError(
@@ -249,12 +251,15 @@ export function createRequestDesk<O extends KubernetesObject>(
   }
 
   function sweep(): void {
-    const now = options.clock()
-    for (const { name, changedAt, progress } of watch.values()) {
-      const keptMs = progress.state === 'pending' ? pendingKeptMs : finishedKeptMs
+    for (const each of watch.values()) {
       if (removals.size >= removalsAtOnce) return
-      if (now - changedAt > keptMs && !inUse.has(name)) remove(name)
+      if (isOver(each) && !inUse.has(each.name)) remove(each.name)
     }
+  }
+
+  function isOver({ changedAt, progress }: Seen): boolean {
+    const keptMs = progress.state === 'pending' ? pendingKeptMs : finishedKeptMs
+    return options.clock() - changedAt > keptMs
   }
 }
 

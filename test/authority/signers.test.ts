@@ -561,27 +561,46 @@ t.test('what is above a CA that was learned holds for what is below it', async t
 })
 
 t.test('a CA is learned by one request, however slow the issuer is', async t => {
-  const { certificateFile: _, ...settings } = issuerSettings
-  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
-  signer.behave('wait')
-  const options = { probe: createProbe() }
-  const faults: string[] = []
-  const authority = await openPatiently({
-    ...{ kind: 'cert-manager', namesFrom: 'request', retryMs: 5 },
-    open: () =>
-      openAuthority(settings, optionsOver(stage.client, { options, cluster: { waitMs: 5 } })),
-    onFault: ({ code }) => faults.push(code)
-  })
-  t.teardown(authority.close)
-  await untilTrue(() => faults.length >= 3)
-  t.equal(new Set(faults).size, 1, 'each try ends alike')
-  t.match(faults, ['Unavailable'], 'with what may pass')
+  const { signer, authority, failures } = await tryingAgain(t, 'wait')
+  await untilTrue(() => failures.length >= 3)
+  t.strictSame(new Set(failures), new Set(['Unavailable']), 'each try ends with what may pass')
   signer.behave('sign')
   await untilTrue(() => authority.problem?.() === undefined)
   t.equal(authority.describe().subject, 'CN=ca', 'then it is known')
   t.equal(signer.created.length, 1, 'by the request of the first try')
   await untilTrue(() => signer.present().length === 0)
 })
+
+t.test('a no to the request for a CA stands for a while, and not for ever', async t => {
+  const { stage, signer, authority, failures } = await tryingAgain(t, 'deny')
+  await untilTrue(() => failures.length >= 3)
+  t.strictSame(new Set(failures), new Set(['Denied']), 'each try ends with it')
+  const [denied, ...more] = signer.present()
+  t.equal(more.length, 0, 'which is asked for once')
+  signer.behave('sign')
+  const creationTimestamp = new Date(Date.now() - 11 * 60_000).toISOString()
+  const metadata = { ...denied?.metadata, creationTimestamp }
+  stage.standIn.put({ ...denied, metadata } as KubernetesObject)
+  await untilTrue(() => authority.problem?.() === undefined)
+  t.equal(signer.created.length, 2, 'and then once more')
+})
+
+/** An issuer whose CA is not known yet, and the tries to learn it. */
+async function tryingAgain(t: Test, behaviour: 'wait' | 'deny') {
+  const { certificateFile: _, ...settings } = issuerSettings
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  signer.behave(behaviour)
+  const options = { probe: createProbe() }
+  const cluster = { waitMs: behaviour === 'wait' ? 5 : 10_000 }
+  const failures: string[] = []
+  const authority = await openPatiently({
+    ...{ kind: 'cert-manager', namesFrom: 'request', retryMs: 5 },
+    open: () => openAuthority(settings, optionsOver(stage.client, { options, cluster })),
+    onFault: ({ code }) => failures.push(code)
+  })
+  t.teardown(authority.close)
+  return { stage, signer, authority, failures }
+}
 
 const signerOfCas = 'example.com/ray-cas'
 
