@@ -16,7 +16,6 @@ import type { Secret } from '../../src/kubernetes/objects.ts'
 import {
   cluster,
   dayMs,
-  head,
   openPerCluster,
   upkeepOf,
   whenAllWrite
@@ -124,22 +123,36 @@ t.test('a renewal that comes second does not write over what is there by then', 
   t.equal(stored(), undefined, 'nor does it bring back what a person has taken out')
 })
 
-t.test('a Secret that is deleted while it is written is begun anew', async t => {
-  const { replica, standIn, secret, pods, time } = await stage(t)
-  const [one, two] = [cluster('one'), cluster('two')]
-  const knows = replica()
-  await knows.issue(one)
-  pods.set(one.uid, [head(time.now, 'foreign')])
-  const whole = secret(secretOf(one.namespace)) as Secret
-  standIn.interfere(({ method }) => {
-    if (method === 'PUT') standIn.remove(whole)
-    return undefined
-  })
-  t.ok(await replica().issue(two), 'the one that is being made')
-  standIn.interfere(undefined)
-  t.strictSame(Object.keys(secret(secretOf(one.namespace))?.data ?? {}), [two.uid], 'it alone')
-  await upkeepOf(knows).look()
-  for (const { issue } of [knows, replica()]) {
-    await t.rejects(issue(one), { code: 'Invalid', message: /trust a CA/ }, 'no second CA')
+t.test('a Secret that another RayCluster makes anew gets back what it held', async t => {
+  for (const back of ['by the next round', 'by the next pod']) {
+    const { replica, standIn, secret } = await stage(t)
+    const [one, two] = [cluster('one'), cluster('two')]
+    const knows = replica()
+    const anchor = (await knows.issue(one)).trustAnchors
+    await upkeepOf(knows).look()
+    const whole = secret(secretOf(one.namespace)) as Secret
+    standIn.interfere(({ method }) => {
+      if (method === 'PUT') standIn.remove(whole)
+      return undefined
+    })
+    t.ok(await replica().issue(two), 'deleted while it was written: begun anew')
+    standIn.interfere(undefined)
+    const stored = () => Object.keys(secret(secretOf(one.namespace))?.data ?? {})
+    t.strictSame(stored(), [two.uid], 'for the one that is made alone')
+
+    standIn.interfere(({ method }) => (method === 'PUT' ? { status: 500 } : undefined))
+    await upkeepOf(knows, { onFault: () => {} }).look()
+    standIn.interfere(undefined)
+    t.strictSame(stored(), [two.uid], 'a round in vain')
+    if (back === 'by the next round') await upkeepOf(knows).look()
+    knows.authority.reopen(one.uid)
+    t.equal((await knows.issue(one)).trustAnchors, anchor, back)
+    t.equal((await replica().issue(one)).trustAnchors, anchor, 'for every replica')
+
+    await upkeepOf(knows).look()
+    const both = secret(secretOf(one.namespace)) as Secret
+    standIn.put({ ...both, data: {} })
+    await upkeepOf(knows).look()
+    t.strictSame(stored(), [], 'what is taken out of the new one stays out')
   }
 })

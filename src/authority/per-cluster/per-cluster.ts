@@ -17,7 +17,7 @@ import { type Entry, isUid, type OwnCa } from './entries.ts'
 import { createOwnCas, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
 import { damaged, exhausted, headless, lost } from './refusals.ts'
-import type { ClusterSecrets, Place } from './secrets.ts'
+import { type ClusterSecrets, isMadeAnew, type Place } from './secrets.ts'
 import { type ClusterPod, type Standing, standingOf } from './standing.ts'
 
 export interface PerClusterOptions extends Sources {
@@ -51,11 +51,16 @@ export interface PerClusterAuthority extends Authority {
   readonly used: ReadonlyMap<string, OwnCa>
   readonly ownCas: OwnCas
   /** What stands in the Secrets, as it was last seen. */
-  readonly held: Map<string, Pick<Entry, 'namespace' | 'name' | 'trust'>>
+  readonly held: Map<string, Held>
   /** It is opened anew, from the Secret, when it is needed again. */
   reopen(uid: string): void
   /** It is not to be brought back either. */
   drop(uid: string): void
+}
+
+export interface Held extends Pick<Entry, 'namespace' | 'name' | 'trust'> {
+  /** The UID of the Secret; `undefined`: that was made with it, and was not read since. */
+  seenIn: string | undefined
 }
 
 interface Agreement {
@@ -67,6 +72,8 @@ interface Agreement {
   ownCas: string[]
   /** Of the record that it rests on. */
   since: number
+  /** The UID of the Secret. */
+  seenIn: string | undefined
 }
 
 /** A CA that has been signed, for what the Secret says of the RayCluster. */
@@ -153,7 +160,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     const offered = await offerFor(rayCluster, agreement)
     if (offered !== undefined) agreement = await agreed(rayCluster, offered)
     const { standing, entry, since } = agreement
-    note(rayCluster, entry)
+    note(rayCluster, agreement)
     const serves = standing === 'own' || standing === 'stillOwn' || standing === 'make'
     if (!serves || entry?.trust !== 'perCluster') return undefined
     const issuer = await ownCas.open(entry)
@@ -182,7 +189,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
       changed: undefined,
       entry: undefined,
       ownCas: [],
-      since: 0
+      since: 0,
+      seenIn: undefined
     }
     const entry = await secrets.change(rayCluster, async (current, place) => {
       const before = whole(current, place, rayCluster)
@@ -194,7 +202,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
         pods: livePods(rayCluster),
         now: apiClock()
       })
-      Object.assign(agreement, { standing, changed: undefined, since: record.since })
+      const seenIn = place.uid
+      Object.assign(agreement, { standing, changed: undefined, since: record.since, seenIn })
       switch (standing) {
         case 'own':
         case 'stillOwn': {
@@ -250,8 +259,10 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     place: Place,
     rayCluster: RayClusterReference
   ): Entry | undefined {
-    if (current !== 'damaged' && (current !== undefined || place.exists)) return current
-    const remembered = used.get(rayCluster.uid)
+    const { uid } = rayCluster
+    const isLost = current === undefined && isMadeAnew(place, held.get(uid)?.seenIn)
+    if (current !== 'damaged' && !isLost) return current
+    const remembered = used.get(uid)
     if (remembered !== undefined || current === undefined) return remembered
     throw damaged(rayCluster, place)
   }
@@ -273,9 +284,12 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     throw exhausted(rayCluster, count, options.perNamespace)
   }
 
-  function note({ uid }: RayClusterReference, entry: Entry | undefined): void {
+  function note({ uid }: RayClusterReference, { entry, seenIn }: Agreement): void {
     if (entry === undefined) held.delete(uid)
-    else held.set(uid, { namespace: entry.namespace, name: entry.name, trust: entry.trust })
+    else {
+      const { namespace, name, trust } = entry
+      held.set(uid, { namespace, name, trust, seenIn })
+    }
     // Another replica has taken it away, or never had it.
     if (entry?.trust === 'perCluster') ownCas.stands(entry)
     else used.delete(uid)

@@ -29,6 +29,8 @@ export interface Place {
   secret: string
   /** The Secret itself is there, whatever is in it. */
   exists: boolean
+  /** Its UID: one that is deleted and made anew has another. */
+  uid: string | undefined
   /** The UIDs of the namespace's RayClusters that have a CA of their own, in the version that is written over. */
   ownCas(): string[]
 }
@@ -37,13 +39,18 @@ export interface ClusterSecrets {
   /** Reads, lets `decide`, writes; `decide` is asked again where somebody else was first. Answers what stands then. */
   change(rayCluster: Pick<Entry, 'namespace' | 'uid'>, decide: Decide): Promise<Found>
   /** All Secrets, one after the other. `data` is undefined where there is none. */
-  all(): AsyncGenerator<{ secret: string; data: SecretData | undefined }>
+  all(): AsyncGenerator<{ secret: string; uid: string | undefined; data: SecretData | undefined }>
   /** Whether there is anything in any of them. */
   hold(): Promise<boolean>
   /** The Secret that says since when which setting holds; empty where there is none. */
   record(): Promise<SecretData>
   /** As `change`, of that Secret. */
   changeRecord(decide: (data: SecretData) => Promise<SecretData | 'keep'>): Promise<SecretData>
+}
+
+/** It was deleted since an entry was `seenIn` it, so that what it lacks nobody has taken out. */
+export function isMadeAnew({ exists, uid }: Place, seenIn: string | undefined): boolean {
+  return !exists || (seenIn !== undefined && seenIn !== uid)
 }
 
 /** Each that is in vain was another's success, so this many say that there are very many others. */
@@ -58,9 +65,14 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
   return {
     async change({ namespace, uid }, decide) {
       const secret = secretOf(namespace)
-      const data = await inTurn(secret, async (current, exists) => {
-        const ownCas = () => ownCasIn(current, namespace)
-        const wanted = await decide(entryIn(current, uid), { secret, exists, ownCas })
+      const data = await inTurn(secret, async (current, found) => {
+        const place: Place = {
+          secret,
+          exists: found !== undefined,
+          uid: found?.metadata.uid,
+          ownCas: () => ownCasIn(current, namespace)
+        }
+        const wanted = await decide(entryIn(current, uid), place)
         if (wanted === 'keep') return 'keep'
         if (wanted === 'remove') return withoutEntry(current, uid)
         const next = withEntry(current, wanted)
@@ -80,13 +92,14 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
 
   async function* all(): ReturnType<ClusterSecrets['all']> {
     for (const secret of entrySecrets) {
-      yield { secret, data: dataOf(await read(secret)) }
+      const found = await read(secret)
+      yield { secret, uid: found?.metadata.uid, data: dataOf(found) }
     }
   }
 
   function inTurn(
     secret: string,
-    decide: (data: SecretData, exists: boolean) => Promise<SecretData | 'keep'>
+    decide: (data: SecretData, found: Secret | undefined) => Promise<SecretData | 'keep'>
   ): Promise<SecretData> {
     const before = last.get(secret) ?? Promise.resolve()
     const mine = before.then(
@@ -99,12 +112,12 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
 
   async function changed(
     secret: string,
-    decide: (data: SecretData, exists: boolean) => Promise<SecretData | 'keep'>
+    decide: (data: SecretData, found: Secret | undefined) => Promise<SecretData | 'keep'>
   ): Promise<SecretData> {
     for (let attempt = 0; attempt < attempts; attempt += 1) {
       const found = await read(secret)
       const data = dataOf(found) ?? {}
-      const next = await decide(data, found !== undefined)
+      const next = await decide(data, found)
       if (next === 'keep') return data
       if (await write(secret, found, next)) return next
     }

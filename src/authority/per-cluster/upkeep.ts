@@ -7,7 +7,7 @@
 import { type Entry, entryIn, type Found, type OwnCa } from './entries.ts'
 import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
 import { settle, settlingMs, type TrustRecord } from './record.ts'
-import type { ClusterSecrets } from './secrets.ts'
+import { type ClusterSecrets, isMadeAnew } from './secrets.ts'
 
 export interface UpkeepOptions {
   authority: PerClusterAuthority
@@ -78,7 +78,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const seen = new Set<string>()
     const changed = isChanged(record)
     let left = options.foreign()
-    for await (const { data = {} } of secrets.all()) {
+    for await (const { uid: seenIn, data = {} } of secrets.all()) {
       for (const uid of Object.keys(data)) {
         if (stopped) return
         const entry = entryIn(data, uid)
@@ -86,13 +86,18 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
         left ||= entry === 'damaged' || entry?.trust === 'perCluster'
         if (entry === undefined || entry === 'damaged') continue
         seen.add(uid)
-        await attempted(() => (changed && entry.trust === 'shared' ? clear(entry) : tend(entry)))
+        await attempted(() =>
+          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, seenIn)
+        )
       }
     }
     for (const own of [...authority.used.values()]) {
       if (!seen.has(own.uid)) await attempted(() => bringBack(own))
     }
-    for (const uid of [...authority.held.keys()]) if (!seen.has(uid)) authority.held.delete(uid)
+    for (const uid of [...authority.held.keys()]) {
+      // What could not be brought back is tried again, by what is known of where it was.
+      if (!seen.has(uid) && !authority.used.has(uid)) authority.held.delete(uid)
+    }
     if (changed && !left) await settle(secrets, record)
   }
 
@@ -119,7 +124,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     authority.held.delete(entry.uid)
   }
 
-  async function tend(entry: Entry): Promise<void> {
+  async function tend(entry: Entry, seenIn: string | undefined): Promise<void> {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
       await secrets.change(entry, async () => 'remove')
@@ -128,7 +133,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       options.onChange('removed', entry)
       return
     }
-    authority.held.set(uid, { namespace, name, trust: entry.trust })
+    authority.held.set(uid, { namespace, name, trust: entry.trust, seenIn })
     if (entry.trust !== 'perCluster') return
     const inUse = authority.used.get(uid)
     if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
@@ -162,12 +167,14 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       authority.drop(own.uid)
       return
     }
+    const seenIn = authority.held.get(own.uid)?.seenIn
     let restored = false
-    await secrets.change(own, async (current, { exists }) => {
-      restored = current === 'damaged' || !exists
+    await secrets.change(own, async (current, place) => {
+      const isLost = current === undefined && isMadeAnew(place, seenIn)
+      restored = current === 'damaged' || isLost
       return restored ? own : 'keep'
     })
-    // Where the Secret is whole, somebody has taken it out with intent.
+    // Where the Secret is the same, somebody has taken it out with intent.
     if (restored) options.onChange('restored', own)
     else authority.drop(own.uid)
   }
