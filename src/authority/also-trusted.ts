@@ -17,6 +17,8 @@ import { createReload, type NotLoaded } from './reload.ts'
 export interface AlsoTrusted {
   /** PEM of those that go beside these anchors; never one of them, nor one above, of which `chain` knows more. */
   beside(trustAnchors: string, chain?: Chain): string
+  /** PEM of all of them. */
+  pem(): string
   describe(): AnchorDescription[]
   close(): Promise<void>
 }
@@ -59,6 +61,7 @@ export async function openAlsoTrusted(
         answered = { trustAnchors, chain, pem: selected(trustAnchors, chain) }
       return answered.pem
     },
+    pem: () => anchors.map(({ pem }) => pem).join(''),
     describe: () => anchors.map(description),
     close: stop
   }

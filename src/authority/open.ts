@@ -32,6 +32,12 @@ export function namesFrom(settings: AuthoritySettings): Authority['namesFrom'] {
   return asksCluster(settings) ? 'request' : 'server'
 }
 
+/** `KeyProtection.kind`, known before the authority can be asked; `undefined` where it seals nothing. */
+export function protectionKind(settings: AuthoritySettings): string | undefined {
+  if (settings.kind === 'pkcs11' && settings.sealing !== undefined) return 'pkcs11'
+  return settings.kind === 'vault' && settings.transit !== undefined ? 'vault-transit' : undefined
+}
+
 /** Through the Kubernetes API, which only a running server has at hand. */
 export function asksCluster(
   settings: AuthoritySettings

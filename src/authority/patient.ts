@@ -4,12 +4,14 @@
  * Decides that what is wrong with the settings ends the start, and what may pass by itself does not: pods are told to
  * come again until the authority is there. Nor does what must not be tried again and again, as processes that end are.
  */
-import { type Authority, AuthorityError } from './authority.ts'
+import { type Authority, AuthorityError, type KeyProtection } from './authority.ts'
 
 export interface Patience {
   open: () => Promise<Authority>
   kind: string
   namesFrom: Authority['namesFrom']
+  /** By what it seals, where it does: what is not sealed is not to be taken for good before it is there. */
+  protectionKind?: string | undefined
   retryMs: number
   /** Asked after a try that failed: whether the process may end and be started anew with the same settings. */
   mayEnd?: () => boolean
@@ -33,13 +35,19 @@ export async function openPatiently(patience: Patience): Promise<Authority> {
   let closed = false
   let timer: NodeJS.Timeout | undefined
   let trying: Promise<void> = Promise.resolve()
+  const absent = async () => {
+    throw new AuthorityError('Unavailable', fault.message, { cause: fault })
+  }
+  const away: KeyProtection | undefined =
+    patience.protectionKind === undefined
+      ? undefined
+      : { kind: patience.protectionKind, seal: absent, open: absent }
   schedule()
 
   return {
     namesFrom,
     async issue(request) {
-      if (found !== undefined) return found.issue(request)
-      throw new AuthorityError('Unavailable', fault.message, { cause: fault })
+      return found === undefined ? await absent() : await found.issue(request)
     },
     describe: () =>
       found?.describe() ?? { kind, subject: '', notAfter: new Date(0), anchorSha256: '' },
@@ -48,7 +56,7 @@ export async function openPatiently(patience: Patience): Promise<Authority> {
       return found?.intermediates
     },
     get protection() {
-      return found?.protection
+      return found === undefined ? away : found.protection
     },
     problem: () => (found === undefined ? `is not there yet: ${fault.message}` : found.problem?.()),
     async close() {

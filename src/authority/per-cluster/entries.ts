@@ -6,6 +6,8 @@
  * digit of the namespace's digest: so the write that adds a CA also vouches for how many there were.
  */
 import { createHash } from 'node:crypto'
+import { type Certificate, readCertificate } from '../../x509/certificate.ts'
+import { readSinglePem } from '../../x509/pem.ts'
 import type { RayClusterReference } from '../authority.ts'
 
 export type Entry = OwnCa | OnSharedCa
@@ -77,6 +79,22 @@ export function withEntry(data: SecretData, entry: Entry): SecretData {
 export function withoutEntry(data: SecretData, uid: string): SecretData {
   const { [uid]: _, ...others } = data
   return others
+}
+
+export function commonNameOf({ uid }: Pick<RayClusterReference, 'uid'>): string {
+  return `RayCluster ${uid}`
+}
+
+/** `undefined` where it cannot be read. */
+export function certificateOf({
+  certificate
+}: Pick<OwnCa, 'certificate'>): Certificate | undefined {
+  const der = readSinglePem(certificate, 'CERTIFICATE')
+  try {
+    return der && readCertificate(der)
+  } catch {
+    return undefined
+  }
 }
 
 export function isFull(data: SecretData): boolean {

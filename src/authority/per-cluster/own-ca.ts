@@ -3,14 +3,13 @@
  *
  * Decides the form and what counts as whole. Keys never leave this file but as what is stored and as signatures.
  */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { type Certificate, keyIdentifierOf, readCertificate } from '../../x509/certificate.ts'
+import { type Certificate, keyIdentifierOf } from '../../x509/certificate.ts'
 import { readChain } from '../../x509/chain.ts'
 import { checkIntermediate } from '../../x509/check-intermediate.ts'
 import { createIntermediateRequest } from '../../x509/intermediate.ts'
 import { keyIdentifier } from '../../x509/leaf.ts'
-import { readSinglePem } from '../../x509/pem.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import { subjectOf } from '../../x509/subject.ts'
 import {
@@ -22,11 +21,12 @@ import {
 } from '../authority.ts'
 import { createLocalIssuer, type LocalIssuer, type Sources } from '../local.ts'
 import { openPemKey } from '../pem-key.ts'
-import type { OwnCa, StoredKey } from './entries.ts'
+import { certificateOf, commonNameOf, type OwnCa } from './entries.ts'
 import { type Asked, createPending } from './pending.ts'
+import { unusable } from './refusals.ts'
+import { createStoredKeys, type StoredKeysOptions } from './stored-keys.ts'
 
-export interface OwnCaOptions extends Sources {
-  authority: Authority
+export interface OwnCaOptions extends Sources, StoredKeysOptions {
   /** The longest life that a pod's certificate is given. */
   leafSeconds: number
 }
@@ -64,6 +64,7 @@ const hourMs = 3_600_000
 export function createOwnCas(options: OwnCaOptions): OwnCas {
   const { authority, clock } = options
   const lifetimeSeconds = options.leafSeconds * lives
+  const keys = createStoredKeys(options)
   /** UIDs of RayClusters whose CA was signed under another name within the last hour: it would be so again. */
   const unlike = new LRUCache<string, true>({
     ...{ max: 5_000, ttl: hourMs, ttlResolution: 0 },
@@ -80,20 +81,20 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   return {
     async make(rayCluster) {
       const { privateKey, certificate } = await pending.signed(rayCluster)
-      const key = await stored(privateKey, rayCluster.uid)
+      const key = await keys.store(privateKey, rayCluster.uid)
       return { ...rayCluster, trust: 'perCluster', certificate, key, usedAt: clock() }
     },
     isAsked: pending.has,
     asked: pending.ofNamespace,
     async renewed(own) {
-      const privateKey = await keyOf(own)
-      const key = mustSeal(own) ? await stored(privateKey, own.uid) : own.key
+      const privateKey = await keys.open(own)
+      const key = mustSeal(own) ? await keys.store(privateKey, own.uid) : own.key
       if (!isShort(own)) return mustSeal(own) ? { ...own, key } : undefined
-      const former = parsed(own.certificate)
+      const former = certificateOf(own)
       if (former === undefined) throw unusable(own, 'the certificate cannot be read')
       if (unlike.has(own.uid) && !isOver(own)) throw otherName(own)
       const { certificate } = await pending.signed(own, { privateKey, renews: former })
-      const next = parsed(certificate)
+      const next = certificateOf({ certificate })
       if (next === undefined) throw unusable(own, 'the certificate cannot be read')
       // When it is over, nobody holds anything of it for longer than an hour: better another than none.
       if (!standsIn(former, next) && !isOver(own)) {
@@ -108,7 +109,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       return mustSeal(own) ? { ...own, key } : undefined
     },
     async open(own) {
-      const privateKey = await keyOf(own)
+      const privateKey = await keys.open(own)
       const problems = checkIntermediate(own.certificate, {
         publicKey: spki(privateKey),
         // Attack: who may write the Secret puts the CA of one RayCluster in the place of another's.
@@ -127,7 +128,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     isDue,
     isOver,
     stands(own) {
-      const publicKey = parsed(own.certificate)?.publicKey
+      const publicKey = certificateOf(own)?.publicKey
       if (!isDue(own)) pending.drop(own.uid)
       else if (publicKey !== undefined) pending.keepOnly(own.uid, publicKey)
     },
@@ -165,53 +166,21 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     return { ...identity, publicKey, csr, commonName, lifetimeSeconds, rayCluster }
   }
 
-  async function stored(privateKey: KeyObject, uid: string): Promise<StoredKey> {
-    const plain = privateKey.export({ type: 'pkcs8', format: 'der' })
-    const { protection } = authority
-    if (protection === undefined) return { plain: plain.toString('base64') }
-    const sealed = Buffer.from(await protection.seal(plain, uid)).toString('base64')
-    return { sealed, sealedBy: protection.kind }
-  }
-
-  async function keyOf(own: OwnCa): Promise<KeyObject> {
-    const bytes = 'plain' in own.key ? Buffer.from(own.key.plain, 'base64') : await opened(own)
-    try {
-      return createPrivateKey({ key: Buffer.from(bytes), format: 'der', type: 'pkcs8' })
-    } catch (cause) {
-      throw unusable(own, 'the key cannot be read', cause)
-    }
-  }
-
-  async function opened({ uid, key, ...own }: OwnCa): Promise<Uint8Array> {
-    const { protection } = authority
-    if (!('sealed' in key)) throw unusable({ ...own, uid }, 'it is not sealed')
-    if (protection?.kind === key.sealedBy) {
-      return await protection.open(Buffer.from(key.sealed, 'base64'), uid)
-    }
-    throw new AuthorityError(
-      'Unavailable',
-      `The CA of the RayCluster ${own.namespace}/${own.name} is sealed by ${key.sealedBy}, which this authority does not hold.`
-    )
-  }
-
   function isDue(own: OwnCa): boolean {
     return mustSeal(own) || isShort(own)
   }
 
   function isOver(own: OwnCa): boolean {
-    const { notAfter } = parsed(own.certificate) ?? {}
+    const { notAfter } = certificateOf(own) ?? {}
     return notAfter === undefined || notAfter.getTime() - clock() < hourMs
   }
 
-  function mustSeal({ key }: OwnCa): boolean {
-    const { protection } = authority
-    if ('plain' in key) return protection !== undefined
-    if (protection?.kind !== key.sealedBy) return false
-    return protection.isCurrent?.(Buffer.from(key.sealed, 'base64')) === false
+  function mustSeal(own: OwnCa): boolean {
+    return keys.kept(own) !== 'well'
   }
 
   function isShort(own: OwnCa): boolean {
-    const { notBefore, notAfter } = parsed(own.certificate) ?? {}
+    const { notBefore, notAfter } = certificateOf(own) ?? {}
     if (notBefore === undefined || notAfter === undefined) return false
     const end = notAfter.getTime()
     const now = clock()
@@ -255,7 +224,7 @@ function standsIn(former: Certificate, next: Certificate): boolean {
 }
 
 function otherName({ namespace, name, certificate }: OwnCa): AuthorityError {
-  const end = parsed(certificate)?.notAfter.toISOString()
+  const end = certificateOf({ certificate })?.notAfter.toISOString()
   return new AuthorityError(
     'Invalid',
     `The CA of the RayCluster ${namespace}/${name} is not renewed: the authority writes its subject or key identifier in other bytes than those that its pods trust. ` +
@@ -265,35 +234,10 @@ function otherName({ namespace, name, certificate }: OwnCa): AuthorityError {
 
 /** A renewal that wins less than an eighth of the whole life is not worth a write. */
 function worthMs({ certificate }: OwnCa): number {
-  const found = parsed(certificate)
+  const found = certificateOf({ certificate })
   return found ? (found.notAfter.getTime() - found.notBefore.getTime()) / 8 : 0
-}
-
-export function commonNameOf({ uid }: RayClusterReference): string {
-  return `RayCluster ${uid}`
-}
-
-function parsed(pem: string) {
-  const der = readSinglePem(pem, 'CERTIFICATE')
-  try {
-    return der && readCertificate(der)
-  } catch {
-    return undefined
-  }
 }
 
 function spki(key: KeyObject): Uint8Array {
   return createPublicKey(key).export({ type: 'spki', format: 'der' })
-}
-
-function unusable(
-  { namespace, name }: RayClusterReference,
-  why: string,
-  cause?: unknown
-): AuthorityError {
-  return new AuthorityError(
-    'Invalid',
-    `The CA of the RayCluster ${namespace}/${name} cannot be used: ${why}.`,
-    { cause }
-  )
 }

@@ -12,16 +12,15 @@ import {
   type LeafRequest,
   type RayClusterReference
 } from '../authority.ts'
-import type { LocalIssuer, Sources } from '../local.ts'
+import type { LocalIssuer } from '../local.ts'
 import { type Entry, isUid, type OwnCa } from './entries.ts'
-import { createOwnCas, type OwnCas } from './own-ca.ts'
+import { createOwnCas, type OwnCaOptions, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
 import { damaged, exhausted, headless, lost } from './refusals.ts'
 import { type ClusterSecrets, isMadeAnew, type Place } from './secrets.ts'
 import { type ClusterPod, type Standing, standingOf } from './standing.ts'
 
-export interface PerClusterOptions extends Sources {
-  authority: Authority
+export interface PerClusterOptions extends OwnCaOptions {
   secrets: ClusterSecrets
   /** Which setting holds now, whatever that of this replica is. Throws KubernetesError and AuthorityError. */
   record(): Promise<TrustRecord>
@@ -29,8 +28,6 @@ export interface PerClusterOptions extends Sources {
   apiClock: () => number
   /** The live pods of a RayCluster that have our TLS; `undefined` while they are not known. */
   podsOf(rayCluster: RayClusterReference): readonly ClusterPod[] | undefined
-  /** The longest life that a pod's certificate is given. */
-  leafSeconds: number
   /** CAs that a namespace may hold at one time, and that this replica asks for within an hour. */
   perNamespace: number
   onChange(change: OwnCaChange, rayCluster: RayClusterReference): void

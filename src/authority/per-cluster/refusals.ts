@@ -1,5 +1,6 @@
 /** Why a pod gets no certificate of its RayCluster's CA now, in words for administrators. */
 import { AuthorityError, type RayClusterReference } from '../authority.ts'
+import { secretOf } from './entries.ts'
 import type { Place } from './secrets.ts'
 
 export function damaged(
@@ -39,5 +40,26 @@ export function lost(
     'Invalid',
     `The pods of the RayCluster ${namespace}/${name} (${uid}) trust a CA that the Secret ${secret} does not hold (any more). ` +
       'Bring the Secret back from a backup, or delete all pods of the RayCluster at once.'
+  )
+}
+
+export function unusable(
+  { namespace, name }: Pick<RayClusterReference, 'namespace' | 'name'>,
+  why: string,
+  cause?: unknown
+): AuthorityError {
+  return new AuthorityError(
+    'Invalid',
+    `The CA of the RayCluster ${namespace}/${name} cannot be used: ${why}.`,
+    { cause }
+  )
+}
+
+export function unvouched({ namespace, name, uid }: RayClusterReference): AuthorityError {
+  return new AuthorityError(
+    'Invalid',
+    `The CA of the RayCluster ${namespace}/${name} (${uid}) in the Secret ${secretOf(namespace)} is not used: its key is not sealed, and no CA of this authority has signed for it. ` +
+      'Was it made under another authority? Name the CA of that in enrollment.alsoTrustedFile until all are sealed. ' +
+      'Else somebody has written it there: see who may, take that key out of the Secret, and delete all pods of the RayCluster at once.'
   )
 }

@@ -5,7 +5,7 @@
 import { type AlsoTrusted, withAlsoTrusted } from '../../authority/also-trusted.ts'
 import { type Authority, AuthorityError, type ReloadOutcome } from '../../authority/authority.ts'
 import { createProbe } from '../../authority/cert-manager/probe.ts'
-import { namesFrom, neededRights, openAuthority } from '../../authority/open.ts'
+import { namesFrom, neededRights, openAuthority, protectionKind } from '../../authority/open.ts'
 import { openPatiently } from '../../authority/patient.ts'
 import { noRefusedPin } from '../../authority/refused-pin.ts'
 import { createEnrollment } from '../../enrollment/enroll.ts'
@@ -41,7 +41,10 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   const serving = await createServing('enrollment', surroundings)
   const alsoTrusted = await openedAlsoTrusted(surroundings)
   const live = liveClusters(surroundings)
-  const trust = createTrust(await opened(surroundings, alsoTrusted), live, surroundings)
+  const trust = createTrust(
+    { authority: await opened(surroundings, alsoTrusted), alsoTrusted, clusters: live },
+    surroundings
+  )
   const { authority } = trust
   const pods = createPodIndex({
     client,
@@ -222,6 +225,7 @@ async function opened(
       open,
       kind: chosen.kind,
       namesFrom: namesFrom(chosen),
+      protectionKind: protectionKind(chosen),
       retryMs: authorityEveryMs,
       // Each start of a container would try it once more, until the token is locked.
       mayEnd: () => refusedPin.digest === undefined,

@@ -2,6 +2,7 @@
  * Which CA signs the pods of a RayCluster, put together: the authority of the settings, the CAs of single RayClusters, the
  * watch that tells when a change of the setting may reach one.
  */
+import type { AlsoTrusted } from '../../authority/also-trusted.ts'
 import { type Authority, AuthorityError } from '../../authority/authority.ts'
 import { perClusterProblem } from '../../authority/per-cluster/own-ca.ts'
 import {
@@ -30,6 +31,12 @@ export interface Trust {
   stop(): Promise<void>
 }
 
+export interface TrustParts {
+  authority: Authority
+  alsoTrusted: AlsoTrusted | undefined
+  clusters: LiveClusters
+}
+
 const upkeepEveryMs = 5 * 60_000
 const secondLookMs = 5_000
 const ownRights =
@@ -37,8 +44,7 @@ const ownRights =
 
 /** Throws {@link ConfigurationError} where the CA cannot do what the settings ask for. */
 export function createTrust(
-  authority: Authority,
-  clusters: LiveClusters,
+  { authority, alsoTrusted, clusters }: TrustParts,
   surroundings: Surroundings
 ): Trust {
   const { settings, client, namespace, clocks, random, log, readiness } = surroundings
@@ -57,6 +63,7 @@ export function createTrust(
   })
   const perCluster = createPerClusterAuthority({
     ...{ authority, secrets, record: record.current, onChange: observer(surroundings) },
+    alsoTrusted: () => alsoTrusted?.pem() ?? '',
     clock: clocks.wall,
     apiClock: clocks.api,
     random: random.bytes,

@@ -1,0 +1,151 @@
+/** A CA that nobody has sealed, where those of all RayClusters are sealed. */
+import { createHmac, randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { type Authority, AuthorityError } from '../../src/authority/authority.ts'
+import { openPatiently } from '../../src/authority/patient.ts'
+import {
+  entryIn,
+  type OwnCa,
+  secretOf,
+  withEntry
+} from '../../src/authority/per-cluster/entries.ts'
+import { openSealing } from '../../src/authority/pkcs11/sealing.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import { forgedOwnCa } from '../support/forged-own-ca.ts'
+import {
+  cluster,
+  dayMs,
+  namespace,
+  openPerCluster,
+  upkeepOf
+} from '../support/per-cluster-stage.ts'
+import { makeCa } from '../x509/openssl.ts'
+
+const { external, stage, workshop } = openPerCluster(t)
+makeCa(workshop, 'former')
+
+/** As by a token, whose key is here. */
+const tokenKey = randomBytes(32)
+const protection = await openSealing({
+  key: { sign: async (_, bytes) => createHmac('sha256', tokenKey).update(bytes).digest() },
+  hasFormer: false,
+  random: randomBytes
+})
+
+const refused = { code: 'Invalid', message: /alsoTrustedFile/ }
+
+async function sealing(t: Test) {
+  const staged = await stage(t)
+  const { standIn, secret, time } = staged
+  const replica = (options: { authority?: Authority; alsoTrusted?: () => string } = {}) =>
+    staged.replica({ authority: external(() => time.now, { protection }), ...options })
+  const stored = ({ namespace, uid }: Pick<OwnCa, 'namespace' | 'uid'>) =>
+    entryIn(secret(secretOf(namespace))?.data ?? {}, uid) as OwnCa
+  const put = (entry: OwnCa) => {
+    const name = secretOf(entry.namespace)
+    const { metadata = { name, namespace }, data } = secret(name) ?? {}
+    standIn.put({
+      ...{ apiVersion: 'v1', kind: 'Secret', metadata },
+      data: withEntry(data ?? {}, entry)
+    } as Secret)
+  }
+  /** One round of a replica that has just begun. */
+  const look = async (options: Parameters<typeof replica>[0] = {}) => {
+    const looks = replica(options)
+    const faults: unknown[] = []
+    await upkeepOf(looks, { onFault: error => void faults.push(error) }).look()
+    return { faults, signed: looks.inner.made }
+  }
+  return { ...staged, unsealed: staged.replica, replica, stored, put, look }
+}
+
+t.test('attack 97: a CA of somebody else is not used, nor sealed, nor signed', async t => {
+  const { replica, stored, put, look, changes, time } = await sealing(t)
+  const one = cluster('one')
+  for (const issuer of [undefined, 'former']) {
+    const forged = forgedOwnCa(workshop, one, issuer)
+    put(forged)
+    await t.rejects(replica().issue(one), refused, 'no pod gets to trust it')
+    const { faults, signed } = await look()
+    t.match(faults, [refused], 'it is told')
+    t.equal(signed, 0, 'the authority is not asked')
+    t.strictSame(stored(one), forged, 'what stands there is left as it is')
+  }
+
+  const two = cluster('two', 'other')
+  await replica().issue(two)
+  const began = time.now
+  // The certificate of a running cluster is public.
+  const beside = { ...forgedOwnCa(workshop, two), certificate: stored(two).certificate }
+  put(beside)
+  for (const days of [0, 200]) {
+    time.now = began + days * dayMs
+    await t.rejects(replica().issue(two), refused, `day ${days}: another key beside it`)
+    const { faults, signed } = await look()
+    t.match(faults, [refused, refused], 'told')
+    t.equal(signed, 0, 'nor is that key signed')
+    t.strictSame(stored(two), beside, 'nor sealed')
+  }
+  t.strictSame(changes, ['made two'], 'nothing else was done')
+})
+
+t.test('attack 97: nor is it used in the place of another, once it was good', async t => {
+  const { replica, stored, put, look, time, unsealed } = await sealing(t)
+  const [known, victim] = [cluster('known'), cluster('victim')]
+  // From a backup of before they were sealed.
+  await unsealed().issue(known)
+  put({ ...stored(known), ...victim })
+  for (const days of [0, 200]) {
+    time.now += days * dayMs
+    await t.rejects(replica().issue(victim), refused, `day ${days}`)
+    await look()
+    t.match(stored(victim).key, { plain: String }, 'nor sealed')
+  }
+})
+
+t.test('what another authority has signed goes on while its CA is named', async t => {
+  const { replica, stored, look, time, changes, unsealed } = await sealing(t)
+  const one = cluster('one')
+  const before = unsealed({ authority: external(() => time.now, {}, 'former') })
+  const { trustAnchors } = await before.issue(one)
+  await t.rejects(replica().issue(one), refused, 'it has to be named')
+  const alsoTrusted = () => workshop.read('former.crt')
+  t.equal((await replica({ alsoTrusted }).issue(one)).trustAnchors, trustAnchors, 'then it serves')
+  await look({ alsoTrusted })
+  t.match(stored(one).key, { sealedBy: 'pkcs11' }, 'and is sealed')
+  t.equal((await replica().issue(one)).trustAnchors, trustAnchors, 'and needs no name any more')
+  t.strictSame(changes, ['made one', 'sealed one'], 'told')
+})
+
+t.test('attack 97: a token that is away is no way round', async t => {
+  const { replica, put, look, time, unsealed } = await sealing(t)
+  const [one, two] = [cluster('one'), cluster('two')]
+  await unsealed().issue(one)
+  put(forgedOwnCa(workshop, two))
+  let away = true
+  let told = () => {}
+  const again = new Promise<void>(resolve => {
+    told = resolve
+  })
+  const authority = await openPatiently({
+    async open() {
+      if (away) throw new AuthorityError('Unavailable', 'away')
+      told()
+      return external(() => time.now, { protection })
+    },
+    ...{ kind: 'pkcs11', namesFrom: 'server', protectionKind: 'pkcs11', retryMs: 5 },
+    onFault() {}
+  })
+  t.teardown(() => authority.close())
+  const waits = replica({ authority })
+  for (const each of [one, two]) {
+    await t.rejects(waits.issue(each), { code: 'Unavailable' }, 'nobody can tell which are ours')
+  }
+  const { faults } = await look({ authority })
+  t.match(faults, [{ code: 'Unavailable' }, { code: 'Unavailable' }], 'told')
+  away = false
+  await again
+  await new Promise(setImmediate)
+  t.ok(await waits.issue(one), 'when it is back, ours are')
+  await t.rejects(waits.issue(two), refused, 'and the other is not')
+})
