@@ -46,8 +46,8 @@ export async function caStatus(options: CaStatusOptions, io: CommandIo): Promise
 }
 
 function json(ok: boolean, checks: Check[], report: AuthorityReport | undefined): string {
-  const { anchors = [], clusters = [], next } = report ?? {}
-  return `${JSON.stringify({ ok, checks, authorities: anchors, clusters, next }, null, 2)}\n`
+  const { anchors = [], clusters = [], due, next } = report ?? {}
+  return `${JSON.stringify({ ok, checks, authorities: anchors, clusters, clusterCas: due, next }, null, 2)}\n`
 }
 
 function unknownAuthority(namespace: string): Check[] {

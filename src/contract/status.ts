@@ -44,4 +44,18 @@ export interface TrustStatus {
   setting: 'perCluster' | 'shared'
   /** RayClusters that a change of the setting has not reached yet. */
   waiting: number
+  /**
+   * CAs of RayClusters that wait for something, as of the last round through all of them; absent while there was no whole one.
+   * Replicas from before this was counted do not say it.
+   */
+  due?: DueCasStatus
+}
+
+export interface DueCasStatus {
+  /** Not sealed, although the authority seals. */
+  unsealed: number
+  /** Sealed by another key than the one that seals now. */
+  formerSeal: number
+  /** They should have been renewed. */
+  renewal: number
 }

@@ -246,6 +246,7 @@ export function createMetrics(options: { version: string }): Metrics {
         labelNames: [label],
         registers,
         collect() {
+          this.reset()
           for (const [value, number] of Object.entries(read())) this.set({ [label]: value }, number)
         }
       })

@@ -53,8 +53,9 @@ async function sealing(t: Test) {
   const look = async (options: Parameters<typeof replica>[0] = {}) => {
     const looks = replica(options)
     const faults: unknown[] = []
-    await upkeepOf(looks, { onFault: error => void faults.push(error) }).look()
-    return { faults, signed: looks.inner.made }
+    const upkeep = upkeepOf(looks, { onFault: error => void faults.push(error) })
+    await upkeep.look()
+    return { faults, signed: looks.inner.made, due: upkeep.due() }
   }
   return { ...staged, unsealed: staged.replica, replica, stored, put, look }
 }
@@ -66,8 +67,9 @@ t.test('attack 97: a CA of somebody else is not used, nor sealed, nor signed', a
     const forged = forgedOwnCa(workshop, one, issuer)
     put(forged)
     await t.rejects(replica().issue(one), refused, 'no pod gets to trust it')
-    const { faults, signed } = await look()
+    const { faults, signed, due } = await look()
     t.match(faults, [refused], 'it is told')
+    t.match(due, { unsealed: 1 }, 'and counted')
     t.equal(signed, 0, 'the authority is not asked')
     t.strictSame(stored(one), forged, 'what stands there is left as it is')
   }

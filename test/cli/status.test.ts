@@ -676,6 +676,38 @@ t.test(
   }
 )
 
+t.test('CAs of RayClusters that wait are told by the worst of all replicas', async t => {
+  const { says, kubeconfig } = await stage(t)
+  const anchor = { subject: 'CN=shared', anchorSha256: '0a'.repeat(32), notAfter: inDays(500) }
+  const nothing = { unsealed: 0, formerSeal: 0, renewal: 0 }
+  const told = async (...due: (typeof nothing | undefined)[]) => {
+    for (const [at, each] of due.entries()) {
+      const trust = { setting: 'perCluster' as const, waiting: 0, ...(each && { due: each }) }
+      const authority = { kind: 'pkcs11', ...anchor, alsoTrusted: [], trust }
+      says.set(`rayguard-enrollment-${at + 1}`, replicaStatus('enrollment', { authority }))
+    }
+    const asked = ['status', '--kubeconfig', kubeconfig, '-o', 'json']
+    const { checks, clusterCas } = JSON.parse((await runCommand(ca, asked)).out)
+    const ids = checks.map(({ id }: Check) => id)
+    return { clusterCas, ids: ids.filter((id: string) => id.startsWith('ClusterCas')) }
+  }
+  t.strictSame(await told(nothing, nothing), { clusterCas: nothing, ids: ['ClusterCas'] }, 'well')
+  t.strictSame(
+    await told(
+      { ...nothing, formerSeal: 2, renewal: 1 },
+      { unsealed: 3, formerSeal: 1, renewal: 0 }
+    ),
+    {
+      clusterCas: { unsealed: 3, formerSeal: 2, renewal: 1 },
+      ids: ['ClusterCasUnsealed', 'ClusterCasFormerSeal', 'ClusterCasNotRenewed']
+    },
+    'each replica may know of another'
+  )
+  const unknown = { clusterCas: undefined, ids: ['ClusterCasUnknown'] }
+  t.strictSame(await told(undefined, nothing), unknown, 'one has not looked yet')
+  t.strictSame(await told(nothing, undefined), unknown, 'whichever')
+})
+
 t.test('pause and resume', async t => {
   const { standIn, kubeconfig, faults } = await stage(t)
   const run = async (name: 'pause' | 'resume', ...argumentsList: string[]) => {

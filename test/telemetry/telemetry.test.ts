@@ -152,8 +152,14 @@ t.test('outcomes, durations, dates and reloads are counted', async t => {
   metrics.reload('serving', 'failed')
   metrics.gauge('rayguard_test', 'A number.', () => 42)
   metrics.gauges('rayguard_test_by', 'Numbers.', 'within', () => ({ '1d': 2, '7d': 3 }))
+  let known: Record<string, number> = { a: 1, b: 1 }
+  metrics.gauges('rayguard_test_known', 'Numbers.', 'of', () => known)
+  await metrics.text()
+  known = { b: 2 }
   metrics.check('watch', () => false)
   const text = await metrics.text()
+  t.match(text, /^rayguard_test_known\{of="b"\} 2$/m, 'what is known now')
+  t.notMatch(text, /rayguard_test_known\{of="a"/, 'and nothing that is not any more')
   for (const line of [
     'rayguard_info{version="1.2.3"} 1',
     'rayguard_admissions_total{kind="head",code="Allowed"} 2',

@@ -31,6 +31,9 @@ export interface OwnCaOptions extends Sources, StoredKeysOptions {
   leafSeconds: number
 }
 
+/** To be sealed, to be sealed by the key that seals now, to be renewed. */
+export type Due = 'unsealed' | 'formerSeal' | 'renewal'
+
 export interface OwnCas {
   /** Where it was asked for before, that one, as soon as it is signed. Throws {@link AuthorityError}. */
   make(rayCluster: RayClusterReference): Promise<OwnCa>
@@ -44,7 +47,8 @@ export interface OwnCas {
   renewed(own: OwnCa): Promise<OwnCa | undefined>
   /** Throws {@link AuthorityError}. */
   open(own: OwnCa): Promise<LocalIssuer>
-  /** Whether it should be renewed, or sealed, at the next occasion. */
+  /** What should be done with it at the next occasion. */
+  dueOf(own: OwnCa): Due[]
   isDue(own: OwnCa): boolean
   /** Whether it signs nothing more as it is. */
   isOver(own: OwnCa): boolean
@@ -125,6 +129,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
       return createLocalIssuer('perCluster', reading.chain, openPemKey(pem), options)
     },
+    dueOf,
     isDue,
     isOver,
     stands(own) {
@@ -167,7 +172,12 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   }
 
   function isDue(own: OwnCa): boolean {
-    return mustSeal(own) || isShort(own)
+    return dueOf(own).length > 0
+  }
+
+  function dueOf(own: OwnCa): Due[] {
+    const kept = keys.kept(own)
+    return [...(kept === 'well' ? [] : [kept]), ...(isShort(own) ? (['renewal'] as const) : [])]
   }
 
   function isOver(own: OwnCa): boolean {

@@ -26,7 +26,7 @@ export interface StoredKeys {
   /** Throws {@link AuthorityError}. */
   open(own: OwnCa): Promise<KeyObject>
   /** As it should be, or not sealed, or by a former key, where the authority can seal. */
-  kept(own: Pick<OwnCa, 'key'>): 'well' | 'unsealed' | 'bySealOfBefore'
+  kept(own: Pick<OwnCa, 'key'>): 'well' | 'unsealed' | 'formerSeal'
 }
 
 export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions): StoredKeys {
@@ -49,7 +49,7 @@ export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions):
       if ('plain' in key) return protection === undefined ? 'well' : 'unsealed'
       if (protection?.kind !== key.sealedBy) return 'well'
       const current = protection.isCurrent?.(Buffer.from(key.sealed, 'base64'))
-      return current === false ? 'bySealOfBefore' : 'well'
+      return current === false ? 'formerSeal' : 'well'
     }
   }
 

@@ -5,6 +5,7 @@
  * All replicas do it; the API's optimistic concurrency sees to it that nothing is done twice. Decides nothing about pods.
  */
 import { type Entry, entryIn, type Found, type OwnCa } from './entries.ts'
+import type { Due } from './own-ca.ts'
 import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
 import { settle, settlingMs, type TrustRecord } from './record.ts'
 import { type ClusterSecrets, isMadeAnew } from './secrets.ts'
@@ -29,9 +30,13 @@ export interface UpkeepOptions {
   onFault(error: unknown): void
 }
 
+export type DueCas = Record<Due, number>
+
 export interface Upkeep {
   /** One whole round. Throws nothing. */
   look(): Promise<void>
+  /** How many CAs the last round left with something to be done; `undefined` where it was not a whole one. */
+  due(): DueCas | undefined
   start(): void
   stop(): Promise<void>
 }
@@ -45,9 +50,11 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
   let stopped = false
+  let due: DueCas | undefined
 
   return {
     look,
+    due: () => due,
     start: again,
     async stop() {
       stopped = true
@@ -67,38 +74,45 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   async function look(): Promise<void> {
     try {
       const record = await options.record()
-      if (record.trust === 'shared' && record.settled) authority.held.clear()
-      else await lookAtAll(record)
+      if (record.trust === 'shared' && record.settled) {
+        authority.held.clear()
+        due = counted([])
+      } else due = await lookAtAll(record)
     } catch (error) {
+      due = undefined
       options.onFault(error)
     }
   }
 
-  async function lookAtAll(record: TrustRecord): Promise<void> {
+  async function lookAtAll(record: TrustRecord): Promise<DueCas | undefined> {
     const seen = new Set<string>()
+    /** As they stand in the end, whatever fails. */
+    const cas = new Map<string, OwnCa>()
     const changed = isChanged(record)
     let left = options.foreign()
     for await (const { uid: seenIn, data = {} } of secrets.all()) {
       for (const uid of Object.keys(data)) {
-        if (stopped) return
+        if (stopped) return undefined
         const entry = entryIn(data, uid)
         // Whatever a damaged one was: its CA may be in use.
         left ||= entry === 'damaged' || entry?.trust === 'perCluster'
         if (entry === undefined || entry === 'damaged') continue
         seen.add(uid)
+        if (entry.trust === 'perCluster') cas.set(uid, entry)
         await attempted(() =>
-          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, seenIn)
+          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, seenIn, cas)
         )
       }
     }
-    for (const own of [...authority.used.values()]) {
-      if (!seen.has(own.uid)) await attempted(() => bringBack(own))
+    for (const used of [...authority.used.values()]) {
+      if (!seen.has(used.uid)) await attempted(() => bringBack(used, cas))
     }
     for (const uid of [...authority.held.keys()]) {
       // What could not be brought back is tried again, by what is known of where it was.
       if (!seen.has(uid) && !authority.used.has(uid)) authority.held.delete(uid)
     }
     if (changed && !left) await settle(secrets, record)
+    return counted([...cas.values()].flatMap(authority.ownCas.dueOf))
   }
 
   /** What fails for one RayCluster is no reason to leave the others. */
@@ -124,11 +138,16 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     authority.held.delete(entry.uid)
   }
 
-  async function tend(entry: Entry, seenIn: string | undefined): Promise<void> {
+  async function tend(
+    entry: Entry,
+    seenIn: string | undefined,
+    cas: Map<string, OwnCa>
+  ): Promise<void> {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
       await secrets.change(entry, async () => 'remove')
       goneSince.delete(uid)
+      cas.delete(uid)
       authority.drop(uid)
       options.onChange('removed', entry)
       return
@@ -138,14 +157,18 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const inUse = authority.used.get(uid)
     if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
     authority.ownCas.stands(entry)
-    const change = authority.ownCas.isDue(entry) ? await renew(entry) : undefined
+    const change = authority.ownCas.isDue(entry) ? await renew(entry, cas) : undefined
     if (change !== undefined) options.onChange(change, entry)
   }
 
   /** Signed outside of the turn, which the enrollments of other RayClusters wait for too. */
-  async function renew(entry: OwnCa): Promise<'renewed' | 'sealed' | undefined> {
+  async function renew(
+    entry: OwnCa,
+    cas: Map<string, OwnCa>
+  ): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
     const current = ownCaIn(await secrets.change(entry, async () => 'keep'))
+    if (current !== undefined) cas.set(entry.uid, current)
     if (current === undefined || !authority.ownCas.isDue(current)) return undefined
     const next = await authority.ownCas.renewed(current)
     if (next === undefined) return undefined
@@ -156,13 +179,16 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       return own && written ? { ...own, key: next.key, certificate: next.certificate } : 'keep'
     })
     const stands = ownCaIn(found)
-    if (stands !== undefined) authority.ownCas.stands(stands)
+    if (stands !== undefined) {
+      authority.ownCas.stands(stands)
+      cas.set(entry.uid, stands)
+    }
     authority.reopen(entry.uid)
     if (!written) return undefined
     return next.certificate === current.certificate ? 'sealed' : 'renewed'
   }
 
-  async function bringBack(own: Entry): Promise<void> {
+  async function bringBack(own: OwnCa, cas: Map<string, OwnCa>): Promise<void> {
     if (await isGone(own)) {
       authority.drop(own.uid)
       return
@@ -175,8 +201,10 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       return restored ? own : 'keep'
     })
     // Where the Secret is the same, somebody has taken it out with intent.
-    if (restored) options.onChange('restored', own)
-    else authority.drop(own.uid)
+    if (restored) {
+      cas.set(own.uid, own)
+      options.onChange('restored', own)
+    } else authority.drop(own.uid)
   }
 
   async function isGone(entry: Entry): Promise<boolean> {
@@ -188,6 +216,12 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     goneSince.set(entry.uid, since)
     return clock() - since >= goneForMs
   }
+}
+
+function counted(found: readonly Due[]): DueCas {
+  const due: DueCas = { unsealed: 0, formerSeal: 0, renewal: 0 }
+  for (const each of found) due[each] += 1
+  return due
 }
 
 function ownCaIn(found: Found): OwnCa | undefined {

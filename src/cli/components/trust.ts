@@ -79,6 +79,12 @@ export function createTrust(
     surroundings
   )
   gauges(perCluster, authority, surroundings)
+  surroundings.metrics.gauges(
+    'rayguard_cluster_cas_due',
+    'CAs of RayClusters that the last round left unsealed, sealed by a former key, or not renewed; nothing before a whole round.',
+    'what',
+    () => ({ ...upkeep.due() })
+  )
   let retry: NodeJS.Timeout | undefined
   let stopped = false
   let problem: string | undefined = 'the running Ray clusters are not known (yet)'
@@ -86,7 +92,10 @@ export function createTrust(
 
   return {
     authority: perCluster,
-    about: () => ({ setting: trust, waiting: waiting(perCluster, trust) }),
+    about() {
+      const due = upkeep.due()
+      return { setting: trust, waiting: waiting(perCluster, trust), ...(due && { due }) }
+    },
     start: () => void begin(),
     async stop() {
       stopped = true

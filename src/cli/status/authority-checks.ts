@@ -17,6 +17,7 @@ export function authorityChecks(report: AuthorityReport, now: number): Check[] {
     ...report.anchors.map(anchor => anchorCheck(anchor, now)),
     ...replicaCheck(report),
     ...trustCheck(report),
+    ...dueChecks(report),
     ...report.clusters.flatMap(cluster => clusterChecks(cluster, report)),
     ...stepCheck(report)
   ]
@@ -68,6 +69,42 @@ function trustCheck({ trust }: AuthorityReport): Check[] {
       `${text} ${count(waiting, 'RayCluster')} still to change.`,
       'Each changes when all of its pods have been deleted at once: docs/trust.md.'
     )
+  }
+  return list
+}
+
+function dueChecks({ trust, due }: AuthorityReport): Check[] {
+  const { list, ok, warn } = createChecks('Certificates')
+  if (trust === undefined) return []
+  if (due === undefined) {
+    warn(
+      'ClusterCasUnknown',
+      'Not every replica has looked at all CAs of RayClusters yet.',
+      'Each does so when it starts and every five minutes; the log of rayguard-enrollment says what keeps it from that.'
+    )
+    return list
+  }
+  const log = 'The log of rayguard-enrollment says why'
+  const { unsealed, formerSeal, renewal } = due
+  if (unsealed > 0) {
+    warn('ClusterCasUnsealed', `CAs of RayClusters that are not sealed: ${unsealed}.`, `${log}.`)
+  }
+  if (formerSeal > 0) {
+    warn(
+      'ClusterCasFormerSeal',
+      `CAs of RayClusters that are sealed by a former key: ${formerSeal}.`,
+      `Keep that key until there are none. ${log}.`
+    )
+  }
+  if (renewal > 0) {
+    warn(
+      'ClusterCasNotRenewed',
+      `CAs of RayClusters that are due for renewal and not renewed: ${renewal}.`,
+      `${log}: docs/trust.md.`
+    )
+  }
+  if (list.length === 0) {
+    ok('ClusterCas', 'Every CA of a RayCluster is as it should be, none sealed by a former key.')
   }
   return list
 }

@@ -5,7 +5,12 @@
  * answers with other certificates, holds it up. Pods under a CA of their RayCluster have no part in it: nothing
  * changes for them.
  */
-import type { AnchorStatus, AuthorityStatus, TrustStatus } from '../../contract/status.ts'
+import type {
+  AnchorStatus,
+  AuthorityStatus,
+  DueCasStatus,
+  TrustStatus
+} from '../../contract/status.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
 import { strangers, trustedBy } from '../../live/anchors.ts'
 import { livePod } from '../../live/pod.ts'
@@ -48,6 +53,8 @@ export interface AuthorityReport {
   differing: boolean
   /** Absent where no replica says it. */
   trust?: TrustStatus
+  /** By the worst of all replicas; absent while one has not looked at all CAs of RayClusters. */
+  due?: DueCasStatus
   /** Absent where not all pods were looked at. */
   next?: { step: 'none' | 'switch' | 'finish'; ready: boolean }
 }
@@ -71,11 +78,13 @@ export function authorityReport(
     replica => replica.component === 'enrollment' && !replica.status?.authority && isReady(replica)
   )
   const differing = new Set(told.map(fingerprints)).size > 1
+  const due = silent.length === 0 ? worstOf(told.map(({ trust }) => trust?.due)) : undefined
   const settled = !differing && silent.length === 0
   return {
     ...{ anchors, clusters, differing },
     ...(partial ? {} : { next: nextStep(anchors, pods, settled) }),
-    ...(authority.trust === undefined ? {} : { trust: authority.trust })
+    ...(authority.trust === undefined ? {} : { trust: authority.trust }),
+    ...(due === undefined ? {} : { due })
   }
 }
 
@@ -87,6 +96,18 @@ export function ownAnchors(replicas: readonly Replica[]): (anchorSha256: string)
   if (trust?.setting !== 'perCluster' && !trust?.waiting) return () => false
   const known = new Set([authority, ...alsoTrusted].map(({ anchorSha256 }) => anchorSha256))
   return anchorSha256 => !known.has(anchorSha256)
+}
+
+function worstOf(told: readonly (DueCasStatus | undefined)[]): DueCasStatus | undefined {
+  return told.reduce(
+    (worst, each) =>
+      worst &&
+      each && {
+        unsealed: Math.max(worst.unsealed, each.unsealed),
+        formerSeal: Math.max(worst.formerSeal, each.formerSeal),
+        renewal: Math.max(worst.renewal, each.renewal)
+      }
+  )
 }
 
 function fingerprints({ anchorSha256, alsoTrusted }: AuthorityStatus): string {
