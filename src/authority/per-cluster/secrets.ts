@@ -76,7 +76,8 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
         if (wanted === 'keep') return 'keep'
         if (wanted === 'remove') return withoutEntry(current, uid)
         const next = withEntry(current, wanted)
-        if (isFull(next) && !Object.hasOwn(current, uid)) throw full(secret)
+        // What is there may grow, when it is renewed or sealed: the rest of the megabyte is for that.
+        if (isFull(next) && !Object.hasOwn(current, uid)) throw full(secret, current)
         return next
       })
       return entryIn(data, uid)
@@ -164,9 +165,10 @@ function isRace({ code }: KubernetesError, found: Secret | undefined): boolean {
   return code === 'Conflict' || (code === 'NotFound' && found !== undefined)
 }
 
-function full(secret: string): AuthorityError {
+function full(secret: string, data: SecretData): AuthorityError {
   return new AuthorityError(
     'Exhausted',
-    `The Secret ${secret} is full: too many RayClusters live at one time.`
+    `The Secret ${secret} is full: it holds ${Object.keys(data).length} RayClusters, of all namespaces that share it. ` +
+      'Those that run go on. Delete RayClusters there, whose places are free ten minutes later, or run new ones in a namespace of another of these Secrets (docs/trust.md).'
   )
 }

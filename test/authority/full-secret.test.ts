@@ -1,0 +1,74 @@
+/** A Secret that holds as many RayClusters as it can: those that run go on, there is no place for another. */
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { type OwnCa, ownCasIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
+import { cluster, dayMs, openPerCluster, upkeepOf } from '../support/per-cluster-stage.ts'
+
+const { external, stage } = openPerCluster(t)
+const fullBytes = 900 * 1024
+
+t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', async t => {
+  const { replica, secret, standIn, time, changes } = await stage(t)
+  const one = cluster('one')
+  const name = secretOf(one.namespace)
+  const { issue } = replica()
+  await issue(one)
+  const sizeOf = (data: Record<string, string>) =>
+    Object.entries(data).reduce(
+      (sum, [key, text]) => sum + key.length + Buffer.from(text, 'base64').length,
+      0
+    )
+  const data = () => secret(name)?.data ?? {}
+  const fill = (bytes: number) => {
+    const found = secret(name)
+    if (found === undefined) throw new Error('it is there')
+    const { others: _, ...rest } = data()
+    const missing = bytes - sizeOf(rest) - 'others'.length
+    const others = randomBytes(missing).toString('base64')
+    standIn.put({ ...found, data: { ...rest, others } })
+  }
+  const full = { code: 'Exhausted', message: /Delete RayClusters/ }
+
+  fill(fullBytes - 4096)
+  const two = cluster('two')
+  t.ok(await issue(two), 'there is place for one')
+  fill(fullBytes - 100)
+  const three = cluster('three')
+  await t.rejects(issue(three), full, 'and for no other')
+  await t.rejects(replica().issue(three), full, 'in any replica')
+  t.ok(await issue(cluster('four', elsewhere(name))), 'other namespaces have other Secrets')
+  t.ok(await replica().issue(one), 'who has one is served')
+
+  time.now += 200 * dayMs
+  const grows = external(() => time.now, {
+    protection: { kind: 'test', seal: async plain => Buffer.alloc(2048, plain), open: fails }
+  })
+  const upkeep = upkeepOf(replica({ authority: grows }))
+  await upkeep.look()
+  t.ok(sizeOf(data()) > fullBytes, 'what is renewed and sealed may grow beyond')
+  t.strictSame(upkeep.due(), { unsealed: 0, formerSeal: 0, renewal: 0 }, 'all of it')
+  t.equal(changes.filter(change => change.startsWith('renewed')).length, 3, 'all are renewed')
+  await t.rejects(replica().issue(three), full, 'which leaves no more for a new one')
+  t.strictSame(ownCasIn(data(), one.namespace).sort(), [one.uid, two.uid].sort(), 'none is lost')
+
+  const gone = upkeepOf(replica(), {
+    exists: async ({ uid }) => uid !== two.uid,
+    clock: () => time.now
+  })
+  fill(fullBytes - 100)
+  await gone.look()
+  time.now += 11 * 60_000
+  await gone.look()
+  t.ok(await replica().issue(three), 'where one has gone, there is place again')
+})
+
+async function fails(): Promise<never> {
+  throw new Error('nobody asks for it')
+}
+
+/** A namespace whose CAs stand in another Secret. */
+function elsewhere(name: string): OwnCa['namespace'] {
+  const found = ['a', 'b', 'c', 'd'].find(each => secretOf(each) !== name)
+  if (found === undefined) throw new Error('all in one')
+  return found
+}
