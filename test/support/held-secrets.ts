@@ -3,6 +3,8 @@
  * or after it has had its effect. In memory and with a clock of the test's own, because real connections cannot be made to
  * answer in a chosen order.
  */
+import { randomUUID } from 'node:crypto'
+import { withoutEntry } from '../../src/authority/per-cluster/entries.ts'
 import type { Client } from '../../src/kubernetes/client.ts'
 import { KubernetesError } from '../../src/kubernetes/error.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
@@ -22,8 +24,8 @@ export interface HeldSecrets {
   /** Gives up what is due. */
   timeOut(): void
   read(name: string): Secret | undefined
-  /** By somebody else, at once. */
-  remove(name: string): void
+  /** By somebody else, at once: all of it, or one key of it. */
+  remove(name: string, key?: string): void
 }
 
 interface Call {
@@ -62,7 +64,8 @@ export function createHeldSecrets(clock: () => number): HeldSecrets {
         const secret = body as Secret
         const path = `${collection}/${secret.metadata.name}`
         if (stored.has(path)) throw new KubernetesError('Conflict', 'it exists')
-        return store(path, secret)
+        const metadata = { ...secret.metadata, uid: randomUUID() }
+        return store(path, { ...secret, metadata })
       }),
     replace: (path, body) =>
       ask(() => {
@@ -107,8 +110,12 @@ export function createHeldSecrets(clock: () => number): HeldSecrets {
       }
     },
     read: name => [...stored.values()].find(({ metadata }) => metadata.name === name),
-    remove(name) {
-      for (const path of stored.keys()) if (path.endsWith(`/${name}`)) stored.delete(path)
+    remove(name, key) {
+      for (const [path, secret] of stored) {
+        if (secret.metadata.name !== name) continue
+        if (key === undefined) stored.delete(path)
+        else store(path, { ...secret, data: withoutEntry(secret.data ?? {}, key) })
+      }
     }
   }
 }

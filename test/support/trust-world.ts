@@ -4,7 +4,7 @@
  */
 import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
 import type { Authority, RayClusterReference } from '../../src/authority/authority.ts'
-import { recordSecret } from '../../src/authority/per-cluster/entries.ts'
+import { recordSecret, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
 import { createRecord, type TrustSetting } from '../../src/authority/per-cluster/record.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
@@ -31,7 +31,13 @@ export interface NewPod {
 interface PlayedPod extends NewPod {
   createdAt: number
   endedAt?: number
-  held?: { certificate: X509Certificate; anchor: X509Certificate; at: number }
+  held?: {
+    certificate: X509Certificate
+    anchor: X509Certificate
+    trustAnchors: string
+    isOwn: boolean
+    at: number
+  }
   /** Of its agent. */
   attempt?: { at: number }
 }
@@ -120,6 +126,9 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
     },
     /** Somebody deletes the Secret that says which setting holds. */
     loseRecord: () => held.remove(recordSecret),
+    /** Somebody deletes the Secret with what is kept of both, or what is kept of one of them. */
+    lose: (place?: number) =>
+      held.remove(secretOf('team'), place === undefined ? undefined : clusters[place]?.uid),
     isFree,
     /** Throws if pods of one RayCluster, while both lived, have not accepted each other. */
     judge() {
@@ -186,12 +195,13 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
   }
 
   function hold(pod: PlayedPod, certificate: string, trustAnchors: string): void {
+    const anchor = new X509Certificate(trustAnchors)
+    const fingerprint = anchor.fingerprint256.replaceAll(':', '').toLowerCase()
     pod.held = {
       certificate: new X509Certificate(certificate),
-      anchor: new X509Certificate(trustAnchors),
-      at: now
+      ...{ anchor, trustAnchors, isOwn: fingerprint !== root, at: now }
     }
-    counts[isOwn(pod) ? 'own' : 'shared'] += 1
+    counts[pod.held.isOwn ? 'own' : 'shared'] += 1
     for (const other of pods) {
       if (other.cluster === pod.cluster && other.endedAt === undefined) judge(pod, other)
     }
@@ -212,14 +222,9 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       const isThere = pod.createdAt + lag <= now && now < (pod.endedAt ?? now + 1) + lag
       if (!isThere || (uid !== undefined && of(pod).uid !== uid)) return []
       const says = pod.held !== undefined && pod.held.at + pod.saysAfterMs <= now
-      const certificate = says ? (isOwn(pod) ? 'foreign' : 'held') : 'unknown'
+      const certificate = says ? (pod.held?.isOwn ? 'foreign' : 'held') : 'unknown'
       return [{ node: pod.node, createdAt: pod.createdAt, certificate }]
     })
-  }
-
-  function isOwn({ held }: PlayedPod): boolean {
-    const fingerprint = held?.anchor.fingerprint256.replaceAll(':', '').toLowerCase()
-    return held !== undefined && fingerprint !== root
   }
 
   function of({ cluster }: NewPod): RayClusterReference {
@@ -234,6 +239,8 @@ function accepts(one: PlayedPod, other: PlayedPod): void {
     [other.held, one.held]
   ]) {
     if (!a || !b) continue
+    // Each was judged by its own anchor when it came.
+    if (one !== other && a.trustAnchors === b.trustAnchors) continue
     if (b.certificate.checkIssued(a.anchor) && b.certificate.verify(a.anchor.publicKey)) continue
     throw new Error(
       `pods of one RayCluster do not accept each other: ${a.anchor.subject}, ${b.anchor.subject}`
