@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
+import type { ReplicaStatus } from '../../src/contract/status.ts'
 import { connect, eventually, skip } from '../support/cluster.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
 import { foundProgram } from '../support/found-program.ts'
@@ -30,6 +31,22 @@ t.test('what Prometheus sees of a running Rayguard', { skip }, async t => {
       [],
       `all ${here.length} of them`
     )
+  })
+
+  await t.test('a whole round through the CAs of RayClusters is told', async t => {
+    const found = await eventually('a round', async () => {
+      const lines = await rayguard.metrics('rayguard_cluster_cas_due{')
+      return lines.length > 0 && lines
+    })
+    t.equal(found.length, 3, 'unsealed, by a former key, not renewed')
+    const told = await Promise.all(
+      rayguard.opsAddresses.map(async address => {
+        const answer = await fetch(`http://${address}/status`)
+        return (await answer.json()) as ReplicaStatus
+      })
+    )
+    const { due } = told.find(({ authority }) => authority)?.authority?.trust ?? {}
+    t.match(due, { unsealed: Number, formerSeal: Number, renewal: Number }, 'and by the status')
   })
 
   const prometheus = foundProgram('prometheus')
