@@ -51,7 +51,7 @@ t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', a
   await t.rejects(replica().issue(three), full, 'which leaves no more for a new one')
   t.strictSame(ownCasIn(data(), one.namespace).sort(), [one.uid, two.uid].sort(), 'none is lost')
 
-  const gone = upkeepOf(replica(), {
+  const gone = upkeepOf(replica({ authority: grows }), {
     exists: async ({ uid }) => uid !== two.uid,
     clock: () => time.now
   })

@@ -47,8 +47,9 @@ export interface OwnCas {
   renewed(own: OwnCa): Promise<OwnCa | undefined>
   /** Throws {@link AuthorityError}. */
   open(own: OwnCa): Promise<LocalIssuer>
-  /** What should be done with it at the next occasion. */
+  /** What it lacks, whether that can be mended here or not. */
   dueOf(own: OwnCa): Due[]
+  /** Whether it should be renewed, or sealed, at the next occasion. */
   isDue(own: OwnCa): boolean
   /** Whether it signs nothing more as it is. */
   isOver(own: OwnCa): boolean
@@ -92,8 +93,8 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     asked: pending.ofNamespace,
     async renewed(own) {
       const privateKey = await keys.open(own)
-      const key = mustSeal(own) ? await keys.store(privateKey, own.uid) : own.key
-      if (!isShort(own)) return mustSeal(own) ? { ...own, key } : undefined
+      const key = keys.mustSeal(own) ? await keys.store(privateKey, own.uid) : own.key
+      if (!isShort(own)) return keys.mustSeal(own) ? { ...own, key } : undefined
       const former = certificateOf(own)
       if (former === undefined) throw unusable(own, 'the certificate cannot be read')
       if (unlike.has(own.uid) && !isOver(own)) throw otherName(own)
@@ -110,7 +111,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
         return { ...own, key, certificate }
       }
       pending.drop(own.uid)
-      return mustSeal(own) ? { ...own, key } : undefined
+      return keys.mustSeal(own) ? { ...own, key } : undefined
     },
     async open(own) {
       const privateKey = await keys.open(own)
@@ -172,7 +173,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   }
 
   function isDue(own: OwnCa): boolean {
-    return dueOf(own).length > 0
+    return keys.mustSeal(own) || isShort(own)
   }
 
   function dueOf(own: OwnCa): Due[] {
@@ -183,10 +184,6 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
   function isOver(own: OwnCa): boolean {
     const { notAfter } = certificateOf(own) ?? {}
     return notAfter === undefined || notAfter.getTime() - clock() < hourMs
-  }
-
-  function mustSeal(own: OwnCa): boolean {
-    return keys.kept(own) !== 'well'
   }
 
   function isShort(own: OwnCa): boolean {

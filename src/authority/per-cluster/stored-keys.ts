@@ -25,8 +25,10 @@ export interface StoredKeys {
   store(privateKey: KeyObject, uid: string): Promise<StoredKey>
   /** Throws {@link AuthorityError}. */
   open(own: OwnCa): Promise<KeyObject>
-  /** As it should be, or not sealed, or by a former key, where the authority can seal. */
+  /** As it should be; or not sealed, although the authority seals; or by a key that is not the one that seals now. */
   kept(own: Pick<OwnCa, 'key'>): 'well' | 'unsealed' | 'formerSeal'
+  /** It is not kept well, and this authority can change that. */
+  mustSeal(own: Pick<OwnCa, 'key'>): boolean
 }
 
 export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions): StoredKeys {
@@ -44,13 +46,20 @@ export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions):
       if (authority.protection !== undefined) refuseUnvouched(own, privateKey)
       return privateKey
     },
-    kept({ key }) {
-      const { protection } = authority
-      if ('plain' in key) return protection === undefined ? 'well' : 'unsealed'
-      if (protection?.kind !== key.sealedBy) return 'well'
-      const current = protection.isCurrent?.(Buffer.from(key.sealed, 'base64'))
-      return current === false ? 'formerSeal' : 'well'
+    kept,
+    mustSeal(own) {
+      const isOpenable = 'plain' in own.key || authority.protection?.kind === own.key.sealedBy
+      return isOpenable && kept(own) !== 'well'
     }
+  }
+
+  function kept({ key }: Pick<OwnCa, 'key'>): ReturnType<StoredKeys['kept']> {
+    const { protection } = authority
+    if ('plain' in key) return protection === undefined ? 'well' : 'unsealed'
+    // Nobody can open it here, and whoever could must not be told that it is not needed.
+    if (protection?.kind !== key.sealedBy) return 'formerSeal'
+    const current = protection.isCurrent?.(Buffer.from(key.sealed, 'base64'))
+    return current === false ? 'formerSeal' : 'well'
   }
 
   async function unsealed(

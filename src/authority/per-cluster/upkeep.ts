@@ -35,7 +35,7 @@ export type DueCas = Record<Due, number>
 export interface Upkeep {
   /** One whole round. Throws nothing. */
   look(): Promise<void>
-  /** How many CAs the last round left with something to be done; `undefined` where it was not a whole one. */
+  /** How many CAs the last round left with something to be done; `undefined` where it was not whole, or the authority away. */
   due(): DueCas | undefined
   start(): void
   stop(): Promise<void>
@@ -112,6 +112,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       if (!seen.has(uid) && !authority.used.has(uid)) authority.held.delete(uid)
     }
     if (changed && !left) await settle(secrets, record)
+    // While the authority is away nobody knows by which of its keys they are sealed.
+    if (authority.problem?.() !== undefined) return undefined
     return counted([...cas.values()].flatMap(authority.ownCas.dueOf))
   }
 

@@ -79,7 +79,7 @@ function dueChecks({ trust, due }: AuthorityReport): Check[] {
   if (due === undefined) {
     warn(
       'ClusterCasUnknown',
-      'Not every replica has looked at all CAs of RayClusters yet.',
+      'Not every replica has looked at all CAs of RayClusters, with the authority at hand.',
       'Each does so when it starts and every five minutes; the log of rayguard-enrollment says what keeps it from that.'
     )
     return list
@@ -92,7 +92,7 @@ function dueChecks({ trust, due }: AuthorityReport): Check[] {
   if (formerSeal > 0) {
     warn(
       'ClusterCasFormerSeal',
-      `CAs of RayClusters that are sealed by a former key: ${formerSeal}.`,
+      `CAs of RayClusters that are sealed by a former key, or by another authority: ${formerSeal}.`,
       `Keep that key until there are none. ${log}.`
     )
   }
