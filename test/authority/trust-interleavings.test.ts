@@ -151,7 +151,10 @@ async function act(world: World, each: Action): Promise<void> {
       await world.drain()
       await world.advance(quietMs)
       await world.drain()
-      return world.lose(each.cluster)
+      world.lose(each.cluster)
+      // as every minute: until then who has it in use signs on, and others do not see that
+      for (const by of [0, 1, 2]) world.look(by)
+      return await world.drain()
     case 'loseRecord':
       return world.loseRecord()
     case 'advance':
