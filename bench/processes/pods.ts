@@ -3,10 +3,11 @@
  *
  * Keys and requests are made beforehand, so that what is measured is the server.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { request } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CertificateNames } from '../../src/x509/names.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { serveParent } from '../processes.ts'
 
@@ -43,7 +44,7 @@ serveParent({
   prepare(addresses: string[]) {
     bodies.clear()
     for (const address of addresses) {
-      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      const { privateKey } = makeKeyPairSync()
       bodies.set(address, { key: privateKey, text: bodyOf(address, privateKey) })
     }
   },

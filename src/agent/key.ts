@@ -1,15 +1,10 @@
-import { generateKeyPair, type KeyObject } from 'node:crypto'
-import { promisify } from 'node:util'
+import type { KeyObject } from 'node:crypto'
 import type { KeyAlgorithm } from '../contract/pod.ts'
-
-const generate = promisify(generateKeyPair)
+import { makeKeyPair } from '../x509/new-key.ts'
 
 /** A private key made in this process. Off the event loop: an RSA key takes seconds, and a signal must not wait for it. */
 export async function generateKey(algorithm: KeyAlgorithm): Promise<KeyObject> {
-  const { privateKey } = algorithm.startsWith('RSA-')
-    ? await generate('rsa', { modulusLength: Number(algorithm.slice(4)) })
-    : await generate('ec', { namedCurve: algorithm })
-  return privateKey
+  return (await makeKeyPair(algorithm)).privateKey
 }
 
 /** PKCS#8 PEM, which gRPC reads for every algorithm that we make. */

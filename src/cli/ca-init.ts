@@ -3,11 +3,11 @@
  *
  * Never overwrites: whoever loses a CA's key has to restart every pod that trusts it.
  */
-import { generateKeyPair, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { link, mkdir, open, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { createAuthorityCertificate, type KeyPair } from '../x509/ca.ts'
+import { createAuthorityCertificate } from '../x509/ca.ts'
+import { type KeyPair, makeKeyPair } from '../x509/new-key.ts'
 import { type CommandIo, exitCodes, UsageError } from './command.ts'
 
 export const authorityAlgorithms = ['P-256', 'P-384', 'RSA-2048', 'RSA-3072', 'RSA-4096'] as const
@@ -54,7 +54,7 @@ export async function init(options: InitOptions, io: CommandIo): Promise<number>
 
 /** A path length of 1 leaves room for one intermediate CA for each Ray cluster. */
 async function rootAlone(options: InitOptions, passphrase: string | undefined): Promise<NewFile[]> {
-  const keys = await newKeys(options.algorithm)
+  const keys = await makeKeyPair(options.algorithm)
   const certificate = await createAuthorityCertificate({
     commonName: options.commonName,
     keys,
@@ -68,7 +68,10 @@ async function rootAndIntermediate(
   options: InitOptions,
   passphrase: string | undefined
 ): Promise<NewFile[]> {
-  const [rootKeys, keys] = [await newKeys(options.algorithm), await newKeys(options.algorithm)]
+  const [rootKeys, keys] = [
+    await makeKeyPair(options.algorithm),
+    await makeKeyPair(options.algorithm)
+  ]
   // The names must differ, or the intermediate would look as if it had signed itself.
   const root = { commonName: `${options.commonName.slice(0, 59)} root`, keys: rootKeys }
   // Both with the same dates: a CA must not outlive the one above it.
@@ -96,17 +99,6 @@ function fresh(days: number): { serialNumber: Uint8Array; notBefore: Date; notAf
     serialNumber: randomBytes(16),
     notBefore: new Date(now - backdatedMs),
     notAfter: new Date(now + days * dayMs)
-  }
-}
-
-async function newKeys(algorithm: InitOptions['algorithm']): Promise<KeyPair> {
-  const generate = promisify(generateKeyPair)
-  switch (algorithm) {
-    case 'P-256':
-    case 'P-384':
-      return await generate('ec', { namedCurve: algorithm })
-    default:
-      return await generate('rsa', { modulusLength: Number(algorithm.slice('RSA-'.length)) })
   }
 }
 

@@ -2,13 +2,14 @@
  * The demonstration: a head and two workers get their patch and their certificates and talk to each other; then three
  * attacks are tried and refused. Every claim is checked; a claim that does not hold makes the whole fail.
  */
-import { generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
 import jsonpatch, { type Operation } from 'fast-json-patch'
 import { certificatesPath } from '../contract/enrollment.ts'
 import type { Pod } from '../kubernetes/objects.ts'
 import { diffOfPods } from '../preview/diff.ts'
+import { makeKeyPairSync } from '../x509/new-key.ts'
 import { createCertificateRequest } from '../x509/request.ts'
 import { greet, greetInPlainText, listen, peerOf } from './handshake.ts'
 import { post } from './http.ts'
@@ -240,7 +241,7 @@ async function attack(cast: Cast, running: RunningPod[]): Promise<void> {
   const [, , , , intruder] = addresses
   const victim = running[1]
   if (!victim) return
-  const intruderKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const intruderKey = makeKeyPairSync().privateKey
   const ask = async (options: { token: string; from: string; podIPs: string[] }) => {
     const { status, body } = await post(
       url,

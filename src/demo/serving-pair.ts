@@ -1,8 +1,9 @@
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import { randomBytes, sign } from 'node:crypto'
 import { signatureAlgorithmOf } from '../x509/algorithms.ts'
 import { createAuthorityCertificate } from '../x509/ca.ts'
 import { readChain } from '../x509/chain.ts'
 import { createLeafWriter, randomSerialNumber } from '../x509/leaf.ts'
+import { makeKeyPairSync } from '../x509/new-key.ts'
 import { encodePem } from '../x509/pem.ts'
 
 /** PEM: the pair of the listeners, and who vouches for it. */
@@ -14,7 +15,7 @@ export interface ServingPair {
 
 /** A pair for `localhost` and both loopback addresses, good for a day, by a CA whose key is forgotten at once. */
 export async function createServingPair(now: Date): Promise<ServingPair> {
-  const [authority, server] = [keyPair(), keyPair()]
+  const [authority, server] = [makeKeyPairSync(), makeKeyPairSync()]
   const notBefore = new Date(now.getTime() - 300_000)
   const notAfter = new Date(now.getTime() + 86_400_000)
   const ca = await createAuthorityCertificate({
@@ -48,8 +49,4 @@ export async function createServingPair(now: Date): Promise<ServingPair> {
     privateKey: server.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     ca
   }
-}
-
-function keyPair() {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' })
 }

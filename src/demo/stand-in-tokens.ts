@@ -1,6 +1,7 @@
-import { generateKeyPairSync, randomUUID, sign, verify } from 'node:crypto'
+import { randomUUID, sign, verify } from 'node:crypto'
 import type { Pod } from '../kubernetes/objects.ts'
 import type { TokenReviewStatus } from '../kubernetes/reviews.ts'
+import { makeKeyPairSync } from '../x509/new-key.ts'
 import type { Store } from './stand-in-store.ts'
 
 export interface TokenOptions {
@@ -39,7 +40,7 @@ interface BoundClaims {
 
 export function createTokens(options: { store: Store; clock: () => number }): Tokens {
   const { store, clock } = options
-  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const pair = makeKeyPairSync()
   const dsaEncoding = 'ieee-p1363' as const
 
   return { issue, signed, review }

@@ -3,11 +3,11 @@
  *
  * P-256 throughout. Decides the form; never when something is due (plan.ts) or where it is kept (keeper.ts).
  */
-import { generateKeyPair, type KeyObject, sign } from 'node:crypto'
-import { promisify } from 'node:util'
+import { type KeyObject, sign } from 'node:crypto'
 import { signatureAlgorithms } from '../x509/algorithms.ts'
 import { keyIdentifierOf } from '../x509/certificate.ts'
 import { createLeafWriter, randomSerialNumber } from '../x509/leaf.ts'
+import { makeKeyPair } from '../x509/new-key.ts'
 import { encodePem } from '../x509/pem.ts'
 import { type Authority, readAuthority, readLeaf, type ServingLeaf } from './parts.ts'
 import { backdateMs, type Profile } from './profile.ts'
@@ -23,7 +23,7 @@ export interface Making {
 export async function makeAuthority({ profile, now, random }: Making): Promise<Authority> {
   // Loaded when needed, once in years: the library is large, and nothing that serves requests needs it.
   const { createAuthorityCertificate } = await import('../x509/ca.ts')
-  const keys = await makeKeys()
+  const keys = await makeKeyPair('P-256')
   const name = Buffer.from(random(4)).toString('hex')
   const certificate = await createAuthorityCertificate({
     // A name of its own for each, so that no verifier has to tell two CAs apart by their keys.
@@ -65,7 +65,7 @@ export async function makeLeaf(
   cross: string | undefined,
   { profile, now, random }: Making
 ): Promise<ServingLeaf> {
-  const keys = await makeKeys()
+  const keys = await makeKeyPair('P-256')
   const algorithm = signatureAlgorithms.ecdsaSha256
   const { certificate } = authority
   const writer = createLeafWriter({
@@ -91,10 +91,6 @@ export async function makeLeaf(
 /** When a server certificate that is made now would end. */
 export function leafEnd(authority: Authority, profile: Profile, now: number): number {
   return Math.min(now + profile.leafLifetimeMs, authority.certificate.notAfter.getTime())
-}
-
-function makeKeys(): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
-  return promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
 }
 
 function keysOf({ publicKey, privateKey }: Authority) {

@@ -8,12 +8,8 @@ import { signatureAlgorithmOf } from './algorithms.ts'
 import { objectIdentifier, sequence, set, utf8String } from './der.ts'
 import { keyIdentifier } from './leaf.ts'
 import { webCrypto, x509 } from './library.ts'
+import type { KeyPair } from './new-key.ts'
 import { encodePem } from './pem.ts'
-
-export interface KeyPair {
-  publicKey: KeyObject
-  privateKey: KeyObject
-}
 
 export interface AuthorityCertificateRequest {
   commonName: string

@@ -5,8 +5,7 @@
  * Decides that it is one request for as long as the process lives, however often the authority is tried: where a person
  * approves, a new one with each try would never be through. Its key is thrown away at once.
  */
-import { generateKeyPair } from 'node:crypto'
-import { promisify } from 'node:util'
+import { makeKeyPair } from '../../x509/new-key.ts'
 import { readSinglePem } from '../../x509/pem.ts'
 import { createCertificateRequest } from '../../x509/request.ts'
 import type { LeafContent } from '../authority.ts'
@@ -22,7 +21,7 @@ export function createProbe(): Probe {
 }
 
 async function newRequest(): Promise<LeafContent> {
-  const { privateKey, publicKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = await makeKeyPair('P-256')
   const names = { dnsNames: ['localhost'], ipAddresses: [] }
   const pem = createCertificateRequest(privateKey, names)
   return {

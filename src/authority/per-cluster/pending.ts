@@ -5,9 +5,10 @@
  * key and certificate are kept, by the UID of the RayCluster, for whoever comes next. A new key each time would be a new
  * request each time, and none of them would ever be through.
  */
-import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Certificate } from '../../x509/certificate.ts'
+import { makeKeyPairSync } from '../../x509/new-key.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import { AuthorityError, type RayClusterReference } from '../authority.ts'
 import { inTime } from '../in-time.ts'
@@ -113,10 +114,7 @@ export function createPending(options: PendingOptions): Pending {
   ): Entry {
     const known = asked.get(uid)
     if (known && (former === undefined || known.privateKey.equals(former.privateKey))) return known
-    // Takes a tenth of a millisecond, less than the way to a thread and back.
-    const content = former ?? {
-      privateKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
-    }
+    const content = former ?? { privateKey: makeKeyPairSync().privateKey }
     const entry = { ...content, rayCluster: { namespace, name, uid }, slow: false }
     asked.set(uid, entry)
     return entry

@@ -6,9 +6,9 @@
  * shows what comes of them together with those of the mount. Where the role stores certificates this one stays in Vault;
  * nobody has its key, and its names are nobody's (RFC 5737, RFC 6761).
  */
-import { createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { checkLeaf } from '../../x509/check-leaf.ts'
 import type { LeafProblemCode } from '../../x509/leaf-problem.ts'
+import { makeKeyPair } from '../../x509/new-key.ts'
 import { readSinglePem } from '../../x509/pem.ts'
 import { createCertificateRequest } from '../../x509/request.ts'
 import { AuthorityError, type IssuedCertificate, type LeafContent } from '../authority.ts'
@@ -31,9 +31,9 @@ export async function tryRole(trial: Trial): Promise<string[]> {
     dnsNames: ['localhost', `trial-head-svc.rayguard-trial.svc.${clusterDomain}`],
     ipAddresses: ['127.0.0.1', '::1', '192.0.2.1']
   }
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' })
-  const pem = createCertificateRequest(privateKey, namesFrom === 'request' ? names : undefined)
+  const keys = await makeKeyPair('P-256')
+  const publicKey = keys.publicKey.export({ type: 'spki', format: 'der' })
+  const pem = createCertificateRequest(keys.privateKey, namesFrom === 'request' ? names : undefined)
   const csr = readSinglePem(pem, 'CERTIFICATE REQUEST') ?? new Uint8Array()
   const issued = await trial.sign({ publicKey, csr, names, lifetimeSeconds })
   const problems = checkLeaf(issued, {
