@@ -11,7 +11,7 @@ import {
 } from '../../src/authority/per-cluster/entries.ts'
 import { openSealing } from '../../src/authority/pkcs11/sealing.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
-import { forgedOwnCa } from '../support/forged-own-ca.ts'
+import { forgedOwnCa, leafExtensions } from '../support/forged-own-ca.ts'
 import {
   cluster,
   dayMs,
@@ -63,8 +63,13 @@ async function sealing(t: Test) {
 t.test('attack 97: a CA of somebody else is not used, nor sealed, nor signed', async t => {
   const { replica, stored, put, look, changes, time } = await sealing(t)
   const one = cluster('one')
-  for (const issuer of [undefined, 'former']) {
-    const forged = forgedOwnCa(workshop, one, issuer)
+  const forgeries = [
+    forgedOwnCa(workshop, one),
+    forgedOwnCa(workshop, one, 'former'),
+    // The very CA that signs, asked for a leaf.
+    forgedOwnCa(workshop, one, 'root', leafExtensions)
+  ]
+  for (const forged of forgeries) {
     put(forged)
     await t.rejects(replica().issue(one), refused, 'no pod gets to trust it')
     const { faults, signed, due } = await look()

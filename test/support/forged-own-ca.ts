@@ -9,15 +9,23 @@ export const clusterCaExtensions = [
   ...caExtensions.slice(1)
 ]
 
+/** What a signer gives to anybody who may ask it for a leaf of any subject. */
+export const leafExtensions = [
+  'basicConstraints=critical,CA:FALSE',
+  'keyUsage=critical,digitalSignature',
+  'extendedKeyUsage=clientAuth'
+]
+
 /** With the right name and form. `issuer`: as in {@link makeCa}; by default it signs itself. */
 export function forgedOwnCa(
   workshop: Workshop,
   rayCluster: RayClusterReference,
-  issuer?: string
+  issuer?: string,
+  extensions: string[] = clusterCaExtensions
 ): OwnCa {
   const name = `forged-${issuer ?? 'self'}`
   const certificate = makeCa(workshop, name, {
-    extensions: clusterCaExtensions,
+    extensions,
     subject: `/O=Rayguard/CN=${commonNameOf(rayCluster)}`,
     ...(issuer === undefined ? {} : { issuer })
   })

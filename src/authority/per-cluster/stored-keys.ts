@@ -5,11 +5,7 @@
  * that is not sealed, where it could be, is ours only if a known CA has signed for it.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { isAbove } from '../../x509/anchors.ts'
-import { readCertificate } from '../../x509/certificate.ts'
-import { readPem } from '../../x509/pem.ts'
-import { equalBytes } from '../../x509/public-key.ts'
-import { isSubjectOf } from '../../x509/subject.ts'
+import { checkIntermediate } from '../../x509/check-intermediate.ts'
 import { type Authority, AuthorityError } from '../authority.ts'
 import { certificateOf, commonNameOf, type OwnCa, type StoredKey } from './entries.ts'
 import { unusable, unvouched } from './refusals.ts'
@@ -78,7 +74,8 @@ export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions):
 
   /**
    * Attack: who may write the Secret, and has neither HSM nor Vault, puts a key of their own there, unsealed; its CA would
-   * be what new pods trust. The key itself must be vouched for: beside another one the certificate of a cluster is public.
+   * be what new pods trust. The key itself must be vouched for, beside another one the certificate of a cluster is public; and
+   * as that of a CA: a signer that is asked for a leaf may give it any subject.
    */
   function refuseUnvouched(own: OwnCa, privateKey: KeyObject): void {
     const issuers = authority.intermediates?.issuers?.()
@@ -89,15 +86,16 @@ export function createStoredKeys({ authority, alsoTrusted }: StoredKeysOptions):
         `The CA of the RayCluster ${namespace}/${name} is not sealed, and is not used before the authority is there.`
       )
     }
-    const certificate = certificateOf(own)
-    const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' })
-    const known = readPem(`${issuers}\n${alsoTrusted?.() ?? ''}`) ?? []
-    const vouched =
-      certificate !== undefined &&
-      equalBytes(certificate.publicKey, publicKey) &&
-      isSubjectOf(certificate.subject, commonNameOf(own)) &&
-      known.some(({ der }) => isAbove(readCertificate(der), certificate))
-    if (!vouched) throw unvouched(own)
+    const problems = checkIntermediate(own.certificate, {
+      publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'der' }),
+      commonName: commonNameOf(own),
+      issuers: `${issuers}\n${alsoTrusted?.() ?? ''}`,
+      // One that is over is renewed all the same.
+      now: certificateOf(own)?.notBefore ?? new Date(0),
+      maximumLifetimeSeconds: Number.POSITIVE_INFINITY,
+      mayLackPathLength: true
+    })
+    if (problems.length > 0) throw unvouched(own)
   }
 }
 
