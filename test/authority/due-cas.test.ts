@@ -53,7 +53,7 @@ t.test('what waits is counted by a whole round, when all of it was tried', async
   t.strictSame((await looked(stuck)).due(), { ...nothing, formerSeal: 1 }, 'the former key stays')
   const alone = of({ protection: await sealedBy(present) })
   t.strictSame((await looked(alone)).due(), { ...nothing, formerSeal: 1 }, 'it has gone too early')
-  const other = of({ protection: { ...both, kind: 'another' } })
+  const other = of({ protection: { ...both, isCurrent: () => true, kind: 'another' } })
   t.strictSame((await looked(other)).due(), { ...nothing, formerSeal: 1 }, 'that of another kind')
   const gone = of({ protection: { ...both, isCurrent: () => true }, problem: () => 'is away' })
   t.equal((await looked(gone)).due(), undefined, 'not known while the authority is away')
