@@ -1,10 +1,13 @@
 /** docs/client-certificates.md with real Ray: who gets in from outside the pods, and for what. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Test } from 'tap'
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
 import { apply, type ClusterApi, eventually } from '../support/cluster.ts'
 import { changesOf, lackingFor, removeInstallation } from '../support/cluster-authority.ts'
+import { writeDocker } from '../support/cluster-docker.ts'
 import { makeIdleCluster, makeIdleHead } from '../support/cluster-idle.ts'
+import { image } from '../support/cluster-install.ts'
 import { type Finished, run } from '../support/cluster-kubectl.ts'
 import { openReader, type Reader } from '../support/cluster-page.ts'
 import { part } from '../support/cluster-part.ts'
@@ -17,6 +20,8 @@ const page = 'client-certificates.md'
 const namespace = 'ray-try'
 const head = `demo-head-svc.${namespace}.svc.cluster.local`
 const limitMs = 300_000
+/** Its containers can be reached without a pod; those of somebody else’s not. */
+const ownCluster = process.env.USE_EXISTING_CLUSTER !== 'true'
 const binding = '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/ray-clients'
 
 part(
@@ -41,6 +46,11 @@ part(
       t.match(seen, /'CPU': 2\.0/, 'gets in by the commands of the page')
       const verified = await reader.follow({ page, heading: 'What is refused' })
       t.match(verified, /Verified/, 'and rayguard verify says so')
+
+      if (ownCluster) {
+        // of its own, for its folder
+        await t.test('without a clone', t => byTheImage(t, programs, kubeconfig))
+      }
 
       const mine = join(reader.folder, `rayguard-client-${namespace}-demo`)
       const others = join(reader.folder, 'others')
@@ -179,4 +189,19 @@ async function placesWithRay(api: ClusterApi, people: string, folder: string, pr
     const pods = await api.list<Pod>(`/api/v1/namespaces/${people}/pods`)
     return pods.length === 2 && pods.every(isReady)
   })
+}
+
+/** Where there is neither a clone nor Node.js, in a folder of its own. */
+async function byTheImage(t: Test, programs: string, kubeconfig: string): Promise<void> {
+  writeDocker(programs)
+  const reader = openReader(t, programs, kubeconfig)
+  const changes = { 'REGISTRY/rayguard:0.1.0': image }
+  await reader.follow({ page, heading: 'Without a clone', changes })
+  const files = join(reader.folder, `rayguard-client-${namespace}-demo`)
+  const judged = await run('openssl', [
+    ...['verify', '-partial_chain', '-purpose', 'sslclient', '-CAfile', join(files, 'ca.crt')],
+    join(files, 'tls.crt')
+  ])
+  t.match(judged, { code: 0 }, 'by the image, without a clone')
+  t.notOk(existsSync(join(reader.folder, 'kubeconfig')), 'nothing else is left')
 }
