@@ -24,7 +24,7 @@ t.test('every value of the chart', { skip: skipWithoutHelm }, async t => {
       const set = [...command.matchAll(/--set ('[^']*'|[^\s`]+)/g)].map(([, value = '']) =>
         filled(value)
       )
-      const values = command.includes('--reuse-values') ? [...installed, ...set] : set
+      const values = /--re(set-then-re)?use-values/.test(command) ? [...installed, ...set] : set
       if (values.length === 0) continue
       if (command.startsWith('helm install')) installed = values
       count += 1
