@@ -210,3 +210,36 @@ t.test('shared is settled when no CA is left, and not before all know', async t 
     'from now on nobody looks there'
   )
 })
+
+t.test('a CA that was released does not come back with a lost Secret', async t => {
+  const { replica, pods, time, secret, standIn } = await stage(t)
+  const root = workshop.read('root.crt')
+  for (const back of ['by a round', 'by the next pod']) {
+    let record: TrustRecord = ever
+    const one = cluster('one')
+    const knows = replica({ record: async () => record })
+    pods.set(one.uid, [head(time.now, 'unknown')])
+    const { trustAnchors } = await knows.issue(one)
+    const lose = () => standIn.remove(secret(secretOf(one.namespace)) as Secret)
+
+    record = { trust: 'shared', since: time.now, settled: false }
+    time.now += settlingMs + 60_000
+    pods.set(one.uid, [head(time.now - dayMs, 'foreign')])
+    await upkeepOf(knows).look()
+    lose()
+    await upkeepOf(knows).look()
+    t.equal((await knows.issue(one)).trustAnchors, trustAnchors, 'it does while pods trust it')
+
+    time.now += 120_000
+    pods.set(one.uid, [head(time.now, 'unknown')])
+    const others = replica({ record: async () => record })
+    t.equal((await others.issue(one)).trustAnchors, root, 'another replica has released it')
+    pods.set(one.uid, [head(time.now, 'held')])
+    lose()
+    if (back === 'by a round') {
+      await upkeepOf(knows).look()
+      t.equal(secret(secretOf(one.namespace)), undefined, 'nothing is written')
+    }
+    t.equal((await knows.issue(one)).trustAnchors, root, back)
+  }
+})

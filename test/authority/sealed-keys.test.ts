@@ -156,3 +156,41 @@ t.test('attack 97: a token that is away is no way round', async t => {
   t.ok(await waits.issue(one), 'when it is back, ours are')
   await t.rejects(waits.issue(two), refused, 'and the other is not')
 })
+
+t.test('a lost Secret gets back what stood in it last', async t => {
+  const { unsealed, replica, stored, secret, standIn, time } = await sealing(t)
+  const [one, other] = [cluster('one'), cluster('other')]
+  await unsealed({ authority: external(() => time.now) }).issue(one)
+  const serves = replica()
+  const anchor = (await serves.issue(one)).trustAnchors
+  const upkeep = upkeepOf(serves)
+  await upkeepOf(replica()).look()
+  t.match(stored(one).key, { sealedBy: protection.kind }, 'another replica has sealed it')
+  await upkeep.look()
+  standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  await upkeep.look()
+  t.match(stored(one).key, { sealedBy: protection.kind }, 'and sealed it comes back')
+  t.equal((await replica().issue(one)).trustAnchors, anchor)
+
+  await unsealed({ authority: external(() => time.now) }).issue(other)
+  await serves.issue(other)
+  await upkeep.look()
+  standIn.remove(secret(secretOf(other.namespace)) as Secret)
+  await upkeep.look()
+  t.match(stored(other).key, { sealedBy: protection.kind }, 'also what it has sealed itself')
+})
+
+t.test('attack 97: what is put in the place of a CA in use is not brought back', async t => {
+  const { replica, stored, put, secret, standIn } = await sealing(t)
+  const one = cluster('one')
+  const serves = replica()
+  await serves.issue(one)
+  const own = stored(one)
+  put(forgedOwnCa(workshop, one))
+  const upkeep = upkeepOf(serves, { onFault: () => {} })
+  await upkeep.look()
+  await t.rejects(serves.issue(one), refused, 'nor used')
+  standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  await upkeep.look()
+  t.match(stored(one), { key: own.key, certificate: own.certificate }, 'but the one before it')
+})

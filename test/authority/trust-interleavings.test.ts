@@ -152,7 +152,7 @@ async function act(world: World, each: Action): Promise<void> {
       await world.advance(quietMs)
       await world.drain()
       world.lose(each.cluster)
-      // as every minute: until then who has it in use signs on, and others do not see that
+      // the next round: in the up to five minutes until then who has it in use signs on, unseen by others (docs/trust.md)
       for (const by of [0, 1, 2]) world.look(by)
       return await world.drain()
     case 'loseRecord':

@@ -14,11 +14,12 @@ import {
 } from '../authority.ts'
 import type { LocalIssuer } from '../local.ts'
 import { type Entry, isUid, type OwnCa } from './entries.ts'
+import { createMemory, type Memory } from './memory.ts'
 import { createOwnCas, type OwnCaOptions, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
 import { damaged, exhausted, headless, lost } from './refusals.ts'
 import { type ClusterSecrets, isMadeAnew, type Place } from './secrets.ts'
-import { type ClusterPod, type Standing, standingOf } from './standing.ts'
+import { type ClusterPod, mayTrustOwn, type Standing, standingOf } from './standing.ts'
 
 export interface PerClusterOptions extends OwnCaOptions {
   secrets: ClusterSecrets
@@ -43,21 +44,12 @@ export type OwnCaChange =
   /** By the quota. */
   | 'refused'
 
-export interface PerClusterAuthority extends Authority {
-  /** What is in use here, by UID: what a lost Secret is brought back from. */
-  readonly used: ReadonlyMap<string, OwnCa>
+export interface PerClusterAuthority
+  extends Authority,
+    Pick<Memory, 'used' | 'held' | 'follow' | 'drop'> {
   readonly ownCas: OwnCas
-  /** What stands in the Secrets, as it was last seen. */
-  readonly held: Map<string, Held>
-  /** It is opened anew, from the Secret, when it is needed again. */
-  reopen(uid: string): void
-  /** It is not to be brought back either. */
-  drop(uid: string): void
-}
-
-export interface Held extends Pick<Entry, 'namespace' | 'name' | 'trust'> {
-  /** The UID of the Secret; `undefined`: that was made with it, and was not read since. */
-  seenIn: string | undefined
+  /** Whether its pods may trust it: where its Secret has been lost, it may have been released before. */
+  isMissed(own: OwnCa, record: Pick<TrustRecord, 'trust'>): boolean
 }
 
 interface Agreement {
@@ -69,8 +61,6 @@ interface Agreement {
   ownCas: string[]
   /** Of the record that it rests on. */
   since: number
-  /** The UID of the Secret. */
-  seenIn: string | undefined
 }
 
 /** A CA that has been signed, for what the Secret says of the RayCluster. */
@@ -80,22 +70,13 @@ interface Offer {
   inPlaceOf: string | undefined
 }
 
-interface InUse {
-  own: OwnCa
-  issuer: LocalIssuer
-  /** Of the record: what was opened before a change of the setting may have been taken away by others since. */
-  since: number
-}
-
 const hourSeconds = 3600
 
 export function createPerClusterAuthority(options: PerClusterOptions): PerClusterAuthority {
   const { authority, secrets, clock, apiClock } = options
   const ownCas = createOwnCas(options)
-  const inUse = new Map<string, InUse>()
-  const used = new Map<string, OwnCa>()
+  const memory = createMemory(ownCas)
   const asking = new Map<string, Promise<LocalIssuer | undefined>>()
-  const held: PerClusterAuthority['held'] = new Map()
   const hourly = createQuota({ burst: options.perNamespace, periodSeconds: hourSeconds, clock })
 
   return {
@@ -117,14 +98,12 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
       ownCas.close()
       await authority.close()
     },
-    used,
+    used: memory.used,
+    held: memory.held,
+    follow: memory.follow,
+    drop: memory.drop,
     ownCas,
-    held,
-    reopen: uid => void inUse.delete(uid),
-    drop(uid) {
-      for (const each of [inUse, used, held]) each.delete(uid)
-      ownCas.drop(uid)
-    }
+    isMissed: (own, record) => mayTrustOwn(record, livePods(own))
   }
 
   /** `undefined`: the authority within signs for this RayCluster. */
@@ -133,7 +112,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     const { trust, since, settled } = await reached(options.record)
     if (trust === 'shared' && settled) return undefined
     if (!isUid(uid)) throw new AuthorityError('Invalid', 'The UID of the RayCluster is none.')
-    const known = trust === 'perCluster' ? inUse.get(uid) : undefined
+    const known = trust === 'perCluster' ? memory.inUse.get(uid) : undefined
     if (known?.since === since && !ownCas.isOver(known.own)) return known.issuer
     // The first pods of a RayCluster come together: one of them asks for all.
     const answer =
@@ -157,12 +136,10 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     const offered = await offerFor(rayCluster, agreement)
     if (offered !== undefined) agreement = await agreed(rayCluster, offered)
     const { standing, entry, since } = agreement
-    note(rayCluster, agreement)
     const serves = standing === 'own' || standing === 'stillOwn' || standing === 'make'
     if (!serves || entry?.trust !== 'perCluster') return undefined
     const issuer = await ownCas.open(entry)
-    inUse.set(rayCluster.uid, { own: entry, issuer, since })
-    used.set(rayCluster.uid, entry)
+    memory.use({ own: entry, issuer, since })
     return issuer
   }
 
@@ -186,21 +163,19 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
       changed: undefined,
       entry: undefined,
       ownCas: [],
-      since: 0,
-      seenIn: undefined
+      since: 0
     }
-    const entry = await secrets.change(rayCluster, async (current, place) => {
-      const before = whole(current, place, rayCluster)
+    const { found, seenIn } = await secrets.change(rayCluster, async (current, place) => {
       // Now, and not when the pod asked: what was read before the turn came may be old.
       const record = await options.record()
+      const before = whole(current, place, { rayCluster, record })
       const standing = standingOf({
         record,
         found: before,
         pods: livePods(rayCluster),
         now: apiClock()
       })
-      const seenIn = place.uid
-      Object.assign(agreement, { standing, changed: undefined, since: record.since, seenIn })
+      Object.assign(agreement, { standing, changed: undefined, since: record.since })
       switch (standing) {
         case 'own':
         case 'stillOwn': {
@@ -241,7 +216,9 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
       }
     })
     if (agreement.changed) options.onChange(agreement.changed, rayCluster)
-    return { ...agreement, entry: entry === 'damaged' ? undefined : entry }
+    const entry = found === 'damaged' ? undefined : found
+    memory.note(rayCluster, entry, seenIn)
+    return { ...agreement, entry }
   }
 
   function livePods(rayCluster: RayClusterReference): readonly ClusterPod[] {
@@ -254,12 +231,13 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   function whole(
     current: Entry | 'damaged' | undefined,
     place: Place,
-    rayCluster: RayClusterReference
+    { rayCluster, record }: { rayCluster: RayClusterReference; record: TrustRecord }
   ): Entry | undefined {
     const { uid } = rayCluster
-    const isLost = current === undefined && isMadeAnew(place, held.get(uid)?.seenIn)
+    const isLost = current === undefined && isMadeAnew(place, memory.held.get(uid)?.seenIn)
     if (current !== 'damaged' && !isLost) return current
-    const remembered = used.get(uid)
+    if (isLost && !mayTrustOwn(record, livePods(rayCluster))) return undefined
+    const remembered = memory.used.get(uid)
     if (remembered !== undefined || current === undefined) return remembered
     throw damaged(rayCluster, place)
   }
@@ -279,17 +257,6 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
   function refuse(rayCluster: RayClusterReference, count: number): never {
     options.onChange('refused', rayCluster)
     throw exhausted(rayCluster, count, options.perNamespace)
-  }
-
-  function note({ uid }: RayClusterReference, { entry, seenIn }: Agreement): void {
-    if (entry === undefined) held.delete(uid)
-    else {
-      const { namespace, name, trust } = entry
-      held.set(uid, { namespace, name, trust, seenIn })
-    }
-    // Another replica has taken it away, or never had it.
-    if (entry?.trust === 'perCluster') ownCas.stands(entry)
-    else used.delete(uid)
   }
 
   function mustDate({ usedAt = 0 }: Entry): boolean {

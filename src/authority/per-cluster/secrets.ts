@@ -35,9 +35,15 @@ export interface Place {
   ownCas(): string[]
 }
 
+/** What stands in a Secret, and the UID of that: `undefined` where there is none. */
+export interface Stands {
+  found: Found
+  seenIn: string | undefined
+}
+
 export interface ClusterSecrets {
-  /** Reads, lets `decide`, writes; `decide` is asked again where somebody else was first. Answers what stands then. */
-  change(rayCluster: Pick<Entry, 'namespace' | 'uid'>, decide: Decide): Promise<Found>
+  /** Reads, lets `decide`, writes; `decide` is asked again where somebody else was first. */
+  change(rayCluster: Pick<Entry, 'namespace' | 'uid'>, decide: Decide): Promise<Stands>
   /** All Secrets, one after the other. `data` is undefined where there is none. */
   all(): AsyncGenerator<{ secret: string; uid: string | undefined; data: SecretData | undefined }>
   /** Whether there is anything in any of them. */
@@ -53,6 +59,12 @@ export function isMadeAnew({ exists, uid }: Place, seenIn: string | undefined): 
   return !exists || (seenIn !== undefined && seenIn !== uid)
 }
 
+interface Written {
+  data: SecretData
+  /** Of the Secret. */
+  uid: string | undefined
+}
+
 /** Each that is in vain was another's success, so this many say that there are very many others. */
 const attempts = 32
 
@@ -65,7 +77,7 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
   return {
     async change({ namespace, uid }, decide) {
       const secret = secretOf(namespace)
-      const data = await inTurn(secret, async (current, found) => {
+      const stands = await inTurn(secret, async (current, found) => {
         const place: Place = {
           secret,
           exists: found !== undefined,
@@ -80,7 +92,7 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
         if (isFull(next) && !Object.hasOwn(current, uid)) throw full(secret, current)
         return next
       })
-      return entryIn(data, uid)
+      return { found: entryIn(stands.data, uid), seenIn: stands.uid }
     },
     all,
     async hold() {
@@ -88,7 +100,7 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
       return false
     },
     record: async () => dataOf(await read(recordSecret)) ?? {},
-    changeRecord: decide => inTurn(recordSecret, decide)
+    changeRecord: async decide => (await inTurn(recordSecret, decide)).data
   }
 
   async function* all(): ReturnType<ClusterSecrets['all']> {
@@ -101,7 +113,7 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
   function inTurn(
     secret: string,
     decide: (data: SecretData, found: Secret | undefined) => Promise<SecretData | 'keep'>
-  ): Promise<SecretData> {
+  ): Promise<Written> {
     const before = last.get(secret) ?? Promise.resolve()
     const mine = before.then(
       () => changed(secret, decide),
@@ -114,13 +126,14 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
   async function changed(
     secret: string,
     decide: (data: SecretData, found: Secret | undefined) => Promise<SecretData | 'keep'>
-  ): Promise<SecretData> {
+  ): Promise<Written> {
     for (let attempt = 0; attempt < attempts; attempt += 1) {
       const found = await read(secret)
       const data = dataOf(found) ?? {}
       const next = await decide(data, found)
-      if (next === 'keep') return data
-      if (await write(secret, found, next)) return next
+      if (next === 'keep') return { data, uid: found?.metadata.uid }
+      const written = await write(secret, found, next)
+      if (written !== undefined) return { data: next, uid: written.metadata.uid }
     }
     throw new KubernetesError(
       'Conflict',
@@ -132,20 +145,20 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
     return client.get<Secret>(path`/api/v1/namespaces/${namespace}/secrets/${secret}`)
   }
 
-  /** False: somebody else was first. */
+  /** `undefined`: somebody else was first. */
   async function write(
     name: string,
     found: Secret | undefined,
     data: SecretData
-  ): Promise<boolean> {
+  ): Promise<Secret | undefined> {
     const metadata = found?.metadata ?? { name, namespace, labels }
     const body = { ...found, apiVersion: 'v1', kind: 'Secret', metadata, data }
     try {
-      if (found === undefined) await client.create(collection, { ...body, type: 'Opaque' })
-      else await client.replace(path`/api/v1/namespaces/${namespace}/secrets/${name}`, body)
-      return true
+      return found === undefined
+        ? await client.create<Secret>(collection, { ...body, type: 'Opaque' })
+        : await client.replace<Secret>(path`/api/v1/namespaces/${namespace}/secrets/${name}`, body)
     } catch (error) {
-      if (error instanceof KubernetesError && isRace(error, found)) return false
+      if (error instanceof KubernetesError && isRace(error, found)) return undefined
       throw error
     }
   }

@@ -57,6 +57,19 @@ export type Standing =
   /** Its pods trust a CA that is nowhere to be found. */
   | 'lost'
 
+/**
+ * Whether pods may trust a CA of their RayCluster that is gone with its Secret. Under `shared` another replica may have released
+ * it before: then who has said what it holds holds one of the shared CA.
+ */
+export function mayTrustOwn(
+  { trust }: Pick<TrustRecord, 'trust'>,
+  pods: readonly ClusterPod[]
+): boolean {
+  const mayHold = ({ certificate }: ClusterPod) =>
+    certificate === 'foreign' || certificate === 'unknown'
+  return trust === 'perCluster' || pods.some(mayHold)
+}
+
 /** Between a signature and the pod's word of it in the watch. */
 const unseenMs = 60_000
 

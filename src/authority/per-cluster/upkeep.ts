@@ -105,7 +105,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       }
     }
     for (const used of [...authority.used.values()]) {
-      if (!seen.has(used.uid)) await attempted(() => bringBack(used, cas))
+      if (!seen.has(used.uid)) await attempted(() => bringBack(used, record, cas))
     }
     for (const uid of [...authority.held.keys()]) {
       // What could not be brought back is tried again, by what is known of where it was.
@@ -156,8 +156,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     }
     authority.held.set(uid, { namespace, name, trust: entry.trust, seenIn })
     if (entry.trust !== 'perCluster') return
-    const inUse = authority.used.get(uid)
-    if (inUse !== undefined && inUse.certificate !== entry.certificate) authority.reopen(uid)
+    await authority.follow(entry)
     authority.ownCas.stands(entry)
     const change = authority.ownCas.isDue(entry) ? await renew(entry, cas) : undefined
     if (change !== undefined) options.onChange(change, entry)
@@ -169,13 +168,13 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     cas: Map<string, OwnCa>
   ): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
-    const current = ownCaIn(await secrets.change(entry, async () => 'keep'))
+    const current = ownCaIn((await secrets.change(entry, async () => 'keep')).found)
     if (current !== undefined) cas.set(entry.uid, current)
     if (current === undefined || !authority.ownCas.isDue(current)) return undefined
     const next = await authority.ownCas.renewed(current)
     if (next === undefined) return undefined
     let written = false
-    const found = await secrets.change(entry, async present => {
+    const { found } = await secrets.change(entry, async present => {
       const own = ownCaIn(present)
       written = own?.certificate === current.certificate
       return own && written ? { ...own, key: next.key, certificate: next.certificate } : 'keep'
@@ -184,27 +183,33 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     if (stands !== undefined) {
       authority.ownCas.stands(stands)
       cas.set(entry.uid, stands)
+      await authority.follow(stands)
     }
-    authority.reopen(entry.uid)
     if (!written) return undefined
     return next.certificate === current.certificate ? 'sealed' : 'renewed'
   }
 
-  async function bringBack(own: OwnCa, cas: Map<string, OwnCa>): Promise<void> {
+  async function bringBack(
+    own: OwnCa,
+    record: TrustRecord,
+    cas: Map<string, OwnCa>
+  ): Promise<void> {
     if (await isGone(own)) {
       authority.drop(own.uid)
       return
     }
-    const seenIn = authority.held.get(own.uid)?.seenIn
+    const { uid, namespace, name, trust } = own
+    const formerly = authority.held.get(uid)?.seenIn
     let restored = false
-    await secrets.change(own, async (current, place) => {
-      const isLost = current === undefined && isMadeAnew(place, seenIn)
-      restored = current === 'damaged' || isLost
+    const { seenIn } = await secrets.change(own, async (current, place) => {
+      const isLost = current === undefined && isMadeAnew(place, formerly)
+      restored = current === 'damaged' || (isLost && authority.isMissed(own, record))
       return restored ? own : 'keep'
     })
     // Where the Secret is the same, somebody has taken it out with intent.
     if (restored) {
-      cas.set(own.uid, own)
+      cas.set(uid, own)
+      authority.held.set(uid, { namespace, name, trust, seenIn })
       options.onChange('restored', own)
     } else authority.drop(own.uid)
   }

@@ -1,0 +1,81 @@
+/**
+ * What this replica has in mind of the CAs of RayClusters: those that it signs with, and where each was last seen.
+ *
+ * Decides nothing: the Secrets say what stands. It is what a lost Secret is brought back from.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { RayClusterReference } from '../authority.ts'
+import type { LocalIssuer } from '../local.ts'
+import type { Entry, OwnCa } from './entries.ts'
+import type { OwnCas } from './own-ca.ts'
+import type { Stands } from './secrets.ts'
+
+/** What stood in a Secret, as it was last seen, and the UID of that. */
+export interface Held extends Pick<Entry, 'namespace' | 'name' | 'trust'>, Pick<Stands, 'seenIn'> {}
+
+export interface InUse {
+  own: OwnCa
+  issuer: LocalIssuer
+  /** Of the record: what was opened before a change of the setting may have been taken away by others since. */
+  since: number
+}
+
+export interface Memory {
+  /** By UID, as all of these. */
+  readonly inUse: ReadonlyMap<string, InUse>
+  /** Has been in use: what a lost Secret is brought back from. */
+  readonly used: ReadonlyMap<string, OwnCa>
+  readonly held: Map<string, Held>
+  use(inUse: InUse): void
+  /** What stands by now. */
+  note(rayCluster: RayClusterReference, entry: Entry | undefined, seenIn: Stands['seenIn']): void
+  /**
+   * What stands in the Secret by now takes the place of what has been in use here, when it has been opened. Throws
+   * {@link AuthorityError}.
+   */
+  follow(own: OwnCa): Promise<void>
+  /** It is not to be brought back either. */
+  drop(uid: string): void
+}
+
+export function createMemory(ownCas: OwnCas): Memory {
+  const inUse = new Map<string, InUse>()
+  const used = new Map<string, OwnCa>()
+  const held = new Map<string, Held>()
+
+  return {
+    inUse,
+    used,
+    held,
+    use(opened) {
+      inUse.set(opened.own.uid, opened)
+      used.set(opened.own.uid, opened.own)
+    },
+    note({ uid }, entry, seenIn) {
+      if (entry === undefined) held.delete(uid)
+      else {
+        const { namespace, name, trust } = entry
+        held.set(uid, { namespace, name, trust, seenIn })
+      }
+      // Another replica has taken it away, or never had it.
+      if (entry?.trust === 'perCluster') ownCas.stands(entry)
+      else used.delete(uid)
+    },
+    async follow(own) {
+      const former = used.get(own.uid)
+      if (former === undefined || isSame(former, own)) return
+      // Opened from the Secret, with the record, when it is needed again.
+      inUse.delete(own.uid)
+      await ownCas.open(own)
+      used.set(own.uid, own)
+    },
+    drop(uid) {
+      for (const each of [inUse, used, held]) each.delete(uid)
+      ownCas.drop(uid)
+    }
+  }
+}
+
+function isSame(one: OwnCa, other: OwnCa): boolean {
+  return one.certificate === other.certificate && isDeepStrictEqual(one.key, other.key)
+}
