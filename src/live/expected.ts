@@ -26,10 +26,11 @@ interface Span {
   counts: Map<string, number>
 }
 
-/** How long an answered pod counts at least that the watch has not shown: longer than a watch lags, shorter than a person acts. */
+/** How long a pod counts at least that the watch has not shown: longer than a watch lags, shorter than a person acts. */
 const expectedForMs = 2_000
 
 const spanMs = expectedForMs / 8
+/** Beyond it whole spans are forgotten, the oldest first; never the one that is under way. */
 const mostExpected = 10_000
 
 /** `clock`: milliseconds that never go back. */

@@ -187,6 +187,12 @@ t.test('how many pods are on their way', async t => {
   t.equal(count(), 6_000, 'of too many the oldest are forgotten')
   now += 3_000
   t.equal(count(), 0)
+
+  for (let times = 0; times < 3_000; times += 1) push(false)
+  for (let times = 0; times < 2_500; times += 1) expected.seenLeftAlone(seen)
+  now += 500
+  for (let times = 0; times < 9_000; times += 1) push(false)
+  t.equal(count(), 9_500, 'those that have been seen take no place')
 })
 
 t.test('what is read of a pod', async t => {
