@@ -14,13 +14,7 @@ import { path } from '../kubernetes/path.ts'
 import { createReflector } from '../kubernetes/reflector.ts'
 import { AuthorityError, type RayClusterReference } from './authority.ts'
 import { type AuthorityOptions, clusterOf } from './options.ts'
-
-export type Progress =
-  | { state: 'pending'; approved: boolean; reason: string }
-  /** PEM: the certificate and what the signer adds; `authority`: its CA, where it says that. */
-  | { state: 'issued'; certificate: string; authority?: string | undefined }
-  /** Never any more for this object. */
-  | { state: 'refused'; reason: string }
+import { isUnapproved, keptMs, type Progress } from './request-progress.ts'
 
 /** What is different between the resources. */
 export interface RequestKind<O extends KubernetesObject> {
@@ -61,10 +55,6 @@ const defaultWaitMs = 10_000
 /** A program that approves needs a moment. Pods that wait for a person must not take the places of those that could be served. */
 const defaultApprovalMs = 2_000
 const sweepEveryMs = 60_000
-/** Nobody comes for a request any more: the pod is gone, or the process that asked was killed. */
-const pendingKeptMs = 3_600_000
-/** A refusal stands for a while, or its pod would ask the approver again every few seconds. */
-const finishedKeptMs = 600_000
 const approvals = 3
 /** A part of what the client may have at work, which enrollments need. */
 const removalsAtOnce = 16
@@ -258,18 +248,13 @@ export function createRequestDesk<O extends KubernetesObject>(
   }
 
   function isOver({ changedAt, progress }: Seen): boolean {
-    const keptMs = progress.state === 'pending' ? pendingKeptMs : finishedKeptMs
-    return options.clock() - changedAt > keptMs
+    return options.clock() - changedAt > keptMs(progress)
   }
 }
 
 /** Whatever its labels say, which anybody may write. */
 function isNamedAsOurs({ metadata }: KubernetesObject): boolean {
   return /^rayguard-[0-9a-f]{40}$/.test(metadata.name ?? '')
-}
-
-function isUnapproved(progress: Progress): boolean {
-  return progress.state === 'pending' && !progress.approved
 }
 
 function seen<O extends KubernetesObject>(kind: RequestKind<O>, object: O): Seen {
@@ -290,10 +275,4 @@ export function faultOf(error: unknown): AuthorityError {
   // 422: the API server, or a policy, takes no such object.
   const code = error.code === 'Invalid' ? 'Refused' : 'Unavailable'
   return new AuthorityError(code, `${error.code}: ${error.message}`, { cause: error })
-}
-
-/** Of controllers' free text: one line, no longer than a person reads. */
-export function shortText(...parts: (string | undefined)[]): string {
-  const text = parts.filter(part => part).join(': ')
-  return text.replace(/[\p{C}\s]+/gu, ' ').slice(0, 300)
 }

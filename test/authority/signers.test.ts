@@ -560,6 +560,45 @@ t.test('what is above a CA that was learned holds for what is below it', async t
   }
 })
 
+t.test('a root that has ended, or ends before its CA, does not keep that from use', async t => {
+  const { certificateFile: _, ...settings } = issuerSettings
+  const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
+  makeCa(workshop, 'old-root')
+  makeCa(workshop, 'old-low', { issuer: 'old-root', days: 30 })
+  const again = ['-in', 'old-root.csr', '-key', 'old-root.key', '-extfile', 'old-root.cnf']
+  for (const dates of [
+    ['-days', '0'],
+    ['-days', '2']
+  ]) {
+    workshop.run('x509', '-req', ...again, '-extensions', 'ext', ...dates, '-out', 'old-root.crt')
+    Object.assign(signer, { ca: 'old-low', above: ['old-root'] })
+    const authority = await openAuthority(settings, optionsOver(stage.client, {}))
+    t.teardown(authority.close)
+    t.equal(authority.describe().subject, 'CN=old-low', 'it is what pods trust')
+    const left = (authority.describe().notAfter.getTime() - Date.now()) / 86_400_000
+    t.ok(left > 29, 'until it ends itself')
+  }
+
+  await t.test('and what keeps it from use is told with the way out', async t => {
+    const constraint = 'nameConstraints=permitted;IP:10.0.0.0/255.0.0.0'
+    makeCa(workshop, 'address-root', { extensions: [...caExtensions, constraint] })
+    makeCa(workshop, 'address-low', { issuer: 'address-root' })
+    Object.assign(signer, { ca: 'address-low', above: ['address-root'] })
+    await t.rejects(openAuthority(settings, optionsOver(stage.client, {})), {
+      code: 'Invalid',
+      message:
+        /CA 1 above it has name constraints on IP.*authority\.certificateFile names .*without/
+    })
+    const certificateFile = workshop.path('address-low.crt')
+    const pinned = await openAuthority(
+      { ...settings, certificateFile },
+      optionsOver(stage.client, {})
+    )
+    t.equal(pinned.describe().subject, 'CN=address-low', 'which is one')
+    await pinned.close()
+  })
+})
+
 t.test('a CA is learned by one request, however slow the issuer is', async t => {
   const { signer, authority, failures } = await tryingAgain(t, 'wait')
   await untilTrue(() => failures.length >= 3)
@@ -571,22 +610,35 @@ t.test('a CA is learned by one request, however slow the issuer is', async t => 
   await untilTrue(() => signer.present().length === 0)
 })
 
-t.test('a no to the request for a CA stands for a while, and not for ever', async t => {
-  const { stage, signer, authority, failures } = await tryingAgain(t, 'deny')
-  await untilTrue(() => failures.length >= 3)
-  t.strictSame(new Set(failures), new Set(['Denied']), 'each try ends with it')
-  const [denied, ...more] = signer.present()
-  t.equal(more.length, 0, 'which is asked for once')
-  signer.behave('sign')
-  const creationTimestamp = new Date(Date.now() - 11 * 60_000).toISOString()
-  const metadata = { ...denied?.metadata, creationTimestamp }
-  stage.standIn.put({ ...denied, metadata } as KubernetesObject)
-  await untilTrue(() => authority.problem?.() === undefined)
-  t.equal(signer.created.length, 2, 'and then once more')
+t.test('a no to the request for a CA stands for a while, a failure for less', async t => {
+  for (const [behaviour, seconds] of [
+    ['deny', 600],
+    ['fail', 60]
+  ] as const) {
+    const { stage, signer, authority, failures } = await tryingAgain(t, behaviour)
+    const tried = () => untilTrue(() => failures.length >= 3)
+    await tried()
+    t.strictSame(new Set(failures), new Set(['Denied']), 'each try ends with it')
+    const [refused, ...more] = signer.present()
+    t.equal(more.length, 0, 'which is asked for once')
+    signer.behave('sign')
+    const age = (seconds: number) => {
+      const creationTimestamp = new Date(Date.now() - seconds * 1000).toISOString()
+      const metadata = { ...refused?.metadata, creationTimestamp }
+      stage.standIn.put({ ...refused, metadata } as KubernetesObject)
+    }
+    age(seconds - 30)
+    failures.length = 0
+    await tried()
+    t.equal(signer.created.length, 1, `not again before ${seconds} s`)
+    age(seconds + 1)
+    await untilTrue(() => authority.problem?.() === undefined)
+    t.equal(signer.created.length, 2, 'and then once more')
+  }
 })
 
 /** An issuer whose CA is not known yet, and the tries to learn it. */
-async function tryingAgain(t: Test, behaviour: 'wait' | 'deny') {
+async function tryingAgain(t: Test, behaviour: 'wait' | 'deny' | 'fail') {
   const { certificateFile: _, ...settings } = issuerSettings
   const { stage, signer } = await play(t, { settings: issuerSettings, of: 'CertificateRequest' })
   signer.behave(behaviour)

@@ -3,7 +3,7 @@
  * (https://cert-manager.io/docs/usage/certificaterequest/).
  */
 import type { KubernetesObject } from '../../kubernetes/objects.ts'
-import { type Progress, shortText } from '../request-objects.ts'
+import { type Progress, shortText } from '../request-progress.ts'
 
 export interface IssuerReference {
   name: string
@@ -47,7 +47,10 @@ export function progressOf({ status }: CertificateRequest): Progress {
     (isTrue('Denied') && found('Denied')) ||
     (isTrue('InvalidRequest') && found('InvalidRequest')) ||
     ((ready?.reason === 'Failed' || ready?.reason === 'Denied') && ready)
-  if (no) return { state: 'refused', reason: shortText(no.type, no.reason, no.message) }
+  if (no) {
+    const failed = no === ready && ready.reason === 'Failed'
+    return { state: 'refused', failed, reason: shortText(no.type, no.reason, no.message) }
+  }
   if (ready?.status === 'True' && status?.certificate) {
     return { state: 'issued', certificate: text(status.certificate), authority: text(status.ca) }
   }

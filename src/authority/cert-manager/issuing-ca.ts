@@ -3,6 +3,7 @@
  *
  * Decides that pods trust the CA that signed, whatever the issuer names as its CA: many name the root.
  */
+import type { Certificate } from '../../x509/certificate.ts'
 import { type Chain, issued, pathFrom } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
 import { type AnchorFile, chainOf, loadedChain } from '../anchor-file.ts'
@@ -54,8 +55,7 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
           { made: true }
         )
       }
-      // Those above it as well: what they allow holds below them, and only there can it be seen.
-      const pem = pathFrom(signer, named)
+      const pem = inForce(pathFrom(signer, named), options.clock())
         .map(({ der }) => encodePem('CERTIFICATE', der))
         .join('')
       // The same key in a renewed certificate is another anchor, with another end.
@@ -66,8 +66,33 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
 
   function loaded(pem: string): Chain {
     // It signs already, whatever it can beside that.
-    const chain = chainOf(pem, { ...options, signsCas: false })
+    const found = withWayOut(() => chainOf(pem, { ...options, signsCas: false }))
+    // Pods trust the signer alone, and many an issuer goes on telling a root that has ended or was made anew.
+    const { notBefore, notAfter } = found.issuing
+    const chain = { ...found, notBefore, notAfter }
     options.onReload?.(loadedChain(kind, chain))
     return chain
+  }
+}
+
+/** The signer and those above it as well: what they allow holds below them, and only there can it be seen. */
+function inForce(path: Certificate[], now: number): Certificate[] {
+  const [, ...above] = path
+  const outside = above.findIndex(
+    ({ notBefore, notAfter }) => now < notBefore.getTime() || now >= notAfter.getTime()
+  )
+  return outside < 0 ? path : path.slice(0, outside + 1)
+}
+
+function withWayOut(read: () => Chain): Chain {
+  try {
+    return read()
+  } catch (error) {
+    if (!(error instanceof AuthorityError)) throw error
+    throw new AuthorityError(
+      error.code,
+      `${error.message} It was learned from the issuer; authority.certificateFile names another, or the signing CA without those above it.`,
+      { cause: error, made: true }
+    )
   }
 }

@@ -3,7 +3,7 @@
  * (https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/).
  */
 import type { KubernetesObject } from '../../kubernetes/objects.ts'
-import { type Progress, shortText } from '../request-objects.ts'
+import { type Progress, shortText } from '../request-progress.ts'
 
 export interface CertificateSigningRequest extends KubernetesObject {
   spec: {
@@ -36,8 +36,10 @@ export function progressOf({ status }: CertificateSigningRequest): Progress {
   const found = (type: string) => conditions.find(condition => condition.type === type)
   // Denied and Failed are final; the API server takes no certificate into a denied request.
   const no = found('Denied') ?? found('Failed')
-  if (no !== undefined)
-    return { state: 'refused', reason: shortText(no.type, no.reason, no.message) }
+  if (no !== undefined) {
+    const reason = shortText(no.type, no.reason, no.message)
+    return { state: 'refused', failed: no.type === 'Failed', reason }
+  }
   if (status?.certificate) {
     return { state: 'issued', certificate: Buffer.from(status.certificate, 'base64').toString() }
   }
