@@ -1,7 +1,10 @@
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import type { TerminationMessage } from '../contract/enrollment.ts'
+import { readCertificate } from '../x509/certificate.ts'
+import { DerError } from '../x509/der.ts'
 import { canonicalAddress } from '../x509/names.ts'
 import { encodePem, readPem } from '../x509/pem.ts'
+import { authorityKeySha256 } from '../x509/same-authority.ts'
 
 export interface CheckInput {
   /** PEM, leaf first. */
@@ -58,6 +61,8 @@ export function checkPair(input: CheckInput): Check {
     checkUsage(leaf) ??
     checkNames(leaf, input.podIPs)
   if (fault !== undefined) return fault
+  const signing = anchors.find(each => chain.some(isIssuedBy(each))) ?? anchor
+  const signingKey = keyFingerprintOf(signing)
   return {
     usable: true,
     pair: {
@@ -67,8 +72,10 @@ export function checkPair(input: CheckInput): Check {
       summary: {
         serialNumber: leaf.serialNumber.toLowerCase(),
         notAfter: new Date(leaf.validTo).toISOString(),
-        anchorSha256: fingerprintOf(anchors.find(each => chain.some(isIssuedBy(each))) ?? anchor),
-        trustedSha256: anchors.map(fingerprintOf)
+        anchorSha256: fingerprintOf(signing),
+        ...(signingKey === undefined ? {} : { anchorKeySha256: signingKey }),
+        trustedSha256: anchors.map(fingerprintOf),
+        trustedKeySha256: anchors.flatMap(each => keyFingerprintOf(each) ?? [])
       }
     }
   }
@@ -181,6 +188,16 @@ function checkNames(leaf: X509Certificate, podIPs: string[]): Fault {
 
 function fingerprintOf({ raw }: X509Certificate): string {
   return createHash('sha256').update(raw).digest('hex')
+}
+
+/** `undefined` where our own reader, which is stricter than OpenSSL, does not take it: then it is known by its bytes alone. */
+function keyFingerprintOf({ raw }: X509Certificate): string | undefined {
+  try {
+    return authorityKeySha256(readCertificate(raw))
+  } catch (error) {
+    if (error instanceof DerError) return undefined
+    throw error
+  }
 }
 
 function encodeCertificates(certificates: X509Certificate[]): string {

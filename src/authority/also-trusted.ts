@@ -137,7 +137,7 @@ async function textOf(file: string): Promise<string> {
   }
 }
 
-function description({ certificate, subject, sha256 }: Anchor): AnchorDescription {
+function description({ certificate, subject, sha256, keySha256 }: Anchor): AnchorDescription {
   const { notBefore, notAfter } = certificate
-  return { subject, anchorSha256: sha256, notBefore, notAfter }
+  return { subject, anchorSha256: sha256, anchorKeySha256: keySha256, notBefore, notAfter }
 }

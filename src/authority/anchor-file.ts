@@ -55,6 +55,6 @@ export function loadedChain(kind: string, chain: Chain): LoadedOutcome {
 }
 
 export function descriptionOf(kind: string, chain: Chain): AuthorityDescription {
-  const { subject, notAfter, anchorSha256 } = chain
-  return { kind, subject, notAfter, anchorSha256 }
+  const { subject, notAfter, anchorSha256, anchorKeySha256 } = chain
+  return { kind, subject, notAfter, anchorSha256, anchorKeySha256 }
 }

@@ -87,6 +87,8 @@ export interface AnchorDescription {
   subject: string
   /** SHA-256 of the trust anchor's DER, lower-case hexadecimal. */
   anchorSha256: string
+  /** SHA-256 of its name, key and key identifier, which outlive a renewal of the certificate. */
+  anchorKeySha256: string
   notBefore?: Date
   notAfter: Date
 }

@@ -72,7 +72,8 @@ export function createLocalIssuer(
       subject: chain.subject,
       notBefore: chain.issuing.notBefore,
       notAfter: chain.notAfter,
-      anchorSha256: chain.anchorSha256
+      anchorSha256: chain.anchorSha256,
+      anchorKeySha256: chain.anchorKeySha256
     }),
     intermediates: localIntermediates(chain, key, sources)
   }

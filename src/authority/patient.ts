@@ -6,6 +6,8 @@
  */
 import { type Authority, AuthorityError, type KeyProtection } from './authority.ts'
 
+const unknownAnchor = { anchorSha256: '', anchorKeySha256: '' }
+
 export interface Patience {
   open: () => Promise<Authority>
   kind: string
@@ -50,7 +52,7 @@ export async function openPatiently(patience: Patience): Promise<Authority> {
       return found === undefined ? await absent() : await found.issue(request)
     },
     describe: () =>
-      found?.describe() ?? { kind, subject: '', notAfter: new Date(0), anchorSha256: '' },
+      found?.describe() ?? { kind, subject: '', notAfter: new Date(0), ...unknownAnchor },
     // Asked each time: they come with the authority.
     get intermediates() {
       return found?.intermediates

@@ -131,6 +131,12 @@ export interface TerminationMessage {
   notAfter: string
   /** SHA-256 of the DER of the trust anchor that has signed the certificate, lower-case hexadecimal. */
   anchorSha256: string
+  /**
+   * SHA-256 of that anchor's name, key and key identifier, which outlive a renewal of its certificate. Older agents do not say
+   * it.
+   */
+  anchorKeySha256?: string
   /** The same of all trust anchors, that one included. Older agents do not say it. */
   trustedSha256?: string[]
+  trustedKeySha256?: string[]
 }

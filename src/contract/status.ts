@@ -25,6 +25,8 @@ export interface AnchorStatus {
   subject: string
   /** Of its DER, lower-case hexadecimal. */
   anchorSha256: string
+  /** The same for each certificate of this CA with this key. Replicas from before there was one do not say it. */
+  anchorKeySha256?: string
   /** RFC 3339. */
   notBefore?: string
   /** RFC 3339. */

@@ -1,36 +1,63 @@
 /**
  * Which CA has signed the running pods and which ones they trust, by what their agents have said. Pure.
  *
- * Decides nothing: it counts for people who replace the CA.
+ * Decides when two certificates are of one CA: a pod that trusts the former certificate of a CA trusts what the CA signs
+ * after a renewal with the same key, too. Agents and replicas from before this was told say the certificates alone.
  */
 import type { TerminationMessage } from '../contract/enrollment.ts'
 import type { LivePod } from './pod.ts'
 
-type Said = Pick<TerminationMessage, 'anchorSha256' | 'trustedSha256'>
+export type SaidAnchors = Pick<
+  TerminationMessage,
+  'anchorSha256' | 'anchorKeySha256' | 'trustedSha256' | 'trustedKeySha256'
+>
+
+/** Of a CA. */
+export interface Anchor {
+  anchorSha256: string
+  anchorKeySha256?: string
+}
+
+/** The one of these that has signed its certificate: by that very certificate, else by the key. */
+export function signerOf<A extends Anchor>(
+  { anchorSha256, anchorKeySha256: key }: Anchor,
+  anchors: readonly A[]
+): A | undefined {
+  return (
+    anchors.find(anchor => anchor.anchorSha256 === anchorSha256) ??
+    (key === undefined ? undefined : anchors.find(anchor => anchor.anchorKeySha256 === key))
+  )
+}
 
 /** An older agent has said nothing but who signed; it may trust more than it is counted for, never less. */
-export function trustedBy({ anchorSha256, trustedSha256 }: Said): string[] {
-  return trustedSha256 ?? [anchorSha256]
+export function trusts(said: SaidAnchors, { anchorSha256, anchorKeySha256: key }: Anchor): boolean {
+  if ((said.trustedSha256 ?? [said.anchorSha256]).includes(anchorSha256)) return true
+  return key !== undefined && said.trustedKeySha256?.includes(key) === true
 }
 
 /**
  * Those that some of the others do not trust: they cannot connect to them, and together are no Ray cluster. `isOwn`: of the
  * CA of their RayCluster, whose certificates differ after a renewal and vouch for the same key.
  */
-export function strangers<T extends Said>(
+export function strangers<T extends SaidAnchors>(
   pods: readonly T[],
-  isOwn: (anchorSha256: string) => boolean = () => false
+  isOwn: (anchor: Anchor) => boolean = () => false
 ): T[] {
-  const own = pods.filter(({ anchorSha256 }) => isOwn(anchorSha256))
+  const own = pods.filter(isOwn)
   if (own.length > 0) return own.length === pods.length ? [] : own
-  const trusted = pods.map(pod => new Set(trustedBy(pod)))
-  return pods.filter(({ anchorSha256 }) => trusted.some(set => !set.has(anchorSha256)))
+  const keyOf = ({ anchorSha256, anchorKeySha256 }: Anchor) => `${anchorSha256} ${anchorKeySha256}`
+  const signers = new Map<string, Anchor>(pods.map(pod => [keyOf(pod), pod]))
+  const foreign = new Set<string>()
+  for (const [key, signer] of signers) {
+    if (pods.some(pod => !trusts(pod, signer))) foreign.add(key)
+  }
+  return pods.filter(pod => foreign.has(keyOf(pod)))
 }
 
 export interface KnownAnchors {
   /** Of the CA that signs. */
-  signing: string
-  alsoTrusted: readonly string[]
+  signing: Anchor
+  alsoTrusted: readonly Anchor[]
 }
 
 export interface AnchorCounts {
@@ -46,17 +73,17 @@ export function countByAnchor(
   pods: Iterable<LivePod>,
   { signing, alsoTrusted }: KnownAnchors
 ): AnchorCounts {
+  const all = [signing, ...alsoTrusted]
   const counts: AnchorCounts = { signing: 0, alsoTrusted: 0, other: 0, lacking: 0 }
   for (const { live, agent } of pods) {
     if (!live || agent?.ended !== 'well') continue
-    if (agent.anchorSha256 === signing) counts.signing += 1
-    else if (alsoTrusted.includes(agent.anchorSha256)) counts.alsoTrusted += 1
-    else {
+    const signer = signerOf(agent, all)
+    if (signer === undefined) {
       counts.other += 1
       continue
     }
-    const trusted = trustedBy(agent)
-    if (![signing, ...alsoTrusted].every(anchor => trusted.includes(anchor))) counts.lacking += 1
+    counts[signer === signing ? 'signing' : 'alsoTrusted'] += 1
+    if (!all.every(anchor => trusts(agent, anchor))) counts.lacking += 1
   }
   return counts
 }

@@ -76,14 +76,17 @@ export function agentWords({ status }: Pod): AgentWords | undefined {
   const ended = found?.state?.terminated ?? found?.lastState?.terminated
   if (!ended) return undefined
   const said = record(ended.message)
-  const { serialNumber, notAfter, anchorSha256, trustedSha256 } = said
+  const { serialNumber, notAfter, anchorSha256, anchorKeySha256 } = said
   if (ended.exitCode === 0) {
     if (typeof serialNumber !== 'string' || !isTime(notAfter)) return undefined
     const anchor = typeof anchorSha256 === 'string' ? anchorSha256 : ''
-    const trusted = strings(trustedSha256)
+    const trustedSha256 = strings(said.trustedSha256)
+    const trustedKeySha256 = strings(said.trustedKeySha256)
     return {
       ...{ ended: 'well', serialNumber, notAfter, anchorSha256: anchor },
-      ...(trusted === undefined ? {} : { trustedSha256: trusted })
+      ...(typeof anchorKeySha256 === 'string' && { anchorKeySha256 }),
+      ...(trustedSha256 && { trustedSha256 }),
+      ...(trustedKeySha256 && { trustedKeySha256 })
     }
   }
   const code = typeof said.code === 'string' && /^\w{1,40}$/.test(said.code) ? said.code : 'Unknown'

@@ -15,6 +15,7 @@ export interface Anchor {
   subject: string
   /** Of its DER, lower-case hexadecimal. */
   sha256: string
+  keySha256: string
   /** Of this one certificate. */
   pem: string
 }
@@ -52,8 +53,9 @@ function anchorOf(pem: string, options: ChainOptions): { anchor: Anchor } | { pr
   const failed = checks.find(({ code, problem }) => problem !== undefined && code !== 'Dates')
   if (chain === undefined || failed !== undefined)
     return { problem: failed?.problem ?? 'it cannot be read' }
-  const { issuing: certificate, subject, anchorSha256: sha256, trustAnchor } = chain
-  return { anchor: { certificate, subject, sha256, pem: trustAnchor } }
+  const { issuing: certificate, subject, trustAnchor } = chain
+  const { anchorSha256: sha256, anchorKeySha256: keySha256 } = chain
+  return { anchor: { certificate, subject, sha256, keySha256, pem: trustAnchor } }
 }
 
 /** Attack: whatever else a company's root has signed could join, were the root trusted beside its CA. */

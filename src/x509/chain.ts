@@ -18,6 +18,7 @@ import { type ChainCheck, type ChainCheckCode, checkChain, purposeWarnings } fro
 import { DerError } from './der.ts'
 import { encodePem, readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
+import { authorityKeySha256 } from './same-authority.ts'
 
 export interface Chain {
   /** The issuing CA first, each one signed by the next. */
@@ -36,6 +37,8 @@ export interface Chain {
   trustAnchor: string
   /** Of its DER, lower-case hexadecimal. */
   anchorSha256: string
+  /** The same for each certificate of this CA that has this key. */
+  anchorKeySha256: string
   /** What keeps no pod from using it. */
   warnings: string[]
   /** Whether the name constraints of all certificates let a host name through. */
@@ -174,6 +177,7 @@ function describe(ordered: Certificate[]): Chain | undefined {
     trustAnchor: encodePem('CERTIFICATE', issuing.der),
     warnings: purposeWarnings(ordered),
     anchorSha256: createHash('sha256').update(issuing.der).digest('hex'),
+    anchorKeySha256: authorityKeySha256(issuing),
     permits: name =>
       constraints.every(
         ({ permittedDns, excludedDns }) =>

@@ -74,7 +74,7 @@ async function rotation(t: Test) {
       replace('also-trusted.crt', certificates.join(''))
       await noticed
     },
-    async signWith(name: 'former' | 'next') {
+    async signWith(name: string) {
       replace('tls.crt', workshop.read(`${name}.crt`))
       replace('tls.key', workshop.read(`${name}.key`))
       await authority.reload()
@@ -122,14 +122,47 @@ t.test('each step of a rotation leaves every pod able to reach every other', asy
     await noneReaches(t, before, second, 'signing before all pods trust the next CA')
     await noneReaches(t, first, third, 'forgetting the former CA while a pod has its certificate')
     t.strictSame(
-      strangers([before, first, second]).map(({ name }) => name),
+      namesOf(strangers([before, first, second])),
       ['second'],
       'which is what the agents’ words tell as well'
     )
     t.strictSame(strangers([first, second]), [])
-    t.same(new Set(strangers([first, third]).map(({ name }) => name)), new Set(['first']))
+    t.strictSame(namesOf(strangers([first, third])), ['first'])
   })
 })
+
+t.test(
+  'a CA renewed with its key is the same to pods that trust its former certificate',
+  async t => {
+    const { signWith, enroll } = await rotation(t)
+    const before = await enroll('before-renewal')
+    await signWith(anew('renewed', caExtensions))
+    const after = await enroll('after-renewal')
+    t.not(after.anchorSha256, before.anchorSha256, 'another certificate')
+    t.equal(after.anchorKeySha256, before.anchorKeySha256, 'of the same CA')
+    await allReach(t, [before, after])
+    t.strictSame(strangers([before, after]), [], 'which is what the agents’ words tell')
+
+    await t.test('but not under another key identifier, which its certificates name', async t => {
+      const identifier = `subjectKeyIdentifier=${'0a'.repeat(20)}`
+      const extensions = caExtensions.filter(each => !/Identifier=/.test(each))
+      await signWith(anew('identified', [...extensions, identifier]))
+      const other = await enroll('other-identifier')
+      await noneReaches(t, before, other, 'a verifier compares the identifier')
+      t.strictSame(namesOf(strangers([before, other])), ['before-renewal', 'other-identifier'])
+    })
+
+    function anew(name: string, extensions: string[]): string {
+      workshop.write(`${name}.cnf`, `[ext]\n${extensions.join('\n')}\n`)
+      workshop.run(
+        ...['x509', '-req', '-in', 'former.csr', '-key', 'former.key', '-days', '500'],
+        ...['-extfile', `${name}.cnf`, '-extensions', 'ext', '-out', `${name}.crt`]
+      )
+      replace(`${name}.key`, workshop.read('former.key'))
+      return name
+    }
+  }
+)
 
 t.test('what cannot be trusted is not told to pods', async t => {
   const { told, describe, alsoTrust, enroll } = await rotation(t)
@@ -203,6 +236,8 @@ t.test('what cannot be trusted is not told to pods', async t => {
     t.equal(early.anchors.length, 2, 'each once')
   })
 })
+
+const namesOf = (pods: readonly { name: string }[]) => pods.map(({ name }) => name)
 
 function leafRequest(): LeafRequest {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })

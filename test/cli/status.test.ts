@@ -511,11 +511,14 @@ t.test('what each Ray pod has, and why not', async t => {
 
 t.test('the rotation of the CA, step by step', async t => {
   const { standIn, says, faults, kubeconfig, status } = await stage(t)
-  const [old, next] = ['0a'.repeat(32), '0b'.repeat(32)]
-  const anchor = { [old]: ['CN=old', -3000], [next]: ['CN=next', -1] } as const
+  const [old, next, renewed] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)]
+  const keys: Record<string, string> = { [old]: 'aa', [next]: 'bb', [renewed]: 'aa' }
+  const anchor: Record<string, [subject: string, begun: number]> = {
+    ...{ [old]: ['CN=old', -3000], [next]: ['CN=next', -1], [renewed]: ['CN=old', -1] }
+  }
   const described = (sha: string) => ({
     subject: anchor[sha]?.[0] ?? '',
-    anchorSha256: sha,
+    ...{ anchorSha256: sha, anchorKeySha256: keys[sha] ?? '' },
     notBefore: inDays(anchor[sha]?.[1] ?? 0),
     notAfter: inDays(500)
   })
@@ -525,7 +528,10 @@ t.test('the rotation of the CA, step by step', async t => {
       says.set(`rayguard-enrollment-${at}`, replicaStatus('enrollment', { authority }))
   }
   const holds = (name: string, anchorSha256: string, trustedSha256?: string[]) => {
-    const said = { serialNumber: '0b', notAfter: inDays(80), anchorSha256, trustedSha256 }
+    const trustedKeySha256 = trustedSha256?.map(sha => keys[sha])
+    const anchorKeySha256 = trustedSha256 && keys[anchorSha256]
+    const anchors = { anchorSha256, anchorKeySha256, trustedSha256, trustedKeySha256 }
+    const said = { serialNumber: '0b', notAfter: inDays(80), ...anchors }
     const ended = { exitCode: 0, message: JSON.stringify(said) }
     standIn.put(rayPod(name === 'head' ? headPod() : workerPod(), name, { ended }))
   }
@@ -541,6 +547,29 @@ t.test('the rotation of the CA, step by step', async t => {
   holds('head', old, [old])
   holds('worker', old)
   t.match(await caStatus(), { code: 0, next: { step: 'none', ready: true } }, 'no rotation')
+
+  signs(renewed, [])
+  const unnamed = await caStatus()
+  t.match(unnamed, { code: 1, states: { UnknownAuthority: 'failed' } }, 'no key is said')
+  holds('worker', old, [old])
+  const same = await caStatus()
+  t.match(same, { code: 0, next: { step: 'none' } }, 'renewed with its key it is the same CA')
+  t.match(same.authorities, [{ role: 'signing', signed: 2, trusted: 2 }])
+  holds('worker', renewed, [renewed])
+  t.match(await caStatus(), { code: 0, clusters: [{ strangers: [] }] }, 'to pods of both')
+  t.strictSame((await status()).states('ClusterAnchors'), [], 'and status sees nothing amiss')
+  signs(renewed, [old])
+  const beside = await caStatus()
+  t.match(
+    beside.authorities,
+    [
+      { signed: 1, trusted: 2 },
+      { signed: 1, trusted: 2 }
+    ],
+    'told apart'
+  )
+  t.match(beside.text, /1 of 2 pods hold a certificate of CN=old/, 'where both are named')
+  holds('worker', old)
 
   signs(old, [next])
   const distributing = await caStatus()

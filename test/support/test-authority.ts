@@ -33,7 +33,13 @@ export function createTestAuthority(ca: Issuer): TestAuthority {
       authority.issued.push(request)
       return signed(authority.bend?.(request) ?? request)
     },
-    describe: () => ({ kind: 'test', subject: '', notAfter: new Date(), anchorSha256: '' }),
+    describe: () => ({
+      kind: 'test',
+      subject: '',
+      notAfter: new Date(),
+      anchorSha256: '',
+      anchorKeySha256: ''
+    }),
     async close() {}
   }
   return authority

@@ -6,6 +6,7 @@
  */
 import type { Chain } from '../../x509/chain.ts'
 import { readPem } from '../../x509/pem.ts'
+import { descriptionOf } from '../anchor-file.ts'
 import {
   type Authority,
   AuthorityError,
@@ -137,8 +138,7 @@ async function opened(
   }
 
   function describe() {
-    const { subject, notAfter, anchorSha256 } = current.chain
-    return { kind: settings.kind, subject, notAfter, anchorSha256 }
+    return descriptionOf(settings.kind, current.chain)
   }
 
   function problem(): string | undefined {

@@ -50,9 +50,9 @@ export function authorityStatus(description: AuthorityDescription): AuthoritySta
 }
 
 function anchorStatus(description: AnchorDescription): AnchorStatus {
-  const { subject, anchorSha256, notBefore, notAfter } = description
+  const { subject, anchorSha256, anchorKeySha256, notBefore, notAfter } = description
   return {
-    ...{ subject, anchorSha256, notAfter: notAfter.toISOString() },
+    ...{ subject, anchorSha256, anchorKeySha256, notAfter: notAfter.toISOString() },
     ...(notBefore === undefined ? {} : { notBefore: notBefore.toISOString() })
   }
 }

@@ -10,9 +10,8 @@ export function gaugePodAnchors(
   { metrics }: Surroundings
 ): void {
   const counts = (): AnchorCounts => {
-    const { anchorSha256, alsoTrusted = [] } = authority.describe()
-    const others = alsoTrusted.map(anchor => anchor.anchorSha256)
-    return countByAnchor(live.pods(), { signing: anchorSha256, alsoTrusted: others })
+    const signing = authority.describe()
+    return countByAnchor(live.pods(), { signing, alsoTrusted: signing.alsoTrusted ?? [] })
   }
   metrics.gauges(
     'rayguard_pods_by_anchor',

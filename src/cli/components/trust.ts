@@ -19,6 +19,7 @@ import { type Calls, createCalls } from '../../kubernetes/calls.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
+import { type Anchor, signerOf } from '../../live/anchors.ts'
 import type { LiveClusters } from '../../live/clusters.ts'
 import type { LivePod } from '../../live/pod.ts'
 import { ConfigurationError, type Surroundings } from './component.ts'
@@ -190,7 +191,7 @@ async function isThere(
 }
 
 /** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
-function clusterPod(pod: LivePod, isShared: (anchorSha256: string) => boolean): ClusterPod[] {
+function clusterPod(pod: LivePod, isShared: (anchor: Anchor) => boolean): ClusterPod[] {
   const { tls, node, createdAt, agent } = pod
   if (tls !== 'rayguard') return []
   if (agent?.ended === 'badly') return [{ node, createdAt, certificate: 'none' }]
@@ -198,16 +199,17 @@ function clusterPod(pod: LivePod, isShared: (anchorSha256: string) => boolean): 
   return [{ node, createdAt, certificate: agent ? 'held' : 'unknown' }]
 }
 
-function isForeign({ agent }: LivePod, isShared: (anchorSha256: string) => boolean): boolean {
-  return agent?.ended === 'well' && !isShared(agent.anchorSha256)
+function isForeign({ agent }: LivePod, isShared: (anchor: Anchor) => boolean): boolean {
+  return agent?.ended === 'well' && !isShared(agent)
 }
 
 /** Nobody is told to be foreign while the CA is not known; nor is who does not say what it holds, as old agents. */
-function sharedAnchors(authority: Authority): (anchorSha256: string) => boolean {
+function sharedAnchors(authority: Authority): (anchor: Anchor) => boolean {
   return anchor => {
-    const { anchorSha256, alsoTrusted = [] } = authority.describe()
-    const known = [anchorSha256, ...alsoTrusted.map(also => also.anchorSha256)]
-    return anchor === '' || anchorSha256 === '' || known.includes(anchor)
+    const signing = authority.describe()
+    const { anchorSha256, alsoTrusted = [] } = signing
+    const isTold = anchor.anchorSha256 !== '' && anchorSha256 !== ''
+    return !isTold || signerOf(anchor, [signing, ...alsoTrusted]) !== undefined
   }
 }
 

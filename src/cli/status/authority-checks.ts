@@ -1,4 +1,5 @@
 /** The report on the CAs as lines for people: what stands, which pods hold a step up, what to do. Pure. */
+import { signerOf, trusts } from '../../live/anchors.ts'
 import {
   type AnchorReport,
   type AuthorityReport,
@@ -117,10 +118,9 @@ function clusterChecks(cluster: ClusterAnchors, { anchors, trust }: AuthorityRep
     `${name}: ${found.length} of ${count(pods.length, 'pod')}`
   const anew = (found: readonly { name: string }[]) =>
     `kubectl -n ${namespace} delete pod ${names(found)}`
-  const known = new Set(anchors.map(({ anchorSha256 }) => anchorSha256))
   const held = pods.filter(hasCertificate)
   const own = cluster.trust === 'perCluster'
-  const unknown = own ? [] : held.filter(({ anchorSha256 }) => !known.has(anchorSha256))
+  const unknown = own ? [] : held.filter(pod => signerOf(pod, anchors) === undefined)
   const advice = `Delete all its pods at once: kubectl -n ${namespace} delete pods -l ray.io/cluster=${cluster.name}`
   if (cluster.strangers.length > 0) {
     const foreign = cluster.strangers.map(each => ({ name: each }))
@@ -137,8 +137,8 @@ function clusterChecks(cluster: ClusterAnchors, { anchors, trust }: AuthorityRep
     )
   }
   for (const anchor of own ? [] : anchors) {
-    const lacking = held.filter(pod => !pod.trustedSha256.includes(anchor.anchorSha256))
-    const signed = held.filter(pod => pod.anchorSha256 === anchor.anchorSha256)
+    const lacking = held.filter(pod => !trusts(pod, anchor))
+    const signed = held.filter(pod => signerOf(pod, anchors) === anchor)
     if (anchor.role === 'next' && lacking.length > 0) {
       warn('NotTrusting', `${told(lacking)} do not trust ${named(anchor)} yet.`, anew(lacking))
     } else if (anchor.role === 'former' && signed.length > 0) {

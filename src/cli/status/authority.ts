@@ -12,7 +12,7 @@ import type {
   TrustStatus
 } from '../../contract/status.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
-import { strangers, trustedBy } from '../../live/anchors.ts'
+import { type Anchor, type SaidAnchors, signerOf, strangers, trusts } from '../../live/anchors.ts'
 import { livePod } from '../../live/pod.ts'
 import type { Replica } from './observe.ts'
 import { isReady } from './replicas.ts'
@@ -28,11 +28,9 @@ export interface AnchorReport extends AnchorStatus {
   trusted: number
 }
 
-export interface PodAnchors {
+/** All absent but the name while it has no certificate, or has not said so yet. */
+export interface PodAnchors extends Partial<SaidAnchors> {
   name: string
-  /** Absent while it has no certificate, or has not said so yet. */
-  anchorSha256?: string
-  trustedSha256?: string[]
 }
 
 export interface ClusterAnchors {
@@ -72,7 +70,7 @@ export function authorityReport(
   const clusters = clustersOf(rayPods, isOwn)
   const pods = clusters.flatMap(cluster => concerned(cluster, isOwn))
   const anchors = [authority, ...authority.alsoTrusted].map(anchor =>
-    anchorReport(anchor, authority, pods)
+    anchorReport(anchor, authority, pods.filter(hasCertificate))
   )
   const silent = replicas.filter(
     replica => replica.component === 'enrollment' && !replica.status?.authority && isReady(replica)
@@ -89,13 +87,12 @@ export function authorityReport(
 }
 
 /** Where a RayCluster can have a CA of its own: every anchor that is not one of the CA's. */
-export function ownAnchors(replicas: readonly Replica[]): (anchorSha256: string) => boolean {
+export function ownAnchors(replicas: readonly Replica[]): (anchor: Anchor) => boolean {
   const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
   if (authority === undefined) return () => false
   const { trust, alsoTrusted } = authority
   if (trust?.setting !== 'perCluster' && !trust?.waiting) return () => false
-  const known = new Set([authority, ...alsoTrusted].map(({ anchorSha256 }) => anchorSha256))
-  return anchorSha256 => !known.has(anchorSha256)
+  return anchor => signerOf(anchor, [authority, ...alsoTrusted]) === undefined
 }
 
 function worstOf(told: readonly (DueCasStatus | undefined)[]): DueCasStatus | undefined {
@@ -114,10 +111,7 @@ function fingerprints({ anchorSha256, alsoTrusted }: AuthorityStatus): string {
   return [anchorSha256, ...alsoTrusted.map(anchor => anchor.anchorSha256).sort()].join()
 }
 
-function clustersOf(
-  rayPods: readonly Pod[],
-  isOwn: (anchorSha256: string) => boolean
-): ClusterAnchors[] {
+function clustersOf(rayPods: readonly Pod[], isOwn: (anchor: Anchor) => boolean): ClusterAnchors[] {
   const clusters = new Map<string, ClusterAnchors>()
   for (const pod of rayPods) {
     const found = livePod(pod)
@@ -129,56 +123,58 @@ function clustersOf(
       trust: 'unknown'
     }
     clusters.set(key, report)
-    const { anchorSha256 } = agent?.ended === 'well' ? agent : {}
-    report.pods.push({
-      name,
-      ...(agent?.ended === 'well' && anchorSha256 !== undefined
-        ? { anchorSha256, trustedSha256: trustedBy(agent) }
-        : {})
-    })
+    report.pods.push({ name, ...(agent?.ended === 'well' ? anchorsOf(agent) : {}) })
   }
   return [...clusters.values()]
     .map(cluster => judged(cluster, isOwn))
     .sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`))
 }
 
-function judged(cluster: ClusterAnchors, isOwn: (anchorSha256: string) => boolean): ClusterAnchors {
+function anchorsOf(said: SaidAnchors): SaidAnchors {
+  const { anchorSha256, anchorKeySha256, trustedSha256 = [anchorSha256], trustedKeySha256 } = said
+  return {
+    ...{ anchorSha256, trustedSha256 },
+    ...(anchorKeySha256 && { anchorKeySha256 }),
+    ...(trustedKeySha256 && { trustedKeySha256 })
+  }
+}
+
+function judged(cluster: ClusterAnchors, isOwn: (anchor: Anchor) => boolean): ClusterAnchors {
   const held = cluster.pods.filter(hasCertificate)
   const shared = held.length > 0 ? 'shared' : 'unknown'
   return {
     ...cluster,
     strangers: strangers(held, isOwn).map(({ name }) => name),
-    trust: held.some(({ anchorSha256 }) => isOwn(anchorSha256)) ? 'perCluster' : shared
+    trust: held.some(isOwn) ? 'perCluster' : shared
   }
 }
 
 /** By a change of the CA. A pod that is still without a certificate gets it from the CA that the others have theirs of. */
 function concerned(
   { pods, trust }: ClusterAnchors,
-  isOwn: (anchorSha256: string) => boolean
+  isOwn: (anchor: Anchor) => boolean
 ): PodAnchors[] {
-  return pods.filter(pod =>
-    hasCertificate(pod) ? !isOwn(pod.anchorSha256) : trust !== 'perCluster'
-  )
+  return pods.filter(pod => (hasCertificate(pod) ? !isOwn(pod) : trust !== 'perCluster'))
 }
 
-export function hasCertificate(
-  pod: PodAnchors
-): pod is PodAnchors & { anchorSha256: string; trustedSha256: string[] } {
+export function hasCertificate(pod: PodAnchors): pod is PodAnchors & SaidAnchors {
   return pod.anchorSha256 !== undefined
 }
 
 function anchorReport(
-  { subject, anchorSha256, notBefore, notAfter }: AnchorStatus,
+  anchor: AnchorStatus,
   authority: AuthorityStatus,
-  pods: readonly PodAnchors[]
+  pods: readonly (PodAnchors & SaidAnchors)[]
 ): AnchorReport {
+  const { subject, anchorSha256, anchorKeySha256, notBefore, notAfter } = anchor
+  const all = [authority, ...authority.alsoTrusted]
   return {
     ...{ subject, anchorSha256, notAfter },
-    ...(notBefore === undefined ? {} : { notBefore }),
+    ...(anchorKeySha256 && { anchorKeySha256 }),
+    ...(notBefore && { notBefore }),
     role: roleOf({ anchorSha256, notBefore }, authority),
-    signed: pods.filter(pod => pod.anchorSha256 === anchorSha256).length,
-    trusted: pods.filter(pod => pod.trustedSha256?.includes(anchorSha256)).length
+    signed: pods.filter(pod => signerOf(pod, all) === anchor).length,
+    trusted: pods.filter(pod => trusts(pod, anchor)).length
   }
 }
 
