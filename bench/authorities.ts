@@ -4,10 +4,11 @@
  * The baseline is what the same back end gives to the plainest client: one session with the HSM, requests over HTTPS that
  * nobody looks into.
  */
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import { randomBytes, sign } from 'node:crypto'
 import { Pool } from 'undici'
 import type { Authority, LeafRequest } from '../src/authority/authority.ts'
 import { openAuthority } from '../src/authority/open.ts'
+import { makeKeyPairSync } from '../src/x509/new-key.ts'
 import { readSinglePem } from '../src/x509/pem.ts'
 import { createCertificateRequest } from '../src/x509/request.ts'
 import { type BackEnd, openFiles, openSoftHsm, openVault, type VaultBackEnd } from './back-ends.ts'
@@ -122,7 +123,7 @@ function plainClient({ settings, token, ca }: VaultBackEnd) {
   }
 }
 
-const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const { privateKey, publicKey } = makeKeyPairSync()
 const csr = createCertificateRequest(privateKey)
 const request: LeafRequest = {
   publicKey: publicKey.export({ type: 'spki', format: 'der' }),

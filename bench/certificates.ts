@@ -1,10 +1,11 @@
 /** Throw-away CAs and pairs, made at run time and written to the scratch folder alone. */
-import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { type KeyObject, randomBytes } from 'node:crypto'
 import { createLocalIssuer, type LocalIssuer } from '../src/authority/local.ts'
 import { openPemKey } from '../src/authority/pem-key.ts'
 import { createAuthorityCertificate } from '../src/x509/ca.ts'
 import { readChain } from '../src/x509/chain.ts'
 import type { CertificateNames } from '../src/x509/names.ts'
+import { makeKeyPair, makeKeyPairSync } from '../src/x509/new-key.ts'
 
 export interface Ca {
   /** PEM. */
@@ -23,10 +24,7 @@ export async function createCa(
   kind: KeyKind = 'P-256',
   pathLength = 0
 ): Promise<Ca> {
-  const keys =
-    kind === 'P-256'
-      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      : generateKeyPairSync('rsa', { modulusLength: kind === 'RSA-2048' ? 2048 : 4096 })
+  const keys = await makeKeyPair(kind)
   const certificate = await createAuthorityCertificate({
     commonName,
     keys,
@@ -61,7 +59,7 @@ export interface ServingPair {
 
 /** For a listener on 127.0.0.1. */
 export async function createServingPair(ca: Ca): Promise<ServingPair> {
-  const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const keys = makeKeyPairSync()
   const { certificate } = await ca.issuer.issue({
     publicKey: keys.publicKey.export({ type: 'spki', format: 'der' }),
     csr: new Uint8Array(),

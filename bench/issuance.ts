@@ -1,5 +1,5 @@
+import { makeKeyPairSync } from '../src/x509/new-key.ts'
 /** Whole requests over HTTPS without identity: request in, proof of possession, leaf, own check, JSON out. */
-import { generateKeyPairSync } from 'node:crypto'
 import { createCertificateRequest } from '../src/x509/request.ts'
 import { createCa } from './certificates.ts'
 import { compare, type Report } from './harness.ts'
@@ -32,5 +32,5 @@ export async function run(report: Report): Promise<void> {
 }
 
 function createRequest(): string {
-  return createCertificateRequest(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
+  return createCertificateRequest(makeKeyPairSync().privateKey)
 }

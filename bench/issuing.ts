@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { makeKeyPairSync } from '../src/x509/new-key.ts'
 import { type Ca, createServingPair, headNames, type ServingPair } from './certificates.ts'
 import { startProcess } from './processes.ts'
 
@@ -13,7 +13,7 @@ export async function startIssuing(
   ca: Ca,
   options: { bare: boolean; serving?: ServingPair }
 ): Promise<Issuing> {
-  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { publicKey } = makeKeyPairSync()
   const example = await ca.issuer.issue({
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
     csr: new Uint8Array(),

@@ -1,6 +1,7 @@
 /** How much the whole of a leaf costs beside the one signature that nobody can save: `authority.issue` against `sign`. */
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import type { LeafContent } from '../src/authority/authority.ts'
+import { makeKeyPairSync } from '../src/x509/new-key.ts'
 import { readSinglePem } from '../src/x509/pem.ts'
 import { type Ca, createCa, headNames } from './certificates.ts'
 import { compare, type Report, ratePerSecond } from './harness.ts'
@@ -27,7 +28,7 @@ export async function run(report: Report): Promise<void> {
 }
 
 function leafRequest(): LeafContent {
-  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { publicKey } = makeKeyPairSync()
   return {
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
     csr: new Uint8Array(),

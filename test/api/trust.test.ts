@@ -2,7 +2,7 @@
  * The CAs of single RayClusters in Secrets of the real API server: written with the rights of the manifests and under
  * their policy, by replicas that race, and gone with what they were for.
  */
-import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import { createPublicKey, randomBytes, randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -20,6 +20,7 @@ import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { connect, makeToken, skip } from '../support/cluster.ts'
 import { makeCa, openssl } from '../support/cluster-certificates.ts'
@@ -75,7 +76,7 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
   const replicas = await Promise.all([replica(), replica(), replica()])
   const [first, second] = replicas as [(typeof replicas)[0], (typeof replicas)[0], ...unknown[]]
   const issue = ({ authority }: typeof first, rayCluster: ReturnType<typeof cluster>) => {
-    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const { privateKey } = makeKeyPairSync()
     return authority.issue({
       publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'der' }),
       csr: Buffer.from(createCertificateRequest(privateKey)),

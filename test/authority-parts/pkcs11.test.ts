@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto'
 import { cpSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -20,6 +20,7 @@ import { createTokenProcess } from '../../src/authority/pkcs11/token-process.ts'
 import { noRefusedPin } from '../../src/authority/refused-pin.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { lifetimesOf, startStage } from '../support/enrollment-stage.ts'
 import { openGatedToken } from '../support/gated-token.ts'
@@ -72,7 +73,7 @@ const options = {
   pollMs: 0,
   tokenHost: new URL('../../dist/chunks/token-host.js', import.meta.url)
 }
-const podKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const podKey = makeKeyPairSync().privateKey
 const request = {
   publicKey: createPublicKey(podKey).export({ type: 'spki', format: 'der' }),
   csr: Buffer.from(createCertificateRequest(podKey)),
@@ -123,7 +124,7 @@ t.test('every kind of key in a token signs what openssl verifies', async t => {
 
 t.test('a key in a token signs the CA of a Ray cluster', async t => {
   const authority = await openTokenAuthority(settings(), options)
-  const clusterKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const clusterKey = makeKeyPairSync().privateKey
   const commonName = 'RayCluster a3f1'
   const asked = intermediateRequest(clusterKey, commonName, 86_400)
   t.equal(authority.intermediates?.problem(), undefined, 'nothing is against it')

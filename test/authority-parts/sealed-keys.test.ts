@@ -1,9 +1,10 @@
 /** Attack 97, where the keys of the CAs are sealed by a real token, and by a real Vault. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { type AuthoritySettings, openAuthority, protectionKind } from '../../src/authority/open.ts'
 import type { OwnCa } from '../../src/authority/per-cluster/entries.ts'
 import { createOwnCas } from '../../src/authority/per-cluster/own-ca.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { forgedOwnCa } from '../support/forged-own-ca.ts'
 import { libraryFile, openSoftHsm } from '../support/soft-hsm.ts'
 import { setUpPki } from '../support/vault-pki.ts'
@@ -86,7 +87,7 @@ async function attacked(t: Test, bare: AuthoritySettings, sealing: AuthoritySett
     { certificate: plain.certificate, key: { sealed: String } },
     'and is sealed'
   )
-  const next = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const next = makeKeyPairSync().privateKey
   const key = { plain: next.export({ type: 'pkcs8', format: 'der' }).toString('base64') }
   await t.rejects(after.ownCas.open({ ...plain, key }), { code: 'Invalid' }, 'not by another key')
 }

@@ -1,5 +1,5 @@
 /** A role of the PKI secrets engine of a real Vault, over TLS. */
-import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
@@ -20,6 +20,7 @@ import { createClient } from '../../src/kubernetes/client.ts'
 import { keyIdentifierOf, readCertificate } from '../../src/x509/certificate.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { readSinglePem } from '../../src/x509/pem.ts'
 import { equalBytes } from '../../src/x509/public-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
@@ -48,7 +49,7 @@ const names = {
   dnsNames: ['localhost', 'demo-head-svc.team.svc.cluster.local'],
   ipAddresses: ['127.0.0.1', '::1', '10.0.0.7']
 }
-const podKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const podKey = makeKeyPairSync().privateKey
 const csrOf = (asked?: typeof names) =>
   readSinglePem(createCertificateRequest(podKey, asked), 'CERTIFICATE REQUEST') ?? new Uint8Array()
 const request = {
@@ -402,7 +403,7 @@ t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async
     options
   )
   t.equal(authority.intermediates?.problem(), undefined)
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const key = makeKeyPairSync().privateKey
   const commonName = 'RayCluster a3f1'
   const asked = intermediateRequest(key, commonName, 86_400)
   const pem = (await authority.intermediates?.issue(asked)) ?? ''

@@ -1,4 +1,5 @@
 import {
+  createHash,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
@@ -17,6 +18,7 @@ import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import { openPemKey } from '../../src/authority/pem-key.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import * as der from '../../src/x509/der.ts'
+import { makeKeyPair, makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { caExtensions, makeCa, makeKey, openWorkshop } from '../x509/openssl.ts'
 
@@ -40,7 +42,7 @@ function requestFor(key: KeyObject, changes: Partial<LeafRequest> = {}): LeafReq
     ...changes
   }
 }
-const podKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const podKey = makeKeyPairSync().privateKey
 
 /** Files in a directory of their own; key files closed to others. */
 function place(files: Record<string, string>) {
@@ -66,6 +68,19 @@ const options = (changes: Partial<AuthorityOptions> = {}): AuthorityOptions => (
   ...changes
 })
 
+/** SHA-256 over what openssl says of a certificate: subject, public key and subjectKeyIdentifier. */
+function nameAndKey(name: string): string {
+  const certificate = ['x509', '-in', `${name}.crt`, '-noout']
+  const publicKey = createPublicKey(workshop.run(...certificate, '-pubkey'))
+  const identifier = workshop.run(...certificate, '-ext', 'subjectKeyIdentifier').split('\n')[1]
+  const commonName = der.sequence(der.objectIdentifier('2.5.4.3'), der.utf8String(name))
+  return createHash('sha256')
+    .update(der.sequence(der.set(commonName)))
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .update(Buffer.from(identifier?.replaceAll(/[:\s]/g, '') ?? '', 'hex'))
+    .digest('hex')
+}
+
 const lowFiles = () => ({ 'tls.crt': low + root, 'tls.key': workshop.read('low.key') })
 
 t.test('a leaf alone is issued, and the issuing CA alone is its anchor', async t => {
@@ -83,6 +98,7 @@ t.test('a leaf alone is issued, and the issuing CA alone is its anchor', async t
     description,
     {
       ...{ kind: 'pem', subject: 'CN=low', anchorSha256: sha256 },
+      anchorKeySha256: nameAndKey('low'),
       notBefore: new Date(new X509Certificate(low).validFrom),
       notAfter: new Date(end)
     },
@@ -90,8 +106,8 @@ t.test('a leaf alone is issued, and the issuing CA alone is its anchor', async t
   )
   for (const key of [
     podKey,
-    generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey,
-    generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+    (await makeKeyPair('P-384')).privateKey,
+    (await makeKeyPair('RSA-2048')).privateKey
   ]) {
     const request = requestFor(key)
     const issued = await authority.issue(request)

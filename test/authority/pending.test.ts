@@ -1,16 +1,17 @@
 /** What is asked for and not signed yet: for which key, and when it is given up. */
-import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import t from 'tap'
 import { AuthorityError } from '../../src/authority/authority.ts'
 import { usableChain } from '../../src/authority/pem-files.ts'
 import { type Asked, createPending } from '../../src/authority/per-cluster/pending.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
 const workshop = openWorkshop(t)
 makeCa(workshop, 'former')
 const [renews] = usableChain(workshop.read('former.crt'), { now: new Date() }).certificates
 const demo = { namespace: 'team', name: 'demo', uid: 'demo-uid' }
-const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const newKey = () => makeKeyPairSync().privateKey
 const spki = (key: KeyObject) => createPublicKey(key).export({ type: 'spki', format: 'der' })
 
 function stage() {

@@ -1,10 +1,11 @@
 /** A CA for each RayCluster: who is let in below it, whoever makes it, and where it cannot be made or used. */
-import { generateKeyPairSync, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { KeyProtection } from '../../src/authority/authority.ts'
 import { AuthorityError } from '../../src/authority/authority.ts'
 import { entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import {
   cluster,
   names,
@@ -30,7 +31,7 @@ t.test('attack 52, 70: clusters below one CA do not accept each other', async t 
   )
   const byRoot = await inner.issue({
     ...{ names, lifetimeSeconds: 3600, rayCluster: a, csr: Buffer.alloc(0) },
-    publicKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+    publicKey: makeKeyPairSync().publicKey.export({
       type: 'spki',
       format: 'der'
     })

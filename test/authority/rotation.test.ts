@@ -1,7 +1,7 @@
 /**
  * The CA is replaced under running pods: the real agent enrolls at each step, and every pod shakes hands with every other.
  */
-import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -15,6 +15,7 @@ import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import type { TerminationMessage } from '../../src/contract/enrollment.ts'
 import { strangers } from '../../src/live/anchors.ts'
 import { readAnchors } from '../../src/x509/anchors.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { optionsFor, run } from '../support/agent-run.ts'
 import { startStage } from '../support/enrollment-stage.ts'
 import { mutualTls } from '../support/mutual-tls.ts'
@@ -240,7 +241,7 @@ t.test('what cannot be trusted is not told to pods', async t => {
 const namesOf = (pods: readonly { name: string }[]) => pods.map(({ name }) => name)
 
 function leafRequest(): LeafRequest {
-  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { publicKey } = makeKeyPairSync()
   return {
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
     ...{ csr: new Uint8Array(), names: { dnsNames: ['localhost'], ipAddresses: [] } },

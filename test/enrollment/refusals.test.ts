@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import t from 'tap'
 import { AuthorityError } from '../../src/authority/authority.ts'
 import { type RefusalCode, refusals } from '../../src/contract/enrollment.ts'
 import { enrollContainer, tokenDirectory, tokenVolume } from '../../src/contract/pod.ts'
 import type { Container, Pod, RayCluster } from '../../src/kubernetes/objects.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { type EnrollWishes, type Stage, startStage } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
@@ -568,7 +569,7 @@ const cases: Case[] = [
     title: 'an authority that signs another key',
     code: 'AuthorityUnavailable',
     wishes: stage => {
-      const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      const { publicKey } = makeKeyPairSync()
       const other = publicKey.export({ type: 'spki', format: 'der' })
       return bent(stage, request => ({ ...request, publicKey: other }))
     }
@@ -647,7 +648,7 @@ function owned(pod: Pod, stage: Stage, owner: RayCluster): void {
 
 function resigned(token: string): string {
   const input = token.split('.').slice(0, 2).join('.')
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey } = makeKeyPairSync()
   const signature = sign('sha256', Buffer.from(input), {
     key: privateKey,
     dsaEncoding: 'ieee-p1363'

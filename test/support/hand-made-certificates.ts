@@ -2,13 +2,7 @@
  * Certificates with any fault that a test asks for: dates, names, usages and issuers that no honest CA would write.
  * Made at run time; their judges are node:crypto and OpenSSL's handshake.
  */
-import {
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  sign
-} from 'node:crypto'
+import { createPublicKey, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { encodeAlternativeNames } from '../../src/x509/alternative-names.ts'
 import {
   bitString,
@@ -23,6 +17,7 @@ import {
   unsignedInteger,
   utf8String
 } from '../../src/x509/der.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 
 export interface Issuer {
@@ -51,7 +46,7 @@ export const day = 24 * 60 * minute
 export const fromNow = (milliseconds: number): Date => new Date(Date.now() + milliseconds)
 
 export function newKey(): KeyObject {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  return makeKeyPairSync().privateKey
 }
 
 export function newAuthority(commonName: string, parent?: Issuer): Issuer {

@@ -1,5 +1,5 @@
 /** A stand-in API server, an external CA, and as many replicas as a test asks for that give each RayCluster its own CA. */
-import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import { createPublicKey, randomBytes, randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import type { Authority, RayClusterReference } from '../../src/authority/authority.ts'
 import { createLocalIssuer } from '../../src/authority/local.ts'
@@ -20,6 +20,7 @@ import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
 import { clientToken, connectionTo, servingPair } from './enrollment-stage.ts'
@@ -112,7 +113,7 @@ export function openPerCluster(t: Test) {
       }
       const authority = createPerClusterAuthority(all)
       const issue = (rayCluster: RayClusterReference, lifetimeSeconds = all.leafSeconds) => {
-        const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+        const key = makeKeyPairSync().privateKey
         return authority.issue({
           publicKey: createPublicKey(key).export({ type: 'spki', format: 'der' }),
           csr: Buffer.from(createCertificateRequest(key)),

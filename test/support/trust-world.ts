@@ -2,7 +2,7 @@
  * Replicas of both settings of `trust`, two Ray clusters whose pods come and go, and the Secrets between them, under a clock
  * and in an order that the test chooses. After each certificate it judges whether the pods of its RayCluster are still one.
  */
-import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto'
 import type { Authority, RayClusterReference } from '../../src/authority/authority.ts'
 import { recordSecret, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
@@ -10,6 +10,7 @@ import { createRecord, type TrustSetting } from '../../src/authority/per-cluster
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import type { ClusterPod } from '../../src/authority/per-cluster/standing.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createHeldSecrets } from './held-secrets.ts'
 
 export interface WorldOptions {
@@ -47,7 +48,7 @@ export type World = ReturnType<typeof createWorld>
 /** As long as an agent waits for an answer. */
 const patienceMs = 30_000
 const leafSeconds = 24 * 3600
-const publicKey = createPublicKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
+const publicKey = createPublicKey(makeKeyPairSync().privateKey)
 const asked = {
   publicKey: publicKey.export({ type: 'spki', format: 'der' }),
   csr: Buffer.alloc(0),

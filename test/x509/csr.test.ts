@@ -5,6 +5,7 @@ import { signatureAlgorithms } from '../../src/x509/algorithms.ts'
 import { readCertificateRequest } from '../../src/x509/csr.ts'
 import * as der from '../../src/x509/der.ts'
 import { x509 } from '../../src/x509/library.ts'
+import { makeKeyPair, makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { readPublicKey } from '../../src/x509/public-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
@@ -118,9 +119,9 @@ t.test('what openssl makes for each allowed key and hash is read', async t => {
 t.test('what our agent writes is accepted by openssl, the library and us', async t => {
   const asked = { dnsNames: ['localhost', 'a.b'], ipAddresses: ['127.0.0.1', '::1', 'fd00::7'] }
   for (const key of [
-    generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
-    generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey,
-    generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+    makeKeyPairSync().privateKey,
+    (await makeKeyPair('P-384')).privateKey,
+    (await makeKeyPair('RSA-2048')).privateKey
   ]) {
     const kind = key.asymmetricKeyDetails?.namedCurve ?? 'RSA'
     workshop.write('ours.csr', createCertificateRequest(key, asked))
@@ -175,7 +176,7 @@ t.test(
 
 t.test('attack 6: a subject, other attributes and doubled ones are refused', async t => {
   t.equal(codeOf(ask(workshop, { subject: '/CN=head.team' })), 'CsrUnexpected', 'a subject')
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey } = makeKeyPairSync()
   const one = attribute(extensionRequest, der.sequence(names(dns('a'))))
   t.equal(codeOf(forge(privateKey, { attributes: [one] })), 'allowed', 'one is fine')
   for (const [what, attributes, code] of [
@@ -264,8 +265,8 @@ t.test('attack 7: a request for a CA, other usages or other extensions is refuse
 })
 
 t.test("attack 8: somebody else's public key is refused without its private key", async t => {
-  const mine = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const victim = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const mine = makeKeyPairSync()
+  const victim = makeKeyPairSync()
   const publicKey = victim.publicKey.export({ type: 'spki', format: 'der' })
   t.equal(codeOf(forge(mine.privateKey, { publicKey })), 'CsrSignature', 'signed by another key')
   t.equal(codeOf(forge(mine.privateKey)), 'allowed', 'the same by its own key is fine')
@@ -303,7 +304,7 @@ t.test('attack 9: weak, huge, odd and unusable keys are refused', async t => {
     makeKey(workshop, 'odd', kind)
     t.equal(codeOf(ask(workshop, { key: 'odd' })), 'KeyNotAllowed', kind)
   }
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = makeKeyPairSync()
   const spki = publicKey.export({ type: 'spki', format: 'der' })
   const changed = (change: (bytes: Buffer) => Uint8Array) =>
     codeOf(forge(privateKey, { publicKey: change(Buffer.from(spki)) }))
@@ -354,7 +355,7 @@ t.test('attack 9: weak, huge, odd and unusable keys are refused', async t => {
 
 t.test('malformed text and structure are refused', async t => {
   const good = ask(workshop, {})
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey } = makeKeyPairSync()
   const cases = {
     nothing: '',
     'not PEM': 'hello',
@@ -386,7 +387,7 @@ t.test('malformed text and structure are refused', async t => {
 })
 
 t.test('no change of any bytes crashes the reader or is accepted', async t => {
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  const key = makeKeyPairSync().privateKey
   const pem = createCertificateRequest(key, { dnsNames: ['a.b'], ipAddresses: ['10.0.0.1'] })
   const original = Buffer.from(pem.split('\n').slice(1, -2).join(''), 'base64')
   const change = fc.record({

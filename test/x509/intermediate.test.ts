@@ -1,4 +1,4 @@
-import { createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { createLocalIssuer } from '../../src/authority/local.ts'
 import { usableChain } from '../../src/authority/pem-files.ts'
@@ -10,6 +10,7 @@ import {
 } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
 import { readCertificateRequest } from '../../src/x509/csr.ts'
+import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { encodePem } from '../../src/x509/pem.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { subjectOf } from '../../src/x509/subject.ts'
@@ -29,7 +30,7 @@ function issuerOf(name: string) {
   return createLocalIssuer('pem', chain, key, { clock, random: randomBytes })
 }
 
-const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const newKey = () => makeKeyPairSync().privateKey
 const clusterKey = newKey()
 const request = intermediateRequest(clusterKey, commonName, 365 * daySeconds)
 const { publicKey } = request
