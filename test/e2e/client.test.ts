@@ -42,7 +42,7 @@ part(
       await placesWithRay(api, people, reader.folder, programs)
 
       await eventually('a head that has just begun answers drivers', answersDrivers, limitMs)
-      const seen = await reader.follow({ page, heading: 'Get one' })
+      const seen = await getOne(reader)
       t.match(seen, /'CPU': 2\.0/, 'gets in by the commands of the page')
       const verified = await reader.follow({ page, heading: 'What is refused' })
       t.match(verified, /Verified/, 'and rayguard verify says so')
@@ -131,6 +131,27 @@ const nodes = python(
 async function answersDrivers(): Promise<boolean> {
   const service = ['-n', namespace, 'service/demo-head-svc', '-c', 'ray-head']
   return (await run('kubectl', ['exec', ...service, '--', 'bash', '-c', task])).code === 0
+}
+
+/** As the page says, again where the head could not begin what serves one driver within Ray's own 30 s. */
+async function getOne(reader: Reader): Promise<string> {
+  const section = { page, heading: 'Get one' }
+  const command = `client-cert -n ${namespace} demo`
+  const again = { ...section, changes: { [command]: `${command} --force` } }
+  let next: Parameters<Reader['follow']>[0] = section
+  return await eventually(
+    'a driver comes through by the commands of the page',
+    async () => {
+      try {
+        return await reader.follow(next)
+      } catch (error) {
+        if (!/Starting Ray client server failed/.test(String(error))) throw error
+        next = again
+        return false
+      }
+    },
+    limitMs
+  )
 }
 
 /** By the commands of the pages; beside the RayCluster that runs there is one that has a CA alone. */

@@ -73,8 +73,10 @@ export function openReader(t: Test, programs?: string, kubeconfig?: string): Rea
           clearTimeout(limit)
           const words = Buffer.concat(output).toString()
           const where = `${section.page}, “${section.heading}”`
-          if (code === 0) done(words)
-          else reject(new Error(`${where}: ${code ?? 'no end'}\n${words}${Buffer.concat(errors)}`))
+          if (code === 0) return done(words)
+          // so that what it has begun in the background is not in the way of who tries again
+          end(child.pid ?? 0)
+          reject(new Error(`${where}: ${code ?? 'no end'}\n${words}${Buffer.concat(errors)}`))
         })
       })
   }
