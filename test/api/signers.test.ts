@@ -3,7 +3,7 @@
  * CertificateSigningRequests, the real cert-manager for CertificateRequests. Pods are KubeRay's, with the real agent.
  */
 import { execFileSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
@@ -286,6 +286,26 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
       async () => (await api.list(requestsOf(own))).length === 0
     )
     t.match(await stage.rayguard.log(), /"subject":"CN=ca"/, 'the CA was learned')
+  })
+
+  await t.test('renewed with its key it is still the CA of the pods that run', async t => {
+    const counts = () => stage.rayguard.metrics('rayguard_pods_by_anchor')
+    const before = await counts()
+    t.match(before.join(), /anchor="signing"\} [1-9]/, 'they have said whose they are')
+    const request = ['-in', 'ca.csr', '-key', 'ca.key', '-days', '300']
+    const extensions = ['-extfile', 'ca.cnf', '-extensions', 'ext']
+    workshop.run('x509', '-req', ...request, ...extensions, '-out', 'ca.crt')
+    const { fingerprint256 } = new X509Certificate(workshop.read('ca.crt'))
+    await api.patch(`/api/v1/namespaces/${own}/secrets/ray-pods-ca`, caSecret(own))
+    const renewed = fingerprint256.replaceAll(':', '').toLowerCase()
+    await eventually('it is learned', async () => {
+      await stage.asked()
+      if ((await stage.rayguard.log()).includes(renewed)) return true
+      // The informer of cert-manager has not shown it; a pod may ask so and so often.
+      await sleep(2_000)
+      return false
+    })
+    t.strictSame(await counts(), before, 'and no pod counts as one of another')
   })
 
   await t.test('it signs the CA of a Ray cluster', async t => {
