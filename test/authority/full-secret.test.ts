@@ -3,9 +3,12 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { type OwnCa, ownCasIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import { cluster, dayMs, openPerCluster, upkeepOf } from '../support/per-cluster-stage.ts'
+import { makeCa } from '../x509/openssl.ts'
 
-const { external, stage } = openPerCluster(t)
-const fullBytes = 900 * 1024
+const { workshop, external, stage } = openPerCluster(t)
+const fullBytes = 1000 * 1024
+/** What an entry is counted as, at least. */
+const grownBytes = 2000
 
 t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', async t => {
   const { replica, secret, standIn, time, changes } = await stage(t)
@@ -15,7 +18,7 @@ t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', a
   await issue(one)
   const sizeOf = (data: Record<string, string>) =>
     Object.entries(data).reduce(
-      (sum, [key, text]) => sum + key.length + Buffer.from(text, 'base64').length,
+      (sum, [key, text]) => sum + Math.max(grownBytes, bytesOf(key, text)),
       0
     )
   const data = () => secret(name)?.data ?? {}
@@ -61,6 +64,36 @@ t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', a
   await gone.look()
   t.ok(await replica().issue(three), 'where one has gone, there is place again')
 })
+
+t.test('what an entry is counted as is what it may grow to', async t => {
+  const { replica, secret, time } = await stage(t)
+  // As long as names are, in a Secret of their own.
+  const long = { ...cluster('c'.repeat(63)), namespace: 'n'.repeat(63) }
+  const entry = () => {
+    const [found] = Object.entries(secret(secretOf(long.namespace))?.data ?? {})
+    if (found === undefined) throw new Error('it is there')
+    return bytesOf(...found)
+  }
+  await replica().issue(long)
+  const before = entry()
+  makeCa(workshop, 'large', { kind: 'RSA-4096', days: 3650 })
+  // A transit ciphertext: text in base64 with a name and a version before it.
+  const seal = async (plain: Uint8Array) =>
+    Buffer.from(`vault:v999:${Buffer.alloc(plain.length + 28).toString('base64')}`)
+  const protection = { kind: 'vault-transit', seal, open: fails }
+  time.now += 200 * dayMs
+  const authority = external(() => time.now, { protection }, 'large')
+  const alsoTrusted = () => workshop.read('root.crt')
+  const upkeep = upkeepOf(replica({ authority, alsoTrusted }))
+  await upkeep.look()
+  t.strictSame(upkeep.due(), { unsealed: 0, formerSeal: 0, renewal: 0 }, 'renewed and sealed')
+  t.ok(entry() > before + 600, `it has grown: ${before} to ${entry()}`)
+  t.ok(entry() <= grownBytes, 'and not beyond')
+})
+
+function bytesOf(key: string, text: string): number {
+  return key.length + Buffer.from(text, 'base64').length
+}
 
 async function fails(): Promise<never> {
   throw new Error('nobody asks for it')
