@@ -1,8 +1,10 @@
 /** A Secret that holds as many RayClusters as it can: those that run go on, there is no place for another. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import t from 'tap'
 import { type OwnCa, ownCasIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
-import { cluster, dayMs, openPerCluster, upkeepOf } from '../support/per-cluster-stage.ts'
+import type { TrustSetting } from '../../src/authority/per-cluster/record.ts'
+import type { Secret } from '../../src/kubernetes/objects.ts'
+import { cluster, dayMs, head, openPerCluster, upkeepOf } from '../support/per-cluster-stage.ts'
 import { makeCa } from '../x509/openssl.ts'
 
 const { workshop, external, stage } = openPerCluster(t)
@@ -63,6 +65,32 @@ t.test('attack 76: a full Secret takes nothing new, and what runs is renewed', a
   time.now += 11 * 60_000
   await gone.look()
   t.ok(await replica().issue(three), 'where one has gone, there is place again')
+})
+
+t.test('RayClusters that are written down without a CA take the place that they need', async t => {
+  const { replica, secret, standIn, pods, time } = await stage(t)
+  let trust: TrustSetting = 'shared'
+  let since = time.now
+  const record = async () => ({ trust, since, settled: false })
+  const { issue } = replica({ record })
+  const one = cluster('one')
+  await issue(one)
+  const name = secretOf(one.namespace)
+  const found = secret(name)
+  const [claim = ''] = Object.values(found?.data ?? {})
+  const claims = Array.from({ length: 600 }, () => [randomUUID(), claim])
+  standIn.put({ ...found, data: { ...found?.data, ...Object.fromEntries(claims) } } as Secret)
+  t.ok(await issue(cluster('two')), 'there is place for one more than for CAs')
+
+  await t.test('and that of a CA when they get one', async t => {
+    const cas = Array.from({ length: 499 }, () => [randomUUID(), 'A'.repeat(2000)])
+    const { data } = secret(name) ?? {}
+    standIn.put({ ...secret(name), data: { ...data, ...Object.fromEntries(cas) } } as Secret)
+    time.now += dayMs
+    ;[trust, since] = ['perCluster', time.now - dayMs / 2]
+    pods.set(one.uid, [head(time.now, 'unknown')])
+    await t.rejects(replica({ record }).issue(one), { code: 'Exhausted' }, 'or there is none')
+  })
 })
 
 t.test('what an entry is counted as is what it may grow to', async t => {

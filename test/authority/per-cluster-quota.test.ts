@@ -121,7 +121,7 @@ t.test('attack 76: a full Secret takes in nobody, and those in it go on', async 
   const fills = replica()
   await fills.issue(one)
   const { data, ...whole } = secret(secretOf(one.namespace)) as Secret
-  const filler = Buffer.alloc(900 * 1024).toString('base64')
+  const filler = Buffer.alloc(1000 * 1024).toString('base64')
   standIn.put({ ...whole, data: { ...data, filler } })
   await t.rejects(fills.issue(cluster('two')), tooMany, 'the API server would refuse the whole')
   time.now += 200 * dayMs

@@ -42,8 +42,10 @@ export const entrySecrets: readonly string[] = [...'0123456789abcdef'].map(
 )
 /** Below the megabyte of a Secret (https://kubernetes.io/docs/concepts/configuration/secret/), base64 aside. */
 const mostBytes = 1000 * 1024
-/** What an entry may grow to: signed by RSA-4096, its key sealed. */
+/** What a CA's entry may grow to: signed by RSA-4096, its key sealed. */
 const grownBytes = 2000
+/** No entry without a CA is as large, and none with one as small. */
+const mostWithoutCa = 600
 
 export function secretOf(namespace: string): string {
   return `${recordSecret}-${createHash('sha256').update(namespace).digest('hex').charAt(0)}`
@@ -99,13 +101,20 @@ export function certificateOf({
   }
 }
 
-/** By what its entries may grow to, so that whatever authority takes over can renew all of them. */
+/** By what the CAs in it may grow to, so that whatever authority takes over can renew all of them. */
 export function isFull(data: SecretData): boolean {
-  const size = Object.entries(data).reduce(
-    (sum, [key, text]) => sum + Math.max(grownBytes, key.length + (text.length * 3) / 4),
-    0
-  )
+  let size = 0
+  for (const [key, text] of Object.entries(data)) {
+    const bytes = key.length + (text.length * 3) / 4
+    size += bytes > mostWithoutCa ? Math.max(grownBytes, bytes) : bytes
+  }
   return size > mostBytes
+}
+
+/** Whether it takes a place that the one before has not had: what is there may grow to what it was counted as. */
+export function takesPlace(before: Found, next: Entry): boolean {
+  if (before === undefined) return true
+  return before !== 'damaged' && before.trust === 'shared' && next.trust === 'perCluster'
 }
 
 function entryOf(value: unknown, uid: string): Entry | 'damaged' {

@@ -19,6 +19,7 @@ import {
   recordSecret,
   type SecretData,
   secretOf,
+  takesPlace,
   withEntry,
   withoutEntry
 } from './entries.ts'
@@ -84,12 +85,12 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
           uid: found?.metadata.uid,
           ownCas: () => ownCasIn(current, namespace)
         }
-        const wanted = await decide(entryIn(current, uid), place)
+        const before = entryIn(current, uid)
+        const wanted = await decide(before, place)
         if (wanted === 'keep') return 'keep'
         if (wanted === 'remove') return withoutEntry(current, uid)
         const next = withEntry(current, wanted)
-        // What is there may grow, when it is renewed or sealed: the rest of the megabyte is for that.
-        if (isFull(next) && !Object.hasOwn(current, uid)) throw full(secret, current)
+        if (isFull(next) && takesPlace(before, wanted)) throw full(secret, current)
         return next
       })
       return { found: entryIn(stands.data, uid), seenIn: stands.uid }
