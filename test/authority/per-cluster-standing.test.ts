@@ -17,6 +17,7 @@ t.test('the standing of a cluster, case by case', async t => {
   const unknown = (createdAt: number) => head(createdAt, 'unknown')
   const none = (createdAt: number) => head(createdAt, 'none')
   const foreign = head(at, 'foreign')
+  const unjudged = head(at, 'unjudged')
   const later = at + dayMs
   const first = at + settlingMs
   const worker: ClusterPod = { node: 'worker', createdAt: later, certificate: 'unknown' }
@@ -35,6 +36,9 @@ t.test('the standing of a cluster, case by case', async t => {
     ['attack: a status that says a certificate', 'lost', { pods: [held(first)] }],
     ['its CA is lost', 'lost', { pods: [foreign] }],
     ['lost, and others do not know yet', 'lost', { pods: [foreign], now: at }],
+    ['which CA all share is not known', 'unjudged', { pods: [unjudged] }],
+    ['nor that, and one is foreign', 'lost', { pods: [unjudged, foreign] }],
+    ['written down, a pod holds one of either', 'stillShared', { found: claim, pods: [unjudged] }],
     ['written down, a pod holds it', 'stillShared', { found: claim, pods: [held(later)] }],
     ['one of a former shared CA', 'stillShared', { found: claim, pods: [foreign] }],
     ['signed a moment ago', 'stillShared', { found: { ...claim, usedAt: later } }],
@@ -56,6 +60,8 @@ t.test('the standing of a cluster, case by case', async t => {
     ['a new cluster', 'shared', {}],
     ['others may make a CA', 'stillShared', { now: first - 1 }],
     ['its CA is lost', 'lost', { pods: [foreign] }],
+    ['which CA all share is not known', 'unjudged', { pods: [unjudged] }],
+    ['it has a CA that may be in use', 'stillOwn', { found: ca, pods: [unjudged] }],
     ['it has a CA in use', 'stillOwn', { found: ca, pods: [foreign] }],
     ['others may use it', 'stillOwn', { found: ca, now: first - 1 }],
     ['a pod of then that says nothing', 'stillOwn', { found: ca, pods: [unknown(first - 1)] }],

@@ -12,10 +12,13 @@ import type { CertificateResponse, TerminationMessage } from '../../src/contract
 import { enrollContainer } from '../../src/contract/pod.ts'
 import type { Pod, Secret } from '../../src/kubernetes/objects.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
+import { eventually } from '../support/cluster.ts'
 import { openssl } from '../support/cluster-certificates.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
+import { playSigner } from '../support/played-signer.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { get, place, post, ready, serve } from '../support/served.ts'
+import { makeCa, openWorkshop } from '../x509/openssl.ts'
 
 t.test('renewed with its key it is their CA', async t => {
   const { begin, makeCa, anchor } = await running(t)
@@ -51,10 +54,38 @@ t.test('under another key of the same name it is another', async t => {
   await t.rejects(enroll('new'), /503 AuthorityUnavailable/, 'and no pod is put beside them')
 })
 
+t.test('attack 52: while it is away, pods of another CA do not pass for its own', async t => {
+  const { standIn, begin } = await running(t)
+  const workshop = openWorkshop(t)
+  makeCa(workshop, 'ca')
+  const authority = { kind: 'cert-manager', issuer: { name: 'ray-pods' } }
+  const { enroll, settled, check } = await begin({ authority, wait: false })
+  t.match(await check('trust'), /not known/, 'which CA it is has to be known first')
+  t.equal(settled(), undefined, 'until then nothing is written down')
+  await t.rejects(enroll('new'), /503/, 'and nobody gets a certificate')
+
+  // It comes back, and is not the one that has signed the pods.
+  playSigner(standIn, workshop, 'CertificateRequest', 48 * 3600)
+  standIn.interfere(({ path }) => issuers(path))
+  await eventually('the CA is known', async () => (await check('trust')) === 'ok')
+  t.equal(settled(), false, 'pods of another CA run')
+  await t.rejects(enroll('new'), /503 AuthorityUnavailable/, 'and none is put beside them')
+})
+
+/** What the API server says of the kinds of cert-manager. */
+function issuers(path: string): { status: number; body: object } | undefined {
+  const group = { preferredVersion: { groupVersion: 'cert-manager.io/v1' } }
+  const bodies: Record<string, object> = {
+    '/apis/cert-manager.io': group,
+    '/apis/cert-manager.io/v1': { resources: [{ kind: 'Issuer', namespaced: true }] }
+  }
+  const body = bodies[path]
+  return body && { status: 200, body }
+}
+
 /** A head and a worker that have certificates, and say so in the words of their agent; no server. */
 async function running(t: Test) {
   const { standIn, settings, file } = await place(t)
-  const path = settings({ trust: 'shared' })
   const cluster = standIn.put(
     rayCluster('demo', { head: { podName: 'head', serviceName: 'demo-head-svc' } })
   )
@@ -75,17 +106,20 @@ async function running(t: Test) {
   await enroll('head')
   await enroll('worker')
   await stop()
-  return { begin, pods, say, makeCa, anchor }
+  return { standIn, begin, pods, say, makeCa: makeAnew, anchor }
 
   /** A server that finds none of the Secrets of former ones. */
-  async function begin() {
+  async function begin({ wait = true, ...changes }: { wait?: boolean; authority?: object } = {}) {
     const secret = (name: string) => ({
       ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: 'rayguard-system' } }
     })
     for (const name of [recordSecret, ...entrySecrets]) standIn.remove(secret(name))
-    const { port, stop } = serve(t, path, ['--components', 'enrollment'])
+    const { port, stop } = serve(t, settings({ trust: 'shared', ...changes }), [
+      '--components',
+      'enrollment'
+    ])
     const [enrollment = 0, ops = 0] = await Promise.all(['enrollment', 'ops'].map(port))
-    await ready(ops)
+    if (wait) await ready(ops)
     return {
       stop,
       /** Answers the agent's words. Rejects with status and code of the refusal. */
@@ -117,18 +151,21 @@ async function running(t: Test) {
           lacking: value('pods_lacking_anchor')
         }
       },
+      /** What `/readyz` says of it. */
+      check: async (name: string) =>
+        ((await get(ops, '/readyz')).json.checks as Record<string, string>)[name],
       /** Whether it has written down that no pod holds a certificate of another CA. */
       settled() {
         const { apiVersion, kind, metadata } = secret(recordSecret)
         const target = { apiVersion, kind, ...metadata }
-        const { data } = standIn.store.get(target) as Secret
-        return recordIn(data ?? {})?.settled
+        const found = standIn.store.get(target) as Secret | undefined
+        return recordIn(found?.data ?? {})?.settled
       }
     }
   }
 
   /** The CA's certificate anew, under the same name. */
-  function makeCa({ key }: { key?: 'new' } = {}): void {
+  function makeAnew({ key }: { key?: 'new' } = {}): void {
     if (key === 'new')
       writeFileSync(file('pods.key'), newKey().export({ type: 'pkcs8', format: 'pem' }))
     openssl(

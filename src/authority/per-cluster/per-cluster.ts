@@ -17,7 +17,7 @@ import { type Entry, isUid, type OwnCa } from './entries.ts'
 import { createMemory, type Memory } from './memory.ts'
 import { createOwnCas, type OwnCaOptions, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
-import { damaged, exhausted, headless, lost } from './refusals.ts'
+import { damaged, exhausted, headless, lost, unjudged } from './refusals.ts'
 import { type ClusterSecrets, isMadeAnew, type Place } from './secrets.ts'
 import { type ClusterPod, mayTrustOwn, type Standing, standingOf } from './standing.ts'
 
@@ -103,7 +103,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     follow: memory.follow,
     drop: memory.drop,
     ownCas,
-    isMissed: (own, record) => mayTrustOwn(record, livePods(own))
+    isMissed
   }
 
   /** `undefined`: the authority within signs for this RayCluster. */
@@ -209,6 +209,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
           throw headless(rayCluster)
         case 'lost':
           throw lost(rayCluster, place)
+        case 'unjudged':
+          throw unjudged()
         default: {
           const unknown: never = standing
           throw new Error(`there is no standing ${String(unknown)}`)
@@ -227,6 +229,13 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
   }
 
+  function isMissed(rayCluster: RayClusterReference, record: TrustRecord): boolean {
+    const pods = livePods(rayCluster)
+    const mustJudge = record.trust === 'shared'
+    if (mustJudge && pods.some(({ certificate }) => certificate === 'unjudged')) throw unjudged()
+    return mayTrustOwn(record, pods)
+  }
+
   /** A Secret that was deleted or damaged is brought back from what is in use here. */
   function whole(
     current: Entry | 'damaged' | undefined,
@@ -236,7 +245,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     const { uid } = rayCluster
     const isLost = current === undefined && isMadeAnew(place, memory.held.get(uid)?.seenIn)
     if (current !== 'damaged' && !isLost) return current
-    if (isLost && !mayTrustOwn(record, livePods(rayCluster))) return undefined
+    if (isLost && !isMissed(rayCluster, record)) return undefined
     const remembered = memory.used.get(uid)
     if (remembered !== undefined || current === undefined) return remembered
     throw damaged(rayCluster, place)

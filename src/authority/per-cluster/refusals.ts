@@ -43,6 +43,13 @@ export function lost(
   )
 }
 
+export function unjudged(): AuthorityError {
+  return new AuthorityError(
+    'Unavailable',
+    'Which CA all pods share is not known (yet), so it cannot be told of which one those are that run.'
+  )
+}
+
 export function unusable(
   { namespace, name }: Pick<RayClusterReference, 'namespace' | 'name'>,
   why: string,

@@ -14,8 +14,8 @@
  * |              | shared    | stillShared | shared                                 | shared                    |
  * |              | none      | stillShared | shared                                 | shared                    |
  *
- * Without an entry a pod that holds a certificate of neither means `lost` in each of these, and `make` is `headless` as
- * long as no head lives. In `still...` the entry is written and dated before anything is signed, in one place for all
+ * Without an entry a pod that holds a certificate of neither means `lost` in each of these, and one that nobody can judge
+ * (yet) `unjudged`; `make` is `headless` as long as no head lives. In `still...` the entry is written and dated before anything is signed, in one place for all
  * replicas, so that who comes second sees it.
  */
 import type { Found } from './entries.ts'
@@ -27,9 +27,9 @@ export interface ClusterPod {
   createdAt: number
   /**
    * By what its agent has said; `unknown` while it has said nothing. `foreign`: it holds one, and not of the CA that all
-   * share, or of what is trusted beside that.
+   * share, or of what is trusted beside that. `unjudged`: it holds one, and which CA all share is not known (yet).
    */
-  certificate: 'held' | 'foreign' | 'none' | 'unknown'
+  certificate: 'held' | 'foreign' | 'unjudged' | 'none' | 'unknown'
 }
 
 export interface Facts {
@@ -56,6 +56,8 @@ export type Standing =
   | 'release'
   /** Its pods trust a CA that is nowhere to be found. */
   | 'lost'
+  /** Whether they do so cannot be told. */
+  | 'unjudged'
 
 /**
  * Whether pods may trust a CA of their RayCluster that is gone with its Secret. Under `shared` another replica may have released
@@ -81,6 +83,7 @@ export function standingOf({ record: { trust, since }, found, pods, now }: Facts
   const make = pods.some(({ node }) => node === 'head') ? 'make' : 'headless'
   if (found === undefined) {
     if (pods.some(({ certificate }) => certificate === 'foreign')) return 'lost'
+    if (pods.some(({ certificate }) => certificate === 'unjudged')) return 'unjudged'
     if (settling) return 'stillShared'
     if (trust === 'shared') return 'shared'
     // Attack: only time makes a cluster one from before. What a pod's status says can be forged by who may write it, and

@@ -19,8 +19,8 @@ export interface UpkeepOptions {
   exists(entry: Entry): Promise<boolean>
   /** Live pods of it run, as far as a watch shows. */
   runs(entry: Entry): boolean
-  /** Any live pod holds a certificate of a CA that is not the shared one. */
-  foreign(): boolean
+  /** Any live pod holds a certificate of a CA that is not the shared one; `undefined` while that cannot be told. */
+  foreign(): boolean | undefined
   /** Milliseconds that never go back. */
   clock: () => number
   /** Milliseconds since the epoch, by the API server's clock. */
@@ -89,7 +89,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     /** As they stand in the end, whatever fails. */
     const cas = new Map<string, OwnCa>()
     const changed = isChanged(record)
-    let left = options.foreign()
+    let left = options.foreign() ?? true
     for await (const { uid: seenIn, data = {} } of secrets.all()) {
       for (const uid of Object.keys(data)) {
         if (stopped) return undefined

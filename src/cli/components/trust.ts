@@ -11,6 +11,7 @@ import {
   type PerClusterAuthority
 } from '../../authority/per-cluster/per-cluster.ts'
 import { type CurrentRecord, createRecord, type Past } from '../../authority/per-cluster/record.ts'
+import { unjudged } from '../../authority/per-cluster/refusals.ts'
 import { type ClusterSecrets, createClusterSecrets } from '../../authority/per-cluster/secrets.ts'
 import type { ClusterPod } from '../../authority/per-cluster/standing.ts'
 import { createUpkeep, type Upkeep } from '../../authority/per-cluster/upkeep.ts'
@@ -53,7 +54,7 @@ export function createTrust(
   if (trust === 'perCluster') refuseUnableAuthority(authority)
   const secrets = createClusterSecrets(client, namespace)
   const isShared = sharedAnchors(authority)
-  const foreign = () => [...clusters.pods()].some(pod => pod.live && isForeign(pod, isShared))
+  const foreign = () => anyForeign(clusters, isShared)
   const record = createRecord({
     ...{ secrets, setting: trust, clock: clocks.api },
     past: () => past(clusters, foreign, surroundings),
@@ -114,10 +115,7 @@ export function createTrust(
     } catch (error) {
       // Also with `shared`: without a look there nobody knows which RayClusters have CAs of their own. During an upgrade
       // the replicas of before serve on as long as the new ones are not ready.
-      const denied = error instanceof KubernetesError && error.code === 'Forbidden'
-      problem = denied
-        ? `missing rights: ${ownRights}`
-        : 'the Secrets with the CAs of Ray clusters cannot be read'
+      problem = problemOf(error)
       log.warn({ err: error, problem }, 'which setting of trust holds cannot be seen; again soon')
       retry = setTimeout(() => void begin(), secondLookMs)
       retry.unref()
@@ -125,6 +123,13 @@ export function createTrust(
     }
     if (!stopped) upkeep.start()
   }
+}
+
+function problemOf(error: unknown): string {
+  if (error instanceof AuthorityError) return error.message
+  return error instanceof KubernetesError && error.code === 'Forbidden'
+    ? `missing rights: ${ownRights}`
+    : 'the Secrets with the CAs of Ray clusters cannot be read'
 }
 
 function refuseUnableAuthority(authority: Authority): void {
@@ -141,7 +146,7 @@ function refuseUnableAuthority(authority: Authority): void {
 /** A version that knew `shared` alone leaves no record. Its replicas may sign as long as they are there. */
 async function past(
   clusters: LiveClusters,
-  foreign: () => boolean,
+  foreign: () => boolean | undefined,
   { client, namespace }: Surroundings
 ): Promise<Past> {
   const { items } = await client.list<Pod>(path`/api/v1/namespaces/${namespace}/pods`, {
@@ -153,7 +158,9 @@ async function past(
     throw new AuthorityError('Unavailable', 'The running Ray clusters are not known (yet).')
   }
   const podsRun = [...clusters.pods()].some(({ live, tls }) => live && tls === 'rayguard')
-  return { signed: podsRun || templates.size > 1, foreign: foreign() }
+  const isAnyForeign = foreign()
+  if (isAnyForeign === undefined) throw unjudged()
+  return { signed: podsRun || templates.size > 1, foreign: isAnyForeign }
 }
 
 function upkeepOf(
@@ -162,7 +169,7 @@ function upkeepOf(
     secrets: ClusterSecrets
     record: CurrentRecord
     clusters: LiveClusters
-    foreign: () => boolean
+    foreign: () => boolean | undefined
   },
   surroundings: Surroundings
 ): Upkeep {
@@ -190,26 +197,41 @@ async function isThere(
   return (await calls.rayObject(namespace, reference))?.metadata.uid === uid
 }
 
-/** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
-function clusterPod(pod: LivePod, isShared: (anchor: Anchor) => boolean): ClusterPod[] {
-  const { tls, node, createdAt, agent } = pod
+/** `undefined`: nobody knows which CA all pods share. */
+type IsShared = (anchor: Anchor) => boolean | undefined
+
+/** Whether any pod holds a certificate of another CA; `undefined` where that cannot be told (yet). */
+function anyForeign(clusters: LiveClusters, isShared: IsShared): boolean | undefined {
+  const certificates = new Set(
+    [...clusters.pods()].flatMap(pod => (pod.live ? certificateOf(pod, isShared) : []))
+  )
+  if (certificates.has('foreign')) return true
+  return certificates.has('unjudged') ? undefined : false
+}
+
+function clusterPod(pod: LivePod, isShared: IsShared): ClusterPod[] {
+  const { tls, node, createdAt } = pod
   if (tls !== 'rayguard') return []
-  if (agent?.ended === 'badly') return [{ node, createdAt, certificate: 'none' }]
-  if (isForeign(pod, isShared)) return [{ node, createdAt, certificate: 'foreign' }]
-  return [{ node, createdAt, certificate: agent ? 'held' : 'unknown' }]
+  return [{ node, createdAt, certificate: certificateOf(pod, isShared) }]
 }
 
-function isForeign({ agent }: LivePod, isShared: (anchor: Anchor) => boolean): boolean {
-  return agent?.ended === 'well' && !isShared(agent)
+/** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
+function certificateOf({ agent }: LivePod, isShared: IsShared): ClusterPod['certificate'] {
+  if (agent === undefined) return 'unknown'
+  if (agent.ended === 'badly') return 'none'
+  const shared = isShared(agent)
+  if (shared === undefined) return 'unjudged'
+  return shared ? 'held' : 'foreign'
 }
 
-/** Nobody is told to be foreign while the CA is not known; nor is who does not say what it holds, as old agents. */
-function sharedAnchors(authority: Authority): (anchor: Anchor) => boolean {
+/** Attack: while the CA is away, as when an HSM boots, pods of a CA whose Secret is gone must not pass for those of it. */
+function sharedAnchors(authority: Authority): IsShared {
   return anchor => {
     const signing = authority.describe()
-    const { anchorSha256, alsoTrusted = [] } = signing
-    const isTold = anchor.anchorSha256 !== '' && anchorSha256 !== ''
-    return !isTold || signerOf(anchor, [signing, ...alsoTrusted]) !== undefined
+    // Agents from before that was said.
+    if (anchor.anchorSha256 === '') return true
+    if (signing.anchorSha256 === '') return undefined
+    return signerOf(anchor, [signing, ...(signing.alsoTrusted ?? [])]) !== undefined
   }
 }
 
