@@ -44,38 +44,39 @@ export function checkPair(input: CheckInput): Check {
   const chain = readCertificates(input.certificate)
   const anchors = readCertificates(input.trustAnchors)
   const [leaf] = chain ?? []
-  const [anchor] = anchors ?? []
-  if (!chain || !anchors || !leaf || !anchor) {
+  if (!chain || !anchors || !leaf) {
     return no(
       'CertificateMalformed',
       'The certificate or the trust anchor is not PEM of certificates.'
     )
   }
+  const { now } = input
+  // More than one where the CA was renewed with its key and both certificates are trusted.
+  const vouching = anchors.filter(anchor => chain.some(isIssuedBy(anchor)))
+  const signing = vouching.find(each => isInForce(each, now)) ?? vouching[0] ?? leaf
   const fault =
     checkKey(leaf, input.privateKey) ??
-    checkChain(chain, anchors) ??
-    checkDates(
-      [...chain, ...anchors.filter(anchor => chain.some(isIssuedBy(anchor)))],
-      input.now
-    ) ??
+    checkChain(chain, vouching) ??
+    checkDates([...chain, signing], now) ??
     checkUsage(leaf) ??
     checkNames(leaf, input.podIPs)
   if (fault !== undefined) return fault
-  const signing = anchors.find(each => chain.some(isIssuedBy(each))) ?? anchor
+  // gRPC would not look for the other certificate of a CA of which it has found one that has ended.
+  const trusted = anchors.filter(each => !vouching.includes(each) || isInForce(each, now))
   const signingKey = keyFingerprintOf(signing)
   return {
     usable: true,
     pair: {
       certificate: encodeCertificates(chain),
-      trustAnchors: encodeCertificates(anchors),
+      trustAnchors: encodeCertificates(trusted),
       leaf,
       summary: {
         serialNumber: leaf.serialNumber.toLowerCase(),
         notAfter: new Date(leaf.validTo).toISOString(),
         anchorSha256: fingerprintOf(signing),
         ...(signingKey === undefined ? {} : { anchorKeySha256: signingKey }),
-        trustedSha256: anchors.map(fingerprintOf),
-        trustedKeySha256: anchors.flatMap(each => keyFingerprintOf(each) ?? [])
+        trustedSha256: trusted.map(fingerprintOf),
+        trustedKeySha256: trusted.flatMap(each => keyFingerprintOf(each) ?? [])
       }
     }
   }
@@ -128,12 +129,12 @@ function checkKey(leaf: X509Certificate, privateKey: KeyObject): Fault {
 const longestChainBytes = 8_000
 
 /** In order, each signed by the next, down from a trust anchor: gRPC binds no port with a chain in another order. */
-function checkChain(chain: X509Certificate[], anchors: X509Certificate[]): Fault {
+function checkChain(chain: X509Certificate[], vouching: X509Certificate[]): Fault {
   const inOrder = chain.every((certificate, at) => {
     const next = chain[at + 1]
     return next === undefined || isIssuedBy(next)(certificate)
   })
-  if (!inOrder || !anchors.some(anchor => chain.some(isIssuedBy(anchor)))) {
+  if (!inOrder || vouching.length === 0) {
     return no('CertificateChain', 'The chain does not lead from the certificate to a trust anchor.')
   }
   const size = chain.reduce((sum, { raw }) => sum + raw.length, 0)

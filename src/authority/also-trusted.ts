@@ -9,6 +9,7 @@ import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
 import { readCertificate } from '../x509/certificate.ts'
 import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
+import { equalBytes } from '../x509/public-key.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
@@ -43,12 +44,14 @@ export async function openAlsoTrusted(
   const first = await textOf(file)
   let { anchors, warnings } = usable(first)
   let answered: { trustAnchors: string; chain: Chain | undefined; pem: string } | undefined
+  /** When the dates of one of them make a difference, milliseconds since the epoch. */
+  let nextDate = 0
   const { stop } = createReload<string, AlsoTrustedReload & { loaded: true }>(first, {
     read: () => textOf(file),
     mark: text => text,
     take(text) {
       ;({ anchors, warnings } = usable(text))
-      answered = undefined
+      nextDate = 0
     },
     loaded: () => ({ loaded: true, anchors: anchors.map(description), warnings }),
     tell: outcome => options.onReload?.(outcome),
@@ -57,13 +60,28 @@ export async function openAlsoTrusted(
 
   return {
     beside(trustAnchors, chain) {
+      withoutEnded()
       if (answered?.trustAnchors !== trustAnchors || answered.chain !== chain)
         answered = { trustAnchors, chain, pem: selected(trustAnchors, chain) }
       return answered.pem
     },
-    pem: () => anchors.map(({ pem }) => pem).join(''),
-    describe: () => anchors.map(description),
+    pem: () => pemOf(withoutEnded()),
+    describe: () => withoutEnded().map(description),
     close: stop
+  }
+
+  /** What has ended since the file was read is left out as what had ended then. */
+  function withoutEnded(): Anchor[] {
+    const now = options.clock()
+    if (now < nextDate) return anchors
+    anchors = anchors.filter(({ certificate }) => now < certificate.notAfter.getTime())
+    const dates = anchors.flatMap(({ certificate: { notBefore, notAfter } }) => [
+      notBefore.getTime(),
+      notAfter.getTime()
+    ])
+    nextDate = Math.min(...dates.filter(date => date > now), Number.POSITIVE_INFINITY)
+    answered = undefined
+    return anchors
   }
 
   function usable(pem: string) {
@@ -80,16 +98,23 @@ export async function openAlsoTrusted(
     const signing = der === undefined ? [] : [readCertificate(der)]
     // By key and name: a root that was made anew has signed all that the former one has.
     const path = [...signing, ...(chain?.certificates ?? [])]
-    return anchors
-      .filter(anchor => {
-        if (trustAnchors.includes(anchor.pem)) return false
-        if (!path.some(lower => isAbove(anchor.certificate, lower))) return true
-        options.onAbove?.(description(anchor))
-        return false
-      })
-      .map(({ pem }) => pem)
-      .join('')
+    const now = options.clock()
+    const others = anchors.filter(anchor => {
+      if (trustAnchors.includes(anchor.pem)) return false
+      // The CA that signs, in a certificate that is still to begin: a verifier could take that one.
+      const { publicKey, notBefore } = anchor.certificate
+      const isSigning = signing.some(each => equalBytes(each.publicKey, publicKey))
+      if (isSigning && now < notBefore.getTime()) return false
+      if (!path.some(lower => isAbove(anchor.certificate, lower))) return true
+      options.onAbove?.(description(anchor))
+      return false
+    })
+    return pemOf(others)
   }
+}
+
+function pemOf(anchors: readonly Anchor[]): string {
+  return anchors.map(({ pem }) => pem).join('')
 }
 
 /** The same authority, whose certificates come with what is trusted beside its own CA. */

@@ -5,6 +5,7 @@ import { randomBytes, X509Certificate } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { checkPair } from '../../src/agent/certificates.ts'
 import {
   type AlsoTrustedReload,
   openAlsoTrusted,
@@ -15,6 +16,7 @@ import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import type { TerminationMessage } from '../../src/contract/enrollment.ts'
 import { strangers } from '../../src/live/anchors.ts'
 import { readAnchors } from '../../src/x509/anchors.ts'
+import { createAuthorityCertificate } from '../../src/x509/ca.ts'
 import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { optionsFor, run } from '../support/agent-run.ts'
 import { startStage } from '../support/enrollment-stage.ts'
@@ -164,6 +166,88 @@ t.test(
     }
   }
 )
+
+t.test('the dates of a CA that is named in two certificates stop no pod', async t => {
+  const begun = Date.now()
+  const day = (count: number) => begun + count * 86_400_000
+  let now = begun
+  const clock = () => now
+  const keys = makeKeyPairSync()
+  const ca = (notBefore: number, notAfter: number) =>
+    createAuthorityCertificate({
+      ...{ commonName: 'dates', keys, pathLength: 0, serialNumber: randomBytes(16) },
+      ...{ notBefore: new Date(notBefore), notAfter: new Date(notAfter) }
+    })
+  const signing = await ca(day(-1), day(900))
+  replace('dates.crt', signing)
+  replace('dates.key', keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  const authority = await openPemAuthority(
+    { certificateFile: file('dates.crt'), privateKeyFile: file('dates.key') },
+    { clock, random: randomBytes, pollMs: 0 }
+  )
+  /** What a pod gets while this is trusted too; the file does not change. */
+  async function beside(pem: string) {
+    replace('dates-also.crt', pem)
+    const alsoTrusted = await openAlsoTrusted(file('dates-also.crt'), { clock, pollMs: 0 })
+    const { issue, describe } = withAlsoTrusted(authority, alsoTrusted)
+    return async () => {
+      const { privateKey, publicKey } = makeKeyPairSync()
+      const names = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }
+      const spki = publicKey.export({ type: 'spki', format: 'der' })
+      const request = { ...leafRequest(), publicKey: spki, names }
+      const { certificate, trustAnchors, alsoTrusted: also = '' } = await issue(request)
+      return {
+        also,
+        all: alsoTrusted.pem(),
+        described: describe().alsoTrusted?.length,
+        /** By the agent of a pod that is told this. */
+        checked: (told = trustAnchors + also) =>
+          checkPair({ certificate, trustAnchors: told, privateKey, podIPs: [], now })
+      }
+    }
+  }
+
+  await t.test('the former one ends', async t => {
+    const former = await ca(day(-300), day(10))
+    const get = await beside(former)
+    for (const [count, also] of [
+      [0, former],
+      [9, former],
+      [11, '']
+    ] as const) {
+      now = day(count)
+      const { all, described, checked, ...pod } = await get()
+      const what = `day ${count}`
+      t.strictSame([pod.also, all], [also, also], `${what}: what is trusted beside`)
+      t.equal(described, also === '' ? 0 : 1, `${what}: and told of`)
+      const good = { usable: true, pair: { trustAnchors: signing + also } }
+      t.match(checked(), good, `${what}: the agent takes it`)
+      const words = { anchorSha256: sha256(also === '' ? signing : former) }
+      t.match(
+        checked(former + signing),
+        { usable: true, pair: { trustAnchors: also + signing, summary: words } },
+        `${what}: and leaves out what has ended, where it is told`
+      )
+    }
+    const { checked } = await get()
+    now = day(901)
+    t.match(
+      checked(former + signing),
+      { code: 'CertificateDates' },
+      'where none is left it says so'
+    )
+  })
+
+  await t.test('the next one is still to begin', async t => {
+    now = begun
+    const next = await ca(day(1), day(1000))
+    const get = await beside(next)
+    t.equal((await get()).also, '', 'it is no anchor beside the one in force')
+    t.match((await get()).checked(), { usable: true })
+    now = day(2)
+    t.equal((await get()).also, next, 'until it has begun')
+  })
+})
 
 t.test('what cannot be trusted is not told to pods', async t => {
   const { told, describe, alsoTrust, enroll } = await rotation(t)
