@@ -12,6 +12,7 @@ import {
   cluster,
   dayMs,
   daySeconds,
+  ever,
   head,
   namespace,
   openPerCluster,
@@ -114,7 +115,7 @@ t.test(
     const one = cluster('one')
     const knows = replica()
     const anchor = (await knows.issue(one)).trustAnchors
-    pods.set(one.uid, [head(Date.now(), 'held')])
+    pods.set(one.uid, [head(Date.now(), 'foreign')])
     const name = secretOf(one.namespace)
     const whole = secret(name) as Secret
 
@@ -179,4 +180,26 @@ t.test('what lives is not taken away', async t => {
   t.ok(await later(), 'not soon')
   t.notOk(await later(), 'after ten minutes')
   t.strictSame(changes, ['made one', 'removed one'], 'told')
+})
+
+t.test('what was released beside a replica does not come back from it', async t => {
+  const { replica, pods, time, secret, standIn } = await stage(t)
+  const root = workshop.read('root.crt')
+  for (const trust of ['perCluster', 'shared'] as const) {
+    for (const back of ['by a round', 'by the next pod']) {
+      const one = cluster('one')
+      let record = ever
+      const knows = replica({ record: async () => record })
+      await knows.issue(one)
+      standIn.remove(secret(secretOf(one.namespace)) as Secret)
+      record = { trust, since: time.now - 60_000, settled: false }
+      // one has said what it holds, and another, as the one that asks, nothing yet
+      pods.set(one.uid, [head(time.now - dayMs, 'held'), head(time.now, 'unknown')])
+      if (back === 'by a round') {
+        await upkeepOf(knows).look()
+        t.equal(secret(secretOf(one.namespace)), undefined, 'nothing is written')
+      }
+      t.equal((await knows.issue(one)).trustAnchors, root, `${trust}: ${back}`)
+    }
+  }
 })

@@ -60,16 +60,18 @@ export type Standing =
   | 'unjudged'
 
 /**
- * Whether pods may trust a CA of their RayCluster that is gone with its Secret. Under `shared` another replica may have released
- * it before: then who has said what it holds holds one of the shared CA.
+ * Whether pods may trust a CA of their RayCluster that is gone with its Secret. Another replica may have released it before,
+ * under `shared`, whichever setting holds by now: then who has said what it holds holds one of the shared CA.
  */
 export function mayTrustOwn(
   { trust }: Pick<TrustRecord, 'trust'>,
   pods: readonly ClusterPod[]
 ): boolean {
-  const mayHold = ({ certificate }: ClusterPod) =>
-    certificate === 'foreign' || certificate === 'unknown'
-  return trust === 'perCluster' || pods.some(mayHold)
+  const some = (which: ClusterPod['certificate']) =>
+    pods.some(({ certificate }) => certificate === which)
+  if (some('foreign')) return true
+  if (some('held')) return false
+  return trust === 'perCluster' || some('unknown')
 }
 
 /** Between a signature and the pod's word of it in the watch. */
