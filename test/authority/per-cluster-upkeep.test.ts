@@ -203,3 +203,24 @@ t.test('what was released beside a replica does not come back from it', async t 
     }
   }
 })
+
+t.test('what was in use is forgotten with the CA, also if the same record comes again', async t => {
+  for (const told of ['by a pod', 'by a round']) {
+    const { replica, pods, secret, standIn, time } = await stage(t)
+    const one = cluster('one')
+    let record = ever
+    const knows = replica({ record: async () => record })
+    const former = (await knows.issue(one)).trustAnchors
+    standIn.remove(secret(secretOf(one.namespace)) as Secret)
+    const settled = told === 'by a round'
+    record = { trust: 'shared', since: time.now - dayMs, settled }
+    pods.set(one.uid, [head(time.now, 'held')])
+    await (settled ? upkeepOf(knows).look() : knows.issue(one))
+    // nothing of this was left when the record was lost
+    pods.delete(one.uid)
+    record = ever
+    const anew = (await replica().issue(one)).trustAnchors
+    t.not(anew, former, 'another CA')
+    t.equal((await knows.issue(one)).trustAnchors, anew, `${told}: in every replica`)
+  }
+})

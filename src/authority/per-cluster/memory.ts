@@ -59,7 +59,7 @@ export function createMemory(ownCas: OwnCas): Memory {
       }
       // Another replica has taken it away, or never had it.
       if (entry?.trust === 'perCluster') ownCas.stands(entry)
-      else used.delete(uid)
+      else for (const each of [inUse, used]) each.delete(uid)
     },
     async follow(own) {
       const former = used.get(own.uid)

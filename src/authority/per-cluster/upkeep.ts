@@ -75,7 +75,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     try {
       const record = await options.record()
       if (record.trust === 'shared' && record.settled) {
-        authority.held.clear()
+        forgetAll()
         due = counted([])
       } else due = await lookAtAll(record)
     } catch (error) {
@@ -115,6 +115,12 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     // While the authority is away nobody knows by which of its keys they are sealed.
     if (authority.problem?.() !== undefined) return undefined
     return counted([...cas.values()].flatMap(authority.ownCas.dueOf))
+  }
+
+  /** No RayCluster has a CA of its own any more, also none that has been in use here. */
+  function forgetAll(): void {
+    for (const uid of [...authority.used.keys()]) authority.drop(uid)
+    authority.held.clear()
   }
 
   /** What fails for one RayCluster is no reason to leave the others. */
