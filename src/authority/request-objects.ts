@@ -131,7 +131,9 @@ export function createRequestDesk<O extends KubernetesObject>(
     if (progress.state === 'refused') {
       // An authority that is tried anew again and again has no sweep that would come to it.
       if (isOver(seen(kind, object))) remove(name)
-      throw new AuthorityError('Denied', `The request ${name} was denied: ${progress.reason}`)
+      throw progress.failed
+        ? new AuthorityError('Unavailable', `The request ${name} has failed: ${progress.reason}`)
+        : new AuthorityError('Denied', `The request ${name} was denied: ${progress.reason}`)
     }
     throw new AuthorityError(
       'Unavailable',

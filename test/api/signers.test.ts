@@ -238,7 +238,7 @@ t.test('a signer of the cluster', { skip: without }, async t => {
     'a signer that fails is told to the pod, one that is slow is waited for',
     async t => {
       signer.behave('fail')
-      t.match(await stage.asked(), { status: 403, code: 'AuthorityDenied' }, 'failed is never')
+      t.match(await stage.asked(), { status: 503, code: 'AuthorityUnavailable' }, 'failed is again')
       t.match(await rayguard.log(), /Failed: Broken: the HSM is on fire/, 'the log has its reason')
       signer.behave('wait')
       t.match(await stage.asked(), { status: 503, code: 'AuthorityUnavailable' }, 'slow is again')

@@ -208,17 +208,20 @@ for (const { settings, of } of both) {
     t.equal(signer.created.length, 2, 'is asked of the signer')
   })
 
-  t.test(`${settings.kind}: a no is told to the pod, and asked once`, async t => {
+  t.test(`${settings.kind}: a no and a failure are told to the pod, and asked once`, async t => {
     const { signer, enroll, reason } = await play(t, { settings, of })
-    for (const as of ['deny', 'fail'] as const) {
+    for (const [as, status, code] of [
+      ['deny', 403, 'AuthorityDenied'],
+      ['fail', 503, 'AuthorityUnavailable']
+    ] as const) {
       signer.behave(as)
       const key = newKey()
       const before = signer.created.length
       for (const _ of [1, 2]) {
-        const { status, body } = await enroll(key)
-        t.match({ status, body }, { status: 403, body: { code: 'AuthorityDenied' } }, as)
+        const answer = await enroll(key)
+        t.match(answer, { status, body: { code } }, as)
         t.match(reason(), /: not on Sundays$/, `${as}: the log has the reason, in one line`)
-        t.notMatch(JSON.stringify(body), /Sundays/, 'attack 47: the pod has not')
+        t.notMatch(JSON.stringify(answer.body), /Sundays/, 'attack 47: the pod has not')
       }
       t.equal(signer.created.length, before + 1, `${as}: the same request is not made anew`)
     }
@@ -611,14 +614,14 @@ t.test('a CA is learned by one request, however slow the issuer is', async t => 
 })
 
 t.test('a no to the request for a CA stands for a while, a failure for less', async t => {
-  for (const [behaviour, seconds] of [
-    ['deny', 600],
-    ['fail', 60]
+  for (const [behaviour, code, seconds] of [
+    ['deny', 'Denied', 600],
+    ['fail', 'Unavailable', 60]
   ] as const) {
     const { stage, signer, authority, failures } = await tryingAgain(t, behaviour)
     const tried = () => untilTrue(() => failures.length >= 3)
     await tried()
-    t.strictSame(new Set(failures), new Set(['Denied']), 'each try ends with it')
+    t.strictSame(new Set(failures), new Set([code]), 'each try ends with it')
     const [refused, ...more] = signer.present()
     t.equal(more.length, 0, 'which is asked for once')
     signer.behave('sign')
