@@ -36,15 +36,21 @@ export function trusts(said: SaidAnchors, { anchorSha256, anchorKeySha256: key }
 }
 
 /**
- * Those that some of the others do not trust: they cannot connect to them, and together are no Ray cluster. `isOwn`: of the
- * CA of their RayCluster, whose certificates differ after a renewal and vouch for the same key.
+ * Those that some of the others do not trust: they cannot connect to them, and together are no Ray cluster. `isOwn`: of a CA
+ * of a RayCluster, whose certificates differ after a renewal. Where agents from before hold them nobody can tell whether it is
+ * the same.
  */
 export function strangers<T extends SaidAnchors>(
   pods: readonly T[],
   isOwn: (anchor: Anchor) => boolean = () => false
 ): T[] {
   const own = pods.filter(isOwn)
-  if (own.length > 0) return own.length === pods.length ? [] : own
+  if (own.length === 0) return untrusted(pods)
+  if (own.length < pods.length) return own
+  return untrusted(own.filter(({ anchorKeySha256 }) => anchorKeySha256 !== undefined))
+}
+
+function untrusted<T extends SaidAnchors>(pods: readonly T[]): T[] {
   const keyOf = ({ anchorSha256, anchorKeySha256 }: Anchor) => `${anchorSha256} ${anchorKeySha256}`
   const signers = new Map<string, Anchor>(pods.map(pod => [keyOf(pod), pod]))
   const foreign = new Set<string>()

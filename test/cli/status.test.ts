@@ -650,8 +650,9 @@ t.test(
       for (const at of ['1', '2'])
         says.set(`rayguard-enrollment-${at}`, replicaStatus('enrollment', { authority }))
     }
-    const holds = (name: string, anchorSha256: string) => {
-      const said = { serialNumber: '0b', notAfter: inDays(80), anchorSha256 }
+    const holds = (name: string, anchorSha256: string, anchorKeySha256?: string) => {
+      const keys = anchorKeySha256 && { anchorKeySha256, trustedKeySha256: [anchorKeySha256] }
+      const said = { serialNumber: '0b', notAfter: inDays(80), anchorSha256, ...keys }
       const ended = { exitCode: 0, message: JSON.stringify(said) }
       standIn.put(rayPod(name === 'head' ? headPod() : workerPod(), name, { ended }))
     }
@@ -673,6 +674,15 @@ t.test(
     t.match(renewal.text, /team-a\/demo: 2 pods under a CA of its own, nothing to do/)
     t.match(renewal, { next: { step: 'none', ready: true } }, 'and no part in a rotation')
     t.strictSame((await status()).states('ClusterAnchors'), [], 'status sees nothing amiss either')
+    holds('head', own, 'aa')
+    t.match(await caStatus(), { code: 0 }, 'where an agent does not say the key nobody can tell')
+    holds('worker', renewed, 'aa')
+    t.match(await caStatus(), { code: 0, clusters: [{ strangers: [] }] }, 'the same key')
+    holds('worker', renewed, 'bb')
+    const two = { code: 1, clusters: [{ strangers: ['head', 'worker'] }] }
+    t.match(await caStatus(), two, 'two CAs of its own: a Secret was lost')
+    t.strictSame((await status()).states('ClusterAnchors'), ['failed'], 'and status says so')
+    holds('head', own)
     holds('worker', shared)
     t.match(await caStatus(), { code: 1, clusters: [{ strangers: ['head'] }] }, 'split')
     t.strictSame((await status()).states('ClusterAnchors'), ['failed'], 'and status says so')
