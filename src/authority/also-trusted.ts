@@ -97,7 +97,7 @@ export async function openAlsoTrusted(
     // Several anchors are of an authority that knows itself what is trusted.
     const signing = der === undefined ? [] : [readCertificate(der)]
     // By key and name: a root that was made anew has signed all that the former one has.
-    const path = [...signing, ...(chain?.certificates ?? [])]
+    const path = [...signing, ...(chain?.certificates ?? []), ...(chain?.notInForce ?? [])]
     const now = options.clock()
     const others = anchors.filter(anchor => {
       if (trustAnchors.includes(anchor.pem)) return false

@@ -1,5 +1,5 @@
 /** The certificate of a CA whose key is elsewhere: what pods trust, from a file that may be replaced while we run. */
-import type { Chain } from '../x509/chain.ts'
+import type { Chain, ChainOptions } from '../x509/chain.ts'
 import type { AuthorityDescription, LoadedOutcome, ReloadOutcome } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readCertificates, usableChain } from './pem-files.ts'
@@ -40,14 +40,16 @@ export async function openAnchorFile(
 }
 
 /** Throws AuthorityError `Invalid` with everything that is wrong. */
-export function chainOf(
-  certificates: string,
-  { clock, clusterDomain, signsCas = false }: AuthorityOptions
-): Chain {
-  return usableChain(certificates, {
-    ...{ now: new Date(clock()), signsCas },
+export function chainOf(certificates: string, options: AuthorityOptions): Chain {
+  const { signsCas = false } = options
+  return usableChain(certificates, { ...chainOptions(options), signsCas })
+}
+
+export function chainOptions({ clock, clusterDomain }: AuthorityOptions): ChainOptions {
+  return {
+    now: new Date(clock()),
     ...(clusterDomain === undefined ? {} : { clusterDomain })
-  })
+  }
 }
 
 export function loadedChain(kind: string, chain: Chain): LoadedOutcome {

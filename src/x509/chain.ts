@@ -24,6 +24,8 @@ export interface Chain {
   /** The issuing CA first, each one signed by the next. */
   certificates: Certificate[]
   issuing: Certificate
+  /** Above those, where somebody has told them, from the first that is not in force. */
+  notInForce?: Certificate[]
   publicKey: KeyObject
   /** The issuing CA's subjectKeyIdentifier. */
   keyIdentifier: Uint8Array | undefined

@@ -17,10 +17,11 @@ import {
 } from '../../src/authority/vault/vault-authority.ts'
 import { createStandIn } from '../../src/demo/stand-in.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
+import { createAuthorityCertificate } from '../../src/x509/ca.ts'
 import { keyIdentifierOf, readCertificate } from '../../src/x509/certificate.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { checkLeaf } from '../../src/x509/check-leaf.ts'
-import { makeKeyPairSync } from '../../src/x509/new-key.ts'
+import { type KeyPair, makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { readSinglePem } from '../../src/x509/pem.ts'
 import { equalBytes } from '../../src/x509/public-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
@@ -518,6 +519,34 @@ t.test('a CA that is replaced in Vault is taken, and its certificates name it', 
   )
   t.equal(await authority.reload(), undefined, 'nothing has changed since')
   await authority.close()
+})
+
+t.test('a CA whose root has ended signs on, until it ends itself', async t => {
+  const dayMs = 86_400_000
+  const [above, keys] = [makeKeyPairSync(), makeKeyPairSync()]
+  const ca = (commonName: string, own: KeyPair, begins: number, ends: number) =>
+    createAuthorityCertificate({
+      ...{ commonName, keys: own, pathLength: 1, serialNumber: randomBytes(16) },
+      notBefore: new Date(Date.now() + begins * dayMs),
+      notAfter: new Date(Date.now() + ends * dayMs),
+      issuer: { commonName: 'Company', keys: above }
+    })
+  const company = await ca('Company', above, -400, -1)
+  const low = await ca('Company Ray pods', keys, -300, 300)
+  const privateKey = keys.privateKey.export({ type: 'pkcs8', format: 'pem' })
+  const bundle = { pem_bundle: `${low}${company}${privateKey}` }
+  const imported = await vault.write('pki/issuers/import/bundle', bundle)
+  const keyOf: Record<string, string> = imported.data.mapping
+  const [id] = Object.entries(keyOf).find(([, key]) => key !== '') ?? []
+  await vault.write('pki/root/replace', { default: id })
+  const authority = await openVaultAuthority(settings(), options)
+  t.teardown(authority.close)
+  t.equal((await vault.read(`pki/issuer/${id}`)).data.ca_chain.length, 2, 'Vault tells both')
+  const { subject, notAfter } = authority.describe()
+  t.equal(subject, 'CN=Company Ray pods')
+  t.equal(notAfter.getTime(), Date.parse(new X509Certificate(low).validTo))
+  t.strictSame(problems(await authority.issue(request)), [])
+  await vault.write('pki/root/replace', { default: 'second' })
 })
 
 t.test(

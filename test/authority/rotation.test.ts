@@ -13,11 +13,12 @@ import {
 } from '../../src/authority/also-trusted.ts'
 import type { AnchorDescription, LeafRequest } from '../../src/authority/authority.ts'
 import { openPemAuthority } from '../../src/authority/pem-authority.ts'
+import { toldChain } from '../../src/authority/told-chain.ts'
 import type { TerminationMessage } from '../../src/contract/enrollment.ts'
 import { strangers } from '../../src/live/anchors.ts'
 import { readAnchors } from '../../src/x509/anchors.ts'
-import { createAuthorityCertificate } from '../../src/x509/ca.ts'
-import { makeKeyPairSync } from '../../src/x509/new-key.ts'
+import { type AuthorityCertificateRequest, createAuthorityCertificate } from '../../src/x509/ca.ts'
+import { type KeyPair, makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { optionsFor, run } from '../support/agent-run.ts'
 import { startStage } from '../support/enrollment-stage.ts'
 import { mutualTls } from '../support/mutual-tls.ts'
@@ -309,6 +310,34 @@ t.test('what cannot be trusted is not told to pods', async t => {
       const issued = await issue(leafRequest())
       t.equal(issued.alsoTrusted, next, 'pods are told of the other CA alone')
     }
+  })
+
+  await t.test('attack: a root above a CA that has ended, as an issuer tells them', async t => {
+    const now = Date.now()
+    const [rootKeys, middleKeys, lowKeys] = [
+      makeKeyPairSync(),
+      makeKeyPairSync(),
+      makeKeyPairSync()
+    ]
+    const ca = (
+      commonName: string,
+      keys: KeyPair,
+      ends: number,
+      issuer?: AuthorityCertificateRequest['issuer']
+    ) =>
+      createAuthorityCertificate({
+        ...{ commonName, keys, pathLength: 3, serialNumber: randomBytes(16) },
+        ...{ notBefore: new Date(now - 9e8), notAfter: new Date(now + ends) },
+        ...(issuer && { issuer })
+      })
+    const top = await ca('top', rootKeys, 9e9)
+    const between = await ca('between', middleKeys, -1000, { commonName: 'top', keys: rootKeys })
+    const issuing = await ca('issuing', lowKeys, 9e8, { commonName: 'between', keys: middleKeys })
+    const chain = toldChain(issuing + between + top, { now: new Date(now) })
+    t.equal(chain.notAfter.getTime(), Math.floor((now + 9e8) / 1000) * 1000, 'it can be used')
+    replace('top.crt', top)
+    const alsoTrusted = await openAlsoTrusted(file('top.crt'), { clock: Date.now, pollMs: 0 })
+    t.equal(alsoTrusted.beside(chain.trustAnchor, chain), '', 'no pod is told to trust it')
   })
 
   await t.test('a CA that has ended is left out, one that has not begun is not', async t => {

@@ -3,13 +3,13 @@
  *
  * Decides that pods trust the CA that signed, whatever the issuer names as its CA: many name the root.
  */
-import type { Certificate } from '../../x509/certificate.ts'
 import { type Chain, issued, pathFrom } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
-import { type AnchorFile, chainOf, loadedChain } from '../anchor-file.ts'
+import { type AnchorFile, chainOptions, loadedChain } from '../anchor-file.ts'
 import { AuthorityError } from '../authority.ts'
 import type { AuthorityOptions } from '../options.ts'
 import { readAnswer, requireIssuer } from '../signed-answer.ts'
+import { toldChain } from '../told-chain.ts'
 
 export interface Answer {
   /** PEM, the wanted certificate first. */
@@ -55,7 +55,7 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
           { made: true }
         )
       }
-      const pem = inForce(pathFrom(signer, named), options.clock())
+      const pem = pathFrom(signer, named)
         .map(({ der }) => encodePem('CERTIFICATE', der))
         .join('')
       // The same key in a renewed certificate is another anchor, with another end.
@@ -65,23 +65,10 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
   }
 
   function loaded(pem: string): Chain {
-    // It signs already, whatever it can beside that.
-    const found = withWayOut(() => chainOf(pem, { ...options, signsCas: false }))
-    // Pods trust the signer alone, and many an issuer goes on telling a root that has ended or was made anew.
-    const { notBefore, notAfter } = found.issuing
-    const chain = { ...found, notBefore, notAfter }
+    const chain = withWayOut(() => toldChain(pem, chainOptions(options)))
     options.onReload?.(loadedChain(kind, chain))
     return chain
   }
-}
-
-/** The signer and those above it as well: what they allow holds below them, and only there can it be seen. */
-function inForce(path: Certificate[], now: number): Certificate[] {
-  const [, ...above] = path
-  const outside = above.findIndex(
-    ({ notBefore, notAfter }) => now < notBefore.getTime() || now >= notAfter.getTime()
-  )
-  return outside < 0 ? path : path.slice(0, outside + 1)
 }
 
 function withWayOut(read: () => Chain): Chain {

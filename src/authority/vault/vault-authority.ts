@@ -15,8 +15,9 @@ import {
   type ReloadOutcome
 } from '../authority.ts'
 import { type AuthorityOptions, defaultLifetimeSeconds, defaultPollMs } from '../options.ts'
-import { readTextFile, usableChain } from '../pem-files.ts'
+import { readTextFile } from '../pem-files.ts'
 import { poll } from '../poll.ts'
+import { toldChain } from '../told-chain.ts'
 import { createIntermediates, intermediatePath } from './intermediates.ts'
 import { readIssuer } from './issuer.ts'
 import type { LoginSettings } from './login.ts'
@@ -190,7 +191,7 @@ async function opened(
   }
 
   async function judged(text: string): Promise<Issuer> {
-    const chain = usableChain(text, { now: new Date(clock()), clusterDomain })
+    const chain = toldChain(text, { now: new Date(clock()), clusterDomain })
     const warnings = await tryRole({
       what: `role ${settings.role} at ${settings.mount}`,
       namesFrom,
