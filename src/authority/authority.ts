@@ -12,7 +12,7 @@ export interface LeafContent {
   /** DER, the whole PKCS#10 request, for authorities that forward it. */
   csr: Uint8Array
   names: CertificateNames
-  /** What the setting asks for; the authority shortens it to the end of its own chain. */
+  /** What the setting asks for; the authority shortens it to the end of its CA. */
   lifetimeSeconds: number
   /** For a client outside the pods, which has no names. Throws `PodsOnly` where the authority is set up for pods alone. */
   purpose?: 'client' | undefined
@@ -93,7 +93,7 @@ export interface AnchorDescription {
   notAfter: Date
 }
 
-/** The CA that signs; `notAfter` is the earliest end in its whole chain. */
+/** The CA that signs; `notAfter`: of those above it, too, where a file names them. */
 export interface AuthorityDescription extends AnchorDescription {
   kind: string
   /** What pods are told to trust beside it. */

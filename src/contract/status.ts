@@ -33,7 +33,7 @@ export interface AnchorStatus {
   notAfter: string
 }
 
-/** `notAfter` is the earliest end in the whole chain. */
+/** `notAfter`: of those above it, too, where a file names them. */
 export interface AuthorityStatus extends AnchorStatus {
   kind: string
   /** What pods are told to trust beside it. */

@@ -137,7 +137,7 @@ export const schema = section('', {
     }),
     lifetime: text(
       'lifetime',
-      'Lifetime of a certificate, shortened to the end of the authority’s own chain. Ray never reloads: a pod must not outlive it.',
+      'Lifetime of a certificate, shortened to the end of the CA and of those above it that a file names. Ray never reloads: a pod must not outlive it.',
       { default: '90d' }
     ),
     namespaceLifetime: section(

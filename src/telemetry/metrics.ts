@@ -161,7 +161,7 @@ export function createMetrics(options: { version: string }): Metrics {
   })
   const expiry = new Gauge({
     name: 'rayguard_certificate_expiry_timestamp_seconds',
-    help: 'When a certificate of our own ends, and with authority the earliest end in the chain of the CA.',
+    help: 'When a certificate of our own ends, and with authority the CA: also those above it, where a file names them.',
     labelNames: ['certificate'],
     registers
   })

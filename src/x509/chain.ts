@@ -32,7 +32,7 @@ export interface Chain {
   pathLength: number | undefined
   /** For people. */
   subject: string
-  /** The latest beginning and the earliest end in the whole chain. */
+  /** The latest beginning and the earliest end in the whole chain, unless somebody has told it: then those of the issuing CA. */
   notBefore: Date
   notAfter: Date
   /** PEM of the issuing CA alone: what pods trust. */
