@@ -12,6 +12,7 @@ import type { ClusterPod } from '../../src/authority/per-cluster/standing.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
 import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createHeldSecrets } from './held-secrets.ts'
+import { createLosses } from './trust-losses.ts'
 
 export interface WorldOptions {
   /** The external CA, by the clock of the world. */
@@ -38,6 +39,8 @@ interface PlayedPod extends NewPod {
     trustAnchors: string
     isOwn: boolean
     at: number
+    /** When it began to ask for it. */
+    askedAt: number
   }
   /** Of its agent. */
   attempt?: { at: number }
@@ -47,6 +50,9 @@ export type World = ReturnType<typeof createWorld>
 
 /** As long as an agent waits for an answer. */
 const patienceMs = 30_000
+/** Between the rounds of one replica; each begins at another time. */
+const roundMs = 5 * 60_000
+const roundsApartMs = 100_000
 const leafSeconds = 24 * 3600
 const publicKey = createPublicKey(makeKeyPairSync().privateKey)
 const asked = {
@@ -66,16 +72,14 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
     ...{ namespace: 'team', name, uid: `uid-of-${name}` }
   }))
   const pods: PlayedPod[] = []
+  const losses = createLosses(clock)
   let split: unknown
-  const counts = { own: 0, shared: 0, refused: {} as Record<string, number> }
+  const counts = { own: 0, shared: 0, traceless: 0, refused: {} as Record<string, number> }
   const replicas = settings.map((setting, place) => replica(setting, place))
 
   return {
     pods,
     counts,
-    get now() {
-      return now
-    },
     create(pod: NewPod) {
       pods.push({ ...pod, createdAt: now })
       return pods.length - 1
@@ -85,14 +89,9 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       if (pod) pod.endedAt ??= now
     },
     enroll,
-    /** By a version that knew `shared` alone. */
-    async enrollBefore(place: number) {
-      const pod = pods[place]
-      if (!pod || !isFree(pod)) return
-      const { certificate, trustAnchors } = await outside.issue({ ...asked, rayCluster: of(pod) })
-      hold(pod, certificate, trustAnchors)
-    },
     start(place: number, setting: TrustSetting) {
+      const former = replicas[place]
+      if (former) losses.seenBy(former)()
       replicas[place] = replica(setting, place)
     },
     /** As a replica does when it starts. */
@@ -101,7 +100,7 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       if (replica) await begun(replica).catch(() => {})
     },
     look(place: number) {
-      void replicas[place]?.upkeep.look()
+      void look(place)
     },
     async step(place: number, fails: boolean) {
       held.step(place, fails)
@@ -112,24 +111,25 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       await quiet()
     },
     /** Everything that is under way comes to its end without a fault. */
-    async drain() {
-      for (await quiet(); held.waiting > 0; await quiet()) held.step(0, false)
-    },
+    drain,
+    /** With the rounds that come in this time, each to its end. */
     async advance(ms: number) {
       const until = now + ms
-      for (let next = held.nextTimeout(); next <= until; next = held.nextTimeout()) {
-        now = Math.max(now, next)
-        held.timeOut()
-        await quiet()
+      for (let round = nextRound(); round.roundAt <= until; round = nextRound()) {
+        await pass(round.roundAt)
+        round.roundAt += roundMs
+        void look(replicas.indexOf(round))
+        await drain()
       }
-      now = until
-      await quiet()
+      await pass(until)
     },
     /** Somebody deletes the Secret that says which setting holds. */
     loseRecord: () => held.remove(recordSecret),
     /** Somebody deletes the Secret with what is kept of both, or what is kept of one of them. */
-    lose: (place?: number) =>
-      held.remove(secretOf('team'), place === undefined ? undefined : clusters[place]?.uid),
+    lose(place?: number) {
+      held.remove(secretOf('team'), place === undefined ? undefined : clusters[place]?.uid)
+      losses.add(place, replicas)
+    },
     isFree,
     /** Throws if pods of one RayCluster, while both lived, have not accepted each other. */
     judge() {
@@ -161,9 +161,41 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       exists: async () => true,
       runs: ({ uid }) => seen(place, uid).length > 0,
       onChange: () => {},
-      onFault: () => {}
+      onFault() {
+        made.faults += 1
+      }
     })
-    return { authority, upkeep, record, ready: false }
+    const roundAt = now + roundMs - place * roundsApartMs
+    const made = { authority, upkeep, record, ready: false, roundAt, faults: 0 }
+    return made
+  }
+
+  async function look(place: number): Promise<void> {
+    const replica = replicas[place]
+    if (!replica) return
+    const { faults } = replica
+    const seen = losses.seenBy(replica)
+    await replica.upkeep.look()
+    if (replica.faults === faults) seen()
+  }
+
+  function nextRound() {
+    return replicas.reduce((one, other) => (other.roundAt < one.roundAt ? other : one))
+  }
+
+  async function drain(): Promise<void> {
+    for (await quiet(); held.waiting > 0; await quiet()) held.step(0, false)
+  }
+
+  /** Who waits too long for an answer gives up. */
+  async function pass(until: number): Promise<void> {
+    for (let next = held.nextTimeout(); next <= until; next = held.nextTimeout()) {
+      now = Math.max(now, next)
+      held.timeOut()
+      await quiet()
+    }
+    now = Math.max(now, until)
+    await quiet()
   }
 
   /** It is asked for nothing before it knows which setting holds. */
@@ -181,7 +213,9 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
       await begun(replica)
       const issued = await replica.authority.issue({ ...asked, rayCluster: of(pod) })
       const waits = pod.attempt === attempt && now - attempt.at <= patienceMs
-      if (waits && pod.endedAt === undefined) hold(pod, issued.certificate, issued.trustAnchors)
+      if (waits && pod.endedAt === undefined) {
+        hold(pod, issued.certificate, issued.trustAnchors, attempt.at)
+      }
     } catch (error) {
       const { code = String(error) } = error as { code?: string }
       counts.refused[code] = (counts.refused[code] ?? 0) + 1
@@ -195,25 +229,39 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
     return endedAt === undefined && held === undefined && !waits
   }
 
-  function hold(pod: PlayedPod, certificate: string, trustAnchors: string): void {
+  function hold(pod: PlayedPod, certificate: string, trustAnchors: string, askedAt: number): void {
     const anchor = new X509Certificate(trustAnchors)
     const fingerprint = anchor.fingerprint256.replaceAll(':', '').toLowerCase()
     pod.held = {
       certificate: new X509Certificate(certificate),
-      ...{ anchor, trustAnchors, isOwn: fingerprint !== root, at: now }
+      ...{ anchor, trustAnchors, isOwn: fingerprint !== root, at: now, askedAt }
     }
     counts[pod.held.isOwn ? 'own' : 'shared'] += 1
     for (const other of pods) {
-      if (other.cluster === pod.cluster && other.endedAt === undefined) judge(pod, other)
+      if (other.cluster === pod.cluster && other.endedAt === undefined) judge(other, pod)
     }
   }
 
-  function judge(one: PlayedPod, other: PlayedPod): void {
+  function judge(earlier: PlayedPod, later: PlayedPod): void {
     try {
-      accepts(one, other)
+      accepts(earlier, later)
     } catch (error) {
-      split ??= error
+      if (mayStandApart(earlier)) counts.traceless += 1
+      else split ??= error
     }
+  }
+
+  function mayStandApart({
+    cluster,
+    createdAt,
+    seenAfterMs,
+    saysAfterMs,
+    held
+  }: PlayedPod): boolean {
+    if (held === undefined) return false
+    const { at, askedAt } = held
+    const toldAt = Math.max(at + saysAfterMs, createdAt + Math.max(...seenAfterMs))
+    return losses.mayStandApart({ cluster, askedAt, toldAt })
   }
 
   /** Whether a watch of this replica shows it, and what its status says. */
