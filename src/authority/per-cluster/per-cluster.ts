@@ -231,8 +231,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
   function isMissed(rayCluster: RayClusterReference, record: TrustRecord): boolean {
     const pods = livePods(rayCluster)
-    const mustJudge = record.trust === 'shared'
-    if (mustJudge && pods.some(({ certificate }) => certificate === 'unjudged')) throw unjudged()
+    if (pods.some(({ certificate }) => certificate === 'unjudged')) throw unjudged()
     return mayTrustOwn(record, pods)
   }
 
