@@ -182,6 +182,30 @@ t.test('what lives is not taken away', async t => {
   t.strictSame(changes, ['made one', 'removed one'], 'told')
 })
 
+t.test('a renewal that is lost with its Secret leaves the cluster whole', async t => {
+  const { replica, changes, pods, time, secret, standIn } = await stage(t)
+  const one = cluster('one')
+  const [knows, renews] = [replica(), replica()]
+  const former = await knows.issue(one)
+  pods.set(one.uid, [head(time.now, 'foreign')])
+  time.now += 200 * dayMs
+  await renews.issue(one)
+  await upkeepOf(renews).look()
+  const renewed = await renews.issue(one)
+  standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  await t.rejects(replica().issue(one), { code: 'Invalid' }, 'who has seen none of it waits')
+
+  await upkeepOf(knows).look()
+  await upkeepOf(renews).look()
+  const steps = ['made one', 'renewed one', 'restored one', 'renewed one']
+  t.strictSame(changes, steps, 'by who looks first, as it knows it; then renewed once more')
+  const last = await replica().issue(one)
+  for (const { trustAnchors } of [former, renewed]) {
+    t.ok(accepts(trustAnchors, last.certificate, time.now), 'its pods accept the next')
+  }
+  t.ok(accepts(last.trustAnchors, renewed.certificate, time.now), 'and the other way round')
+})
+
 t.test('what was released beside a replica does not come back from it', async t => {
   const { replica, pods, time, secret, standIn } = await stage(t)
   const root = workshop.read('root.crt')
