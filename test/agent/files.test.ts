@@ -27,9 +27,10 @@ const modeOf = (path: string) => statSync(path).mode & 0o7777
 t.test(
   'A set is written with the modes that Ray and nobody else needs, whatever the umask',
   async t => {
+    // Before the mask: the folder above it is that of other tests, too, which are not root in it.
+    const directory = t.testdir()
     const before = process.umask(0o077)
     t.teardown(() => process.umask(before))
-    const directory = t.testdir()
     prepareDirectory(directory, undefined)
     writeFiles(directory, set, undefined)
     t.equal(modeOf(join(directory, 'tls.key')), 0o400, 'the key is its owner’s')
