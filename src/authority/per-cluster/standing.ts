@@ -15,8 +15,8 @@
  * |              | none      | stillShared | shared                                 | shared                    |
  *
  * Without an entry a pod that holds a certificate of neither means `lost` in each of these, and one that nobody can judge
- * (yet) `unjudged`; `make` is `headless` as long as no head lives. In `still...` the entry is written and dated before anything is signed, in one place for all
- * replicas, so that who comes second sees it.
+ * (yet) `unjudged`; `make` is `headless` as long as no head lives. In `still...` the entry is written and dated before
+ * anything is signed, in one place for all replicas, so that who comes second sees it.
  */
 import type { Found } from './entries.ts'
 import { settlingMs, type TrustRecord } from './record.ts'
