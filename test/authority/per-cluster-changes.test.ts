@@ -126,9 +126,17 @@ t.test('what holds is written down, and every replica works by it', async t => {
   time.now += freshMs + 1
   t.match(await enters.current(), written(), 'and one word stands')
   t.match(await recordOf('perCluster').current(), written(), 'who starts alike changes nothing')
+  const reads = recordOf('perCluster')
+  await reads.current()
   time.now += 1000
   const anew = await recordOf('shared').current()
   t.match(anew, { trust: 'shared', since: time.now }, 'who starts unlike does so at once')
+  time.now -= freshMs + 1001
+  t.match(
+    await reads.current(),
+    anew,
+    'what a clock that was set back read is not from a moment ago'
+  )
 })
 
 t.test('the first record says what may have been before it', async t => {
@@ -191,12 +199,12 @@ t.test('shared is settled when no CA is left, and not before all know', async t 
   t.notOk(await settled(), 'to the last')
   t.ok(await works.secrets.hold(), 'who is on the shared CA is told apart as long')
   time.now += 1
-  foreign = true
   put(whole.data?.[one.uid] ?? '')
   t.notOk(await settled(), 'one is there')
   put(Buffer.from('{').toString('base64'))
   t.notOk(await settled(), 'what cannot be read may be one')
   put('')
+  foreign = true
   t.notOk(await settled(), 'pods trust one that is lost')
   foreign = false
   t.ok(await settled(), 'nothing is left')

@@ -124,6 +124,22 @@ t.test('a renewal that comes second does not write over what is there by then', 
   t.equal(stored(), undefined, 'nor does it bring back what a person has taken out')
 })
 
+t.test('which setting holds is asked when the turn has come, not when the pod has', async t => {
+  const { standIn, time, pods, replica } = await stage(t)
+  const one = cluster('one')
+  const { trustAnchors } = await replica().issue(one)
+  pods.set(one.uid, [])
+  time.now += 120_000
+  let record: TrustRecord = ever
+  standIn.interfere(({ method, path }) => {
+    const isTurn = method === 'GET' && path.endsWith(secretOf(one.namespace))
+    if (isTurn) record = { trust: 'shared', since: time.now - dayMs, settled: false }
+    return undefined
+  })
+  const issued = await replica({ record: async () => record }).issue(one)
+  t.not(issued.trustAnchors, trustAnchors, 'it is released')
+})
+
 t.test('a Secret that another RayCluster makes anew gets back what it held', async t => {
   for (const back of ['by the next round', 'by the next pod']) {
     const { replica, standIn, secret } = await stage(t)

@@ -4,6 +4,7 @@ import { settlingMs, type TrustRecord } from '../../src/authority/per-cluster/re
 import {
   type ClusterPod,
   type Facts,
+  mayTrustOwn,
   standingOf
 } from '../../src/authority/per-cluster/standing.ts'
 import { dayMs, head } from '../support/per-cluster-stage.ts'
@@ -49,6 +50,11 @@ t.test('the standing of a cluster, case by case', async t => {
     ],
     ['then it was not', 'make', { found: { ...claim, usedAt: first }, pods: [unknown(later)] }],
     ['written down, all are made anew', 'make', { found: claim }],
+    [
+      'written down, others just know',
+      'make',
+      { found: claim, pods: [unknown(first)], now: first }
+    ],
     ['written down, the head is to come', 'headless', { found: claim, pods: [worker] }],
     ['written down, all are gone', 'headless', { found: claim, pods: [] }],
     ['others do not know yet', 'stillShared', { found: claim, now: first - 1 }],
@@ -81,4 +87,21 @@ t.test('the standing of a cluster, case by case', async t => {
   const since = { record: { trust: 'perCluster', since: 0 } as const, found: undefined, now: at }
   t.equal(standingOf({ ...since, pods: [unknown(at)] }), 'make', 'nothing ever was shared')
   t.equal(standingOf({ ...since, pods: [held(at)] }), 'lost', 'so nobody can hold it')
+})
+
+t.test('whether pods may trust a CA that is lost, case by case', async t => {
+  const pods = (...certificates: ClusterPod['certificate'][]) =>
+    certificates.map(certificate => head(0, certificate))
+  for (const [what, perCluster, shared, live] of [
+    ['nobody is there', true, false, pods()],
+    ['nobody has one', true, false, pods('none')],
+    ['nothing is said', true, true, pods('none', 'unknown')],
+    ['it is said', true, true, pods('unknown', 'foreign')],
+    ['the shared one is held', false, false, pods('held')],
+    ['the shared one is held, and one has not said', false, false, pods('unknown', 'held')],
+    ['one holds it', true, true, pods('held', 'foreign')]
+  ] as [string, boolean, boolean, ClusterPod[]][]) {
+    t.equal(mayTrustOwn({ trust: 'perCluster' }, live), perCluster, `perCluster: ${what}`)
+    t.equal(mayTrustOwn({ trust: 'shared' }, live), shared, `shared: ${what}`)
+  }
 })

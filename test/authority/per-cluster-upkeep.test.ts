@@ -31,6 +31,9 @@ t.test('renewed with the same key, a running cluster stays whole', async t => {
   const upkeep = upkeepOf(first)
   await upkeep.look()
   t.strictSame(changes, ['made one'], 'nothing is due')
+  const counts = replica()
+  await upkeepOf(counts).look()
+  t.strictSame([...counts.authority.held.keys()], [one.uid], 'who signs nothing counts it, too')
   time.now += 150 * dayMs
   const late = await second.issue(one)
   time.now += 50 * dayMs
@@ -44,6 +47,9 @@ t.test('renewed with the same key, a running cluster stays whole', async t => {
   t.equal(renewed.notAfter.getTime() - time.now, 90 * dayMs, 'new pods live as long as they may')
   t.ok(accepts(former.trustAnchors, renewed.certificate, time.now), 'an old pod accepts a new one')
   t.ok(accepts(renewed.trustAnchors, late.certificate, time.now), 'and the other way round')
+  time.now += 400 * dayMs
+  const anew = await first.issue(one)
+  t.equal(anew.notAfter.getTime() - time.now, 90 * dayMs, 'one that is over is renewed by a pod')
 })
 
 t.test(
@@ -240,8 +246,10 @@ t.test('what was in use is forgotten with the CA, also if the same record comes 
     record = { trust: 'shared', since: time.now - dayMs, settled }
     pods.set(one.uid, [head(time.now, 'held')])
     await (settled ? upkeepOf(knows).look() : knows.issue(one))
-    // nothing of this was left when the record was lost
+    // one that has said nothing yet
     pods.delete(one.uid)
+    t.equal((await knows.issue(one)).trustAnchors, workshop.read('root.crt'), 'nor brought back')
+    // nothing of this was left when the record was lost
     record = ever
     const anew = (await replica().issue(one)).trustAnchors
     t.not(anew, former, 'another CA')
