@@ -119,7 +119,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
     t.match(log, serialNumber)
   })
 
-  await t.test('who lacks the right gets none', async t => {
+  await t.test('attack 92: who lacks the right gets none', async t => {
     const bob = await kubeconfigOf(api, folder, mine, 'bob')
     const directory = join(folder, 'bob')
     const refused = await clientCert(bob, '-n', mine, cluster, '--directory', directory)
@@ -163,7 +163,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
     }
   })
 
-  await t.test('who asks is what the API server has written', async t => {
+  await t.test('attacks 77, 92: who asks is what the API server has written', async t => {
     const forged = { username: 'system:admin', uid: '1', groups: ['system:masters'] }
     const name = await made.create('bob', { spec: forged })
     t.match(
@@ -173,6 +173,8 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
     )
     const { spec } = await made.read(name)
     t.equal(spec.username, `system:serviceaccount:${mine}:bob`)
+    const read = JSON.stringify(await made.read(name))
+    t.notMatch(read, /eyJhbGciOi/, 'attack 77: nothing that Rayguard reads holds a token')
     t.notOk(spec.groups?.includes('system:masters'))
 
     const waiting = await made.create('bob', { signerName: 'example.com/other' })
@@ -201,7 +203,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
       )
   })
 
-  await t.test('who is impersonated is who asks, with groups', async t => {
+  await t.test('attack 92: who is impersonated is who asks, with groups', async t => {
     const name = await made.create('carol', { as: ['--as', 'carol', '--as-group', 'ray-users'] })
     const issued = await eventually('it is signed', async () => {
       const found = await made.read(name)
@@ -212,13 +214,13 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
     t.match(await rayguard.log(), /"user":"carol"/, 'and by us')
   })
 
-  await t.test('a key is for one request', async t => {
+  await t.test('attack 94: a key is for one request', async t => {
     const pem = made.pem({})
     t.match(await made.outcome(await made.create('alice', { pem })), { type: 'Approved' })
     t.match(await made.outcome(await made.create('alice', { pem })), { reason: 'KeyReused' })
   })
 
-  await t.test('a user has so many requests an hour', async t => {
+  await t.test('attack 95: a user has so many requests an hour', async t => {
     const names = []
     for (let count = 0; count <= perUser; count += 1)
       names.push(
@@ -233,7 +235,7 @@ t.test('client certificates', { skip: skip || skipWithoutHelm }, async t => {
     t.equal(count('QuotaExceeded'), 1)
   })
 
-  await t.test('what is for another signer is not ours', async t => {
+  await t.test('attack 95: what is for another signer is not ours', async t => {
     const foreign = await made.create('alice', { signerName: 'example.com/other' })
     // ours, made after it, has its answer: the other one has been passed over
     await made.outcome(await made.create('alice', {}))

@@ -123,7 +123,7 @@ t.test('policies for namespaces that require TLS', { skip }, async t => {
     t.pass('KubeRay may')
   })
 
-  await t.test('a running pod stays what it was made as', async t => {
+  await t.test('attack 29: a running pod stays what it was made as', async t => {
     const ordinary = await tenant.create<Pod>(podsOf(locked), plainPod('ordinary', {}))
     const labels = (changes: Record<string, string | null>) => ({ metadata: { labels: changes } })
     const attacks: [string, Pod, object, string?][] = [
@@ -229,22 +229,25 @@ t.test('policies for namespaces that require TLS', { skip }, async t => {
     t.pass('any other one is allowed')
   })
 
-  await t.test('KubeRay gets no unprotected pod where the registration was deleted', async t => {
-    const gone = worker.metadata.name
-    await api.delete(`${pathOf(worker)}?gracePeriodSeconds=0`)
-    const event = await eventually('the operator says why', async () =>
-      (
-        await api.list<KubernetesObject & { message: string; reason: string }>(
-          `/api/v1/namespaces/${locked}/events`
-        )
-      ).find(({ message }) => message.includes('rayguard-pods'))
-    )
-    t.match(event.reason, /^FailedToCreate/, 'the event of the RayCluster names the policy')
-    const workers = (await api.list<Pod>(podsOf(locked))).filter(
-      pod => nodeTypeOf(pod) === 'worker' && pod.metadata.name !== gone
-    )
-    t.strictSame(workers, [], 'there is no worker without TLS')
-  })
+  await t.test(
+    'attack 31: KubeRay gets no unprotected pod where the registration was deleted',
+    async t => {
+      const gone = worker.metadata.name
+      await api.delete(`${pathOf(worker)}?gracePeriodSeconds=0`)
+      const event = await eventually('the operator says why', async () =>
+        (
+          await api.list<KubernetesObject & { message: string; reason: string }>(
+            `/api/v1/namespaces/${locked}/events`
+          )
+        ).find(({ message }) => message.includes('rayguard-pods'))
+      )
+      t.match(event.reason, /^FailedToCreate/, 'the event of the RayCluster names the policy')
+      const workers = (await api.list<Pod>(podsOf(locked))).filter(
+        pod => nodeTypeOf(pod) === 'worker' && pod.metadata.name !== gone
+      )
+      t.strictSame(workers, [], 'there is no worker without TLS')
+    }
+  )
 
   await t.test('the garbage collector lets go and cleans up', async t => {
     const clusters = `/apis/ray.io/v1/namespaces/${locked}/rayclusters`

@@ -145,45 +145,48 @@ t.test('pods are replaced before their certificates end', { skip: lacking }, asy
     )
   })
 
-  await t.test('attack: its account evicts no pod elsewhere, and none by name alone', async t => {
-    const policies = objects.filter(
-      object => isReplacement(object) && /^ValidatingAdmission/.test(object.kind ?? '')
-    )
-    await kubectl(['apply', '-f', '-'], toInput(policies))
-    t.teardown(() => kubectl(['delete', '-f', '-'], toInput(policies)))
-    const as = api.as(await makeToken(api, own, 'rayguard-replacement'))
-    t.teardown(as.close)
-    const evicts = async (place: string, preconditions?: object) => {
-      const path = `/api/v1/namespaces/${place}/pods`
-      const pod = {
-        metadata: { name: 'victim' },
-        spec: { containers: [{ name: 'x', image: 'x' }] }
+  await t.test(
+    'attack 88: its account evicts no pod elsewhere, and none by name alone',
+    async t => {
+      const policies = objects.filter(
+        object => isReplacement(object) && /^ValidatingAdmission/.test(object.kind ?? '')
+      )
+      await kubectl(['apply', '-f', '-'], toInput(policies))
+      t.teardown(() => kubectl(['delete', '-f', '-'], toInput(policies)))
+      const as = api.as(await makeToken(api, own, 'rayguard-replacement'))
+      t.teardown(as.close)
+      const evicts = async (place: string, preconditions?: object) => {
+        const path = `/api/v1/namespaces/${place}/pods`
+        const pod = {
+          metadata: { name: 'victim' },
+          spec: { containers: [{ name: 'x', image: 'x' }] }
+        }
+        if (!(await api.find(`${path}/victim`))) await api.create(path, pod)
+        const { metadata } = (await api.find<Pod>(`${path}/victim`)) as Pod
+        return as
+          .create(`${path}/victim/eviction?dryRun=All`, {
+            ...{ apiVersion: 'policy/v1', kind: 'Eviction' },
+            metadata: { name: 'victim', namespace: place },
+            deleteOptions: preconditions ?? { preconditions: { uid: metadata.uid } }
+          })
+          .then(
+            () => 'evicted',
+            (error: ApiFailure) => error.message
+          )
       }
-      if (!(await api.find(`${path}/victim`))) await api.create(path, pod)
-      const { metadata } = (await api.find<Pod>(`${path}/victim`)) as Pod
-      return as
-        .create(`${path}/victim/eviction?dryRun=All`, {
-          ...{ apiVersion: 'policy/v1', kind: 'Eviction' },
-          metadata: { name: 'victim', namespace: place },
-          deleteOptions: preconditions ?? { preconditions: { uid: metadata.uid } }
-        })
-        .then(
-          () => 'evicted',
-          (error: ApiFailure) => error.message
-        )
+      t.teardown(() => api.delete('/api/v1/namespaces/kube-system/pods/victim'))
+      await eventually('the policy is in force', async () =>
+        /policy/i.test(await evicts('kube-system'))
+      )
+      t.match(await evicts('kube-system'), /does not look after/)
+      t.match(await evicts(namespace, {}), /by UID/)
+      t.equal(await evicts(namespace), 'evicted', 'what it is for goes on')
+      await api.patch(`/api/v1/namespaces/${namespace}`, {
+        metadata: { labels: { 'rayguard.dev/paused': 'true' } }
+      })
+      t.match(await evicts(namespace), /paused/)
     }
-    t.teardown(() => api.delete('/api/v1/namespaces/kube-system/pods/victim'))
-    await eventually('the policy is in force', async () =>
-      /policy/i.test(await evicts('kube-system'))
-    )
-    t.match(await evicts('kube-system'), /does not look after/)
-    t.match(await evicts(namespace, {}), /by UID/)
-    t.equal(await evicts(namespace), 'evicted', 'what it is for goes on')
-    await api.patch(`/api/v1/namespaces/${namespace}`, {
-      metadata: { labels: { 'rayguard.dev/paused': 'true' } }
-    })
-    t.match(await evicts(namespace), /paused/)
-  })
+  )
 })
 
 /** How many clusters lack a ready pod at the same time, at most. */

@@ -253,7 +253,7 @@ t.test('the rights that values of the chart add', { skip: skip || skipWithoutHel
   }
 })
 
-t.test('a right to create is no way to be somebody else', { skip }, async t => {
+t.test('attack 58: a right to create is no way to be somebody else', { skip }, async t => {
   const api = await connect()
   const wanted = (await readManifest()).filter(
     ({ kind = '', metadata }) =>

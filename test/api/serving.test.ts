@@ -97,7 +97,7 @@ t.test('our own server certificates', { skip }, async t => {
     start('enrollment', 'enrollment-2')
   ])
 
-  await t.test('replicas that start at the same moment come to one CA', async t => {
+  await t.test('attack 59: replicas that start at the same moment come to one CA', async t => {
     for (const [component, pair] of [
       ['webhook', [one, two]],
       ['enrollment', [three, four]]

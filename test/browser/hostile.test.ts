@@ -40,7 +40,7 @@ const markups = [
   '{{7*7}} __proto__ constructor'
 ]
 
-t.test('markup in names, values, warnings and refusals is text', t =>
+t.test('attack 79: markup in names, values, warnings and refusals is text', t =>
   stage.visit(t, {}, async page => {
     const made = await page.locator(active).count()
     await page.locator('#text').fill(markups.map(name => pod({ name })).join('\n---\n'))
@@ -67,7 +67,7 @@ t.test('markup in names, values, warnings and refusals is text', t =>
   })
 )
 
-t.test('characters that are not seen are shown', t =>
+t.test('attack 79: characters that are not seen are shown', t =>
   stage.visit(t, {}, async page => {
     const name = 'a\u202Eb\u200Bc\u0007d'
     await page.locator('#text').fill(pod({ name }))

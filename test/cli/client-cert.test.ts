@@ -230,13 +230,17 @@ t.test('the files at the user’s side', async t => {
   mkdirSync(planted)
   writeFileSync(join(planted, 'elsewhere'), '')
   symlinkSync('elsewhere', join(planted, 'tls.key'))
-  t.match(await placeFor(planted, false), { problem: /tls\.key/ }, 'attack: a link')
+  t.match(await placeFor(planted, false), { problem: /tls\.key/ }, 'attack 96: a link')
   for (const [mode, title] of [
     [0o777, 'by everybody'],
     [0o775, 'by a group']
   ] as const) {
     chmodSync(planted, mode)
-    t.match(await placeFor(planted, true), { problem: /others may/ }, `attack: replaced ${title}`)
+    t.match(
+      await placeFor(planted, true),
+      { problem: /others may/ },
+      `attack 96: replaced ${title}`
+    )
   }
   chmodSync(planted, 0o755)
   const link = join(planted, 'link')
@@ -244,7 +248,7 @@ t.test('the files at the user’s side', async t => {
   t.match(
     await placeFor(link, true),
     { problem: /link/ },
-    'attack: a directory that is led elsewhere'
+    'attack 96: a directory that is led elsewhere'
   )
   const shared = join(planted, 'shared')
   const below = join(shared, 'deeper', 'mine')
@@ -252,7 +256,7 @@ t.test('the files at the user’s side', async t => {
   for (const mode of [0o777, 0o770, ...(process.getuid?.() === 0 ? [] : [0o1777])]) {
     chmodSync(shared, mode)
     const moved = { problem: new RegExp(`others may write to ${shared},`) }
-    t.match(await placeFor(below, true), moved, 'attack: one above is moved away')
+    t.match(await placeFor(below, true), moved, 'attack 96: one above is moved away')
     t.strictSame(readdirSync(shared), [], 'and nothing is left there')
   }
   chmodSync(shared, 0o1777)

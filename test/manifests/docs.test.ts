@@ -1,5 +1,5 @@
 /** What the documentation shows: values that the chart takes, and settings that the program takes. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
@@ -34,6 +34,24 @@ t.test('every value of the chart', { skip: skipWithoutHelm }, async t => {
   t.ok(count > 10, 'they were found')
 })
 
+t.test('every attack of the threat model is tried where it says so', async t => {
+  const rows = readFileSync('docs/threat-model.md', 'utf8').matchAll(
+    /^\| ([\d, ]+) \|.*\| (.*) \|$/gm
+  )
+  let count = 0
+  for (const [, numbers = '', places = ''] of rows) {
+    const tests = [...places.matchAll(/`([^`]+)`/g)].flatMap(([, place = '']) => testsAt(place))
+    const text = tests.map(file => readFileSync(file, 'utf8')).join('\n')
+    for (const number of numbers.split(', ')) {
+      count += 1
+      // As `attack 5: …`, `attacks 18, 20: …` or `… (36, 39)`.
+      const named = new RegExp(`attacks? (\\d+, )*${number}\\b|\\((\\d+, )*${number}(, \\d+)*\\)`)
+      t.match(text, named, `${number}: ${places}`)
+    }
+  }
+  t.ok(count > 70, 'they were found')
+})
+
 t.test('every setting', async t => {
   const known = new Set(Object.keys(schema.properties))
   let count = 0
@@ -63,4 +81,14 @@ async function problemsOf(t: Test, shown: object): Promise<string[]> {
   writeFileSync(file, stringify({ ...rest, ...shown }))
   const loaded = await loadSettings({ file, environment: {} })
   return 'errors' in loaded ? loaded.errors.map(errorLine) : []
+}
+
+/** Below `test/`: a file, or all of a folder. Empty for what is none, such as the bench. */
+function testsAt(place: string): string[] {
+  const file = join('test', `${place}.test.ts`)
+  if (existsSync(file)) return [file]
+  const folder = join('test', place)
+  if (!existsSync(folder)) return []
+  const names = readdirSync(folder).filter(name => name.endsWith('.test.ts'))
+  return names.map(name => join(folder, name))
 }

@@ -120,7 +120,7 @@ t.test('profile and tls are those of the query', async t => {
   t.notOk(plain.results[0].certificate, 'without TLS there is no certificate')
 })
 
-t.test('bad input: an error that says what and where', async t => {
+t.test('bad input: an error that says what and where (36, 39, 41)', async t => {
   const pod = stringify(headPod())
   const deep = (count: number, open: string, close: string) =>
     `kind: Pod\nmetadata: ${open.repeat(count)}${close.repeat(count)}`
@@ -224,7 +224,7 @@ t.test('requests that are wrong themselves', async t => {
     ['a parameter twice', dryRun(body, '?output=yaml&output=diff'), 'Query', 400],
     ['another content type', dryRun(body, '', { 'content-type': 'image/png' }), 'MediaType', 415],
     [
-      'attack: a packed body',
+      'attack 42: a packed body',
       dryRun(gzipSync(body), '', {
         'content-type': 'application/yaml',
         'content-encoding': 'gzip'
@@ -240,7 +240,7 @@ t.test('requests that are wrong themselves', async t => {
   t.equal((await server.ask('/dry-run')).status, 405, 'a GET')
 })
 
-t.test('what a body holds is not in the log', async t => {
+t.test('what a body holds is not in the log (43)', async t => {
   const secret = 'hunter2-of-the-body'
   await dryRun(stringify(headPod({ ray: { env: [{ name: 'PASSWORD', value: secret }] } })))
   await dryRun(`kind: ${secret}`)

@@ -171,40 +171,43 @@ t.test('a burst of clients is served however few may begin at one time', async t
   )
 })
 
-t.test('attack: a downgrade below TLS 1.2, or to a weak suite, fails in the handshake', async t => {
-  const { port } = await start(t)
-  const weak = ['-cipher', 'ALL:@SECLEVEL=0']
-  for (const version of ['-tls1', '-tls1_1'])
+t.test(
+  'attack 64: a downgrade below TLS 1.2, or to a weak suite, fails in the handshake',
+  async t => {
+    const { port } = await start(t)
+    const weak = ['-cipher', 'ALL:@SECLEVEL=0']
+    for (const version of ['-tls1', '-tls1_1'])
+      t.match(
+        await sClient(port, version, ...weak),
+        /alert protocol version|alert handshake failure/,
+        `${version} is refused`
+      )
     t.match(
-      await sClient(port, version, ...weak),
-      /alert protocol version|alert handshake failure/,
-      `${version} is refused`
+      await sClient(port, '-tls1_2'),
+      /Cipher is ECDHE-\w+-AES128-GCM-SHA256/,
+      'TLS 1.2 is taken'
     )
-  t.match(
-    await sClient(port, '-tls1_2'),
-    /Cipher is ECDHE-\w+-AES128-GCM-SHA256/,
-    'TLS 1.2 is taken'
-  )
-  t.match(await sClient(port, '-tls1_3'), /Cipher is TLS_AES/, 'TLS 1.3 is taken')
-  for (const suite of [
-    'AES128-SHA',
-    'ECDHE-ECDSA-AES128-SHA',
-    'AES128-GCM-SHA256',
-    'ECDHE-ECDSA-AES128-SHA256'
-  ])
+    t.match(await sClient(port, '-tls1_3'), /Cipher is TLS_AES/, 'TLS 1.3 is taken')
+    for (const suite of [
+      'AES128-SHA',
+      'ECDHE-ECDSA-AES128-SHA',
+      'AES128-GCM-SHA256',
+      'ECDHE-ECDSA-AES128-SHA256'
+    ])
+      t.match(
+        await sClient(port, '-tls1_2', '-cipher', `${suite}:@SECLEVEL=0`),
+        /alert handshake failure/,
+        `${suite} is refused: no forward secrecy or no AEAD`
+      )
     t.match(
-      await sClient(port, '-tls1_2', '-cipher', `${suite}:@SECLEVEL=0`),
-      /alert handshake failure/,
-      `${suite} is refused: no forward secrecy or no AEAD`
+      await sClient(port, '-alpn', 'h2,http/1.1'),
+      /ALPN protocol: http\/1\.1/,
+      'HTTP/2 is not offered'
     )
-  t.match(
-    await sClient(port, '-alpn', 'h2,http/1.1'),
-    /ALPN protocol: http\/1\.1/,
-    'HTTP/2 is not offered'
-  )
-})
+  }
+)
 
-t.test('attack: renegotiation within a connection is refused', async t => {
+t.test('attack 64: renegotiation within a connection is refused', async t => {
   const { port } = await start(t)
   const text = await new Promise<string>(resolve => {
     const child = execFile(
@@ -329,7 +332,7 @@ t.test('attack: more connections than allowed are refused, those that are open g
 })
 
 t.test(
-  'attack: one address takes all connections; another is served, the log stays short',
+  'attack 75: one address takes all connections; another is served, the log stays short',
   async t => {
     const { port, log } = await start(t, {
       limits: { connectionsPerAddress: 2, tellEveryMs: 60_000 }
@@ -497,55 +500,64 @@ t.test('what is asked wrongly is answered in words, the same for everybody', asy
   )
 })
 
-t.test('attack: who has no client certificate of the right CA cannot ask the webhook', async t => {
-  const folder = t.testdir({})
-  const files = clientCertificates(folder)
-  const clientCa = await readClientCa(files.ca)
-  const { port, listener, log } = await start(t, { options: { clientCa } })
-  const asking = (name: string, options: Pick<RequestOptions, 'minVersion' | 'maxVersion'> = {}) =>
-    ask(port, '/', { ...files.pair(name), ...options }).then(
-      ({ status }) => String(status),
-      () => 'closed'
+t.test(
+  'attack 32: who has no client certificate of the right CA cannot ask the webhook',
+  async t => {
+    const folder = t.testdir({})
+    const files = clientCertificates(folder)
+    const clientCa = await readClientCa(files.ca)
+    const { port, listener, log } = await start(t, { options: { clientCa } })
+    const asking = (
+      name: string,
+      options: Pick<RequestOptions, 'minVersion' | 'maxVersion'> = {}
+    ) =>
+      ask(port, '/', { ...files.pair(name), ...options }).then(
+        ({ status }) => String(status),
+        () => 'closed'
+      )
+    t.equal(await asking('api-server'), '200', 'the API server is served')
+    t.equal(await ask(port).then(String, () => 'closed'), 'closed', 'nobody without a certificate')
+    t.equal(await asking('foreign'), 'closed', 'none of another CA')
+    t.equal(await asking('ended'), 'closed', 'none that is over')
+    t.equal(await asking('server-only'), 'closed', 'none that is not for clients')
+    t.equal(
+      await asking('foreign', { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' }),
+      'closed',
+      'nor by TLS 1.2'
     )
-  t.equal(await asking('api-server'), '200', 'the API server is served')
-  t.equal(await ask(port).then(String, () => 'closed'), 'closed', 'nobody without a certificate')
-  t.equal(await asking('foreign'), 'closed', 'none of another CA')
-  t.equal(await asking('ended'), 'closed', 'none that is over')
-  t.equal(await asking('server-only'), 'closed', 'none that is not for clients')
-  t.equal(
-    await asking('foreign', { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' }),
-    'closed',
-    'nor by TLS 1.2'
-  )
-  t.match(log(), /a TLS handshake failed/, 'the log knows')
+    t.match(log(), /a TLS handshake failed/, 'the log knows')
 
-  listener.useServing(pair)
-  t.equal(await asking('foreign'), 'closed', 'a new server certificate does not end the check')
-  let failed: unknown
-  const reload = createClientCaReload({
-    file: files.ca,
-    initial: clientCa,
-    use: listener.useClientCa,
-    onDone() {},
-    onFailed(error) {
-      failed = error
-    }
-  })
-  await writeFile(files.ca, 'no certificate')
-  await reload.look()
-  t.match(failed, { code: 'Malformed' }, 'a file that is wrong is said')
-  t.equal(await asking('foreign'), 'closed', 'and opens nothing')
-  t.equal(await asking('api-server'), '200', 'nor shuts anybody out')
-  await writeFile(files.ca, await readFile(files.otherCa))
-  await reload.look()
-  t.equal(await asking('foreign'), '200', 'a new CA holds at once')
-  t.equal(await asking('api-server'), 'closed', 'instead of the former one')
+    listener.useServing(pair)
+    t.equal(await asking('foreign'), 'closed', 'a new server certificate does not end the check')
+    let failed: unknown
+    const reload = createClientCaReload({
+      file: files.ca,
+      initial: clientCa,
+      use: listener.useClientCa,
+      onDone() {},
+      onFailed(error) {
+        failed = error
+      }
+    })
+    await writeFile(files.ca, 'no certificate')
+    await reload.look()
+    t.match(failed, { code: 'Malformed' }, 'a file that is wrong is said')
+    t.equal(await asking('foreign'), 'closed', 'and opens nothing')
+    t.equal(await asking('api-server'), '200', 'nor shuts anybody out')
+    await writeFile(files.ca, await readFile(files.otherCa))
+    await reload.look()
+    t.equal(await asking('foreign'), '200', 'a new CA holds at once')
+    t.equal(await asking('api-server'), 'closed', 'instead of the former one')
 
-  await t.rejects(readClientCa(join(folder, 'none')), { code: 'Unreadable' }, 'no file')
-  await t.rejects(readClientCa(join(folder, 'api-server.crt')), { code: 'Malformed' }, 'no CA')
-  const open = await start(t)
-  t.throws(() => open.listener.useClientCa(clientCa), 'who began without a check does not pretend')
-})
+    await t.rejects(readClientCa(join(folder, 'none')), { code: 'Unreadable' }, 'no file')
+    await t.rejects(readClientCa(join(folder, 'api-server.crt')), { code: 'Malformed' }, 'no CA')
+    const open = await start(t)
+    t.throws(
+      () => open.listener.useClientCa(clientCa),
+      'who began without a check does not pretend'
+    )
+  }
+)
 
 /** By openssl: two CAs, and certificates that are right or wrong in one way each. */
 function clientCertificates(folder: string) {

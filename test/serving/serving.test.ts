@@ -158,7 +158,7 @@ function opensslAccepts(chain: string, anchor: string, name: string, now: number
 }
 
 t.test(
-  'three replicas that start at once agree on one Secret, and announce before they serve',
+  'attack 59: three replicas that start at once agree on one Secret, and announce before they serve',
   async t => {
     const { api, clock, replica } = await cluster(t)
     register(api)
@@ -203,7 +203,7 @@ t.test('without a registration nothing is made, and the webhook serves', async t
   )
 })
 
-t.test('an edited caBundle is put right', async t => {
+t.test('attack 31: an edited caBundle is put right', async t => {
   const { api, replica } = await cluster(t)
   register(api)
   const { keeper, port } = await replica('webhook')
@@ -303,7 +303,7 @@ t.test('a successor is announced for an hour before it signs', async t => {
 })
 
 t.test(
-  'twelve years of enrollment: a pod with the CA of its first day is served until that CA ends',
+  'attack 78: twelve years of enrollment, a pod with the CA of its first day is served until it ends',
   async t => {
     const { api, clock, pass, replica } = await cluster(t)
     const { keeper } = await replica('enrollment')
