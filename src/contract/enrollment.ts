@@ -136,7 +136,7 @@ export interface TerminationMessage {
    * it.
    */
   anchorKeySha256?: string
-  /** The same of all trust anchors, that one included. Older agents do not say it. */
+  /** The same of all trust anchors, that one included. Older agents do not say it, nor does one that has too many. */
   trustedSha256?: string[]
   trustedKeySha256?: string[]
 }

@@ -29,10 +29,12 @@ export function signerOf<A extends Anchor>(
   )
 }
 
-/** An older agent has said nothing but who signed; it may trust more than it is counted for, never less. */
+/** Who has said nothing but who signed may trust more than it is counted for, never less: an older agent, or a long list. */
 export function trusts(said: SaidAnchors, { anchorSha256, anchorKeySha256: key }: Anchor): boolean {
-  if ((said.trustedSha256 ?? [said.anchorSha256]).includes(anchorSha256)) return true
-  return key !== undefined && said.trustedKeySha256?.includes(key) === true
+  const { trustedSha256 = [said.anchorSha256], trustedKeySha256 = [said.anchorKeySha256] } = said
+  return (
+    trustedSha256.includes(anchorSha256) || (key !== undefined && trustedKeySha256.includes(key))
+  )
 }
 
 /**

@@ -167,6 +167,28 @@ t.test(
     const bytes = readFileSync(log)
     t.ok(bytes.length <= 4096, 'within the kubelet’s limit')
     t.match(JSON.parse(bytes.toString()), { code: 'Long', requestId: 'r' }, 'and whole JSON')
+    // What the kubelet cuts cannot be read: in a pod with twelve containers each has a kilobyte.
+    for (const [count, kept] of [
+      [1, ['trustedKeySha256', 'trustedSha256']],
+      [5, ['trustedKeySha256', 'trustedSha256']],
+      [9, ['trustedSha256']],
+      [20, []]
+    ] as const) {
+      const hashes = Array.from({ length: count }, (_, at) => String(at).padStart(64, '0'))
+      const words = {
+        ...{ serialNumber: '0a'.repeat(20), notAfter: '2027-01-01T00:00:00.000Z' },
+        ...{ anchorSha256: hashes[0] ?? '', anchorKeySha256: hashes[0] ?? '' },
+        ...{ trustedSha256: hashes, trustedKeySha256: hashes }
+      }
+      writeTerminationMessage(log, words)
+      const text = readFileSync(log, 'utf8')
+      t.ok(text.length <= 1024, `${count} anchors: ${text.length} bytes`)
+      const told = JSON.parse(text)
+      t.match(told, { notAfter: words.notAfter, anchorKeySha256: words.anchorKeySha256 })
+      const lists = Object.keys(told).filter(key => key.startsWith('trusted'))
+      t.strictSame(lists.sort(), kept, `${count} anchors: and as many lists as fit`)
+    }
+    writeTerminationMessage(log, { code: 'Long', message: '' })
     writeTerminationMessage(join(directory, 'none'), summary)
     t.notOk(existsSync(join(directory, 'none')), 'no file is made')
     symlinkSync(log, join(directory, 'link'))
