@@ -44,14 +44,14 @@ export async function openAlsoTrusted(
   const first = await textOf(file)
   let { anchors, warnings } = usable(first)
   let answered: { trustAnchors: string; chain: Chain | undefined; pem: string } | undefined
-  /** When the dates of one of them make a difference, milliseconds since the epoch. */
-  let nextDate = 0
+  /** Those that have not ended, as long as no date of one of them makes a difference; milliseconds since the epoch. */
+  let current: { anchors: Anchor[]; from: number; until: number } | undefined
   const { stop } = createReload<string, AlsoTrustedReload & { loaded: true }>(first, {
     read: () => textOf(file),
     mark: text => text,
     take(text) {
       ;({ anchors, warnings } = usable(text))
-      nextDate = 0
+      current = undefined
     },
     loaded: () => ({ loaded: true, anchors: anchors.map(description), warnings }),
     tell: outcome => options.onReload?.(outcome),
@@ -70,18 +70,21 @@ export async function openAlsoTrusted(
     close: stop
   }
 
-  /** What has ended since the file was read is left out as what had ended then. */
+  /** What has ended since the file was read is left out as what had ended then; a clock may also be put back. */
   function withoutEnded(): Anchor[] {
     const now = options.clock()
-    if (now < nextDate) return anchors
-    anchors = anchors.filter(({ certificate }) => now < certificate.notAfter.getTime())
+    if (current !== undefined && current.from <= now && now < current.until) return current.anchors
     const dates = anchors.flatMap(({ certificate: { notBefore, notAfter } }) => [
       notBefore.getTime(),
       notAfter.getTime()
     ])
-    nextDate = Math.min(...dates.filter(date => date > now), Number.POSITIVE_INFINITY)
+    current = {
+      anchors: anchors.filter(({ certificate }) => now < certificate.notAfter.getTime()),
+      from: Math.max(...dates.filter(date => date <= now), Number.NEGATIVE_INFINITY),
+      until: Math.min(...dates.filter(date => date > now), Number.POSITIVE_INFINITY)
+    }
     answered = undefined
-    return anchors
+    return current.anchors
   }
 
   function usable(pem: string) {
@@ -99,7 +102,7 @@ export async function openAlsoTrusted(
     // By key and name: a root that was made anew has signed all that the former one has.
     const path = [...signing, ...(chain?.certificates ?? []), ...(chain?.notInForce ?? [])]
     const now = options.clock()
-    const others = anchors.filter(anchor => {
+    const others = withoutEnded().filter(anchor => {
       if (trustAnchors.includes(anchor.pem)) return false
       // The CA that signs, in a certificate that is still to begin: a verifier could take that one.
       const { publicKey, notBefore } = anchor.certificate

@@ -214,7 +214,9 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
     for (const [count, also] of [
       [0, former],
       [9, former],
-      [11, '']
+      [11, ''],
+      // A clock that was put right.
+      [8, former]
     ] as const) {
       now = day(count)
       const { all, described, checked, ...pod } = await get()
