@@ -235,7 +235,7 @@ t.test('certificates near their end are told at 14, 7 and 1 day, and when they h
   sweep([workerThatEnds(at(1), { uid: 'day' }), workerThatEnds(at(13), { uid: 'fortnight' })])
   t.strictSame(days(), [], 'and not all of it')
   sweep([workerThatEnds(at(-1), { uid: 'liar' })])
-  t.strictSame(days(), [], 'attack: an end before the pod began')
+  t.strictSame(days(), [], 'attack 60: an end before the pod began')
   t.end()
 })
 

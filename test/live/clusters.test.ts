@@ -220,7 +220,7 @@ t.test('what is read of a pod', async t => {
   for (const message of [undefined, '', 'x', '[]', 'null', '{"code":"a b\\u0000"}', '{"code":1}'])
     t.match(said({ exitCode: 2, message }), { ended: 'badly', code: 'Unknown' }, `${message}`)
   const forged = JSON.stringify({ ...words, notAfter: '2027-01-01 (Call 555-0100 at once)' })
-  t.ok(Date.parse('2027-01-01 (Call 555-0100 at once)') > 0, 'attack: a date with words in it')
+  t.ok(Date.parse('2027-01-01 (Call 555-0100 at once)') > 0, 'attack 60: a date with words in it')
   const never = JSON.stringify({ ...words, notAfter: '2027-99-01T00:00:00Z' })
   for (const message of [undefined, 'x', '{}', '{"serialNumber":1,"notAfter":2}', forged, never])
     t.equal(said({ exitCode: 0, message }), undefined, `a certificate that is not told: ${message}`)

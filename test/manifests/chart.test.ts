@@ -214,7 +214,7 @@ const valueSets: {
     values: ['preview.enabled=true'],
     check(t, objects) {
       const { spec } = find<Deployment>(objects, 'Deployment', 'rayguard-preview').spec.template
-      t.equal(spec.automountServiceAccountToken, false, 'it has no token')
+      t.equal(spec.automountServiceAccountToken, false, 'attack 43: it has no token')
       t.notOk(spec.serviceAccountName, 'nor an account of its own')
       t.notMatch(JSON.stringify(spec), /secret/i, 'nor any Secret')
       t.notOk(
