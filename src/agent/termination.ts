@@ -1,10 +1,11 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import type { TerminationMessage } from '../contract/enrollment.ts'
 
-/** https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/ */
-const maximumBytes = 4096
-/** All containers of a pod share 12 KiB, so that each of twelve has this. */
-const maximumSummaryBytes = 1024
+/**
+ * All containers of a pod share 12 KiB, so that each of twelve has this
+ * (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
+ */
+const maximumBytes = 1024
 
 /** Last words of an agent that got no certificate; {@link TerminationMessage} is those of one that did. */
 export interface Refusal {
@@ -31,14 +32,12 @@ export function writeTerminationMessage(file: string, content: TerminationMessag
 /** Whole JSON in any case: what is too long loses the end of its message, or what it trusts beside its own CA. */
 function bounded(content: TerminationMessage | Refusal): string {
   const text = JSON.stringify(content)
-  const bytes = Buffer.byteLength(text)
+  if (Buffer.byteLength(text) <= maximumBytes) return text
   if ('message' in content) {
-    if (bytes <= maximumBytes) return text
     const kept = Math.floor(content.message.length / 2)
     return bounded({ ...content, message: content.message.slice(0, kept) })
   }
   const { trustedKeySha256, ...less } = content
-  if (bytes <= maximumSummaryBytes) return text
   if (trustedKeySha256 !== undefined) return bounded(less)
   const { trustedSha256: _, ...least } = less
   return JSON.stringify(least)
