@@ -21,6 +21,15 @@ export async function rolledOut(...awaited: Component[]): Promise<void> {
   }
 }
 
+/** `kubectl rollout status` does not wait for it, and a replica on its way out still serves whom kube-proxy sends there. */
+export async function replacedHaveGone(): Promise<void> {
+  const all = ['get', 'pods', '-l', 'app.kubernetes.io/name=rayguard', '-o', 'json']
+  await eventually('the end of the replaced replicas', async () => {
+    const { items }: { items: Pod[] } = JSON.parse(await kubectl(['-n', systemNamespace, ...all]))
+    return items.every(({ metadata }) => metadata.deletionTimestamp === undefined)
+  })
+}
+
 /** Not those on their way out. */
 export async function readyReplicas(api: ClusterApi, component: Component): Promise<Pod[]> {
   const selector = encodeURIComponent(`app.kubernetes.io/component=${component}`)
