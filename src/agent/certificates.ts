@@ -61,7 +61,7 @@ export function checkPair(input: CheckInput): Check {
     checkUsage(leaf) ??
     checkNames(leaf, input.podIPs)
   if (fault !== undefined) return fault
-  // gRPC would not look for the other certificate of a CA of which it has found one that has ended.
+  // A peer may come upon the certificate of the CA that has ended first, and look no further.
   const trusted = anchors.filter(each => !vouching.includes(each) || isInForce(each, now))
   const signingKey = keyFingerprintOf(signing)
   return {
