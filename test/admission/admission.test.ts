@@ -276,7 +276,7 @@ t.test('texts stay within their limits and printable', async t => {
   t.equal(auditText([]), undefined, 'nothing to note')
 })
 
-t.test('only a kubelet may create mirror pods (22)', async t => {
+t.test('attack 22: only a kubelet may create mirror pods', async t => {
   const mirror = headPod({ annotations: { 'kubernetes.io/config.mirror': 'x' } })
   const by = (groups: string[] | null) =>
     admit(review(mirror, { userInfo: { username: 'u', groups } }), {}, settings).outcome.code
@@ -330,7 +330,7 @@ t.test('a body that is no review of v1 is told so', async t => {
   )
 })
 
-t.test('keys that reach for a prototype are found, wherever they stand (39)', async t => {
+t.test('attack 39: keys that reach for a prototype are found, wherever they stand', async t => {
   t.strictSame(readBody('{"a":1}'), { value: { a: 1 } }, 'an ordinary body')
   t.equal(readBody('{"a":"__proto__"}').forbiddenKey, undefined, 'as a value it is harmless')
   t.equal(readBody('{"__proto__":1}').forbiddenKey, 'the top level', 'at the top')
@@ -399,7 +399,7 @@ t.test('over HTTP', async t => {
   const unknown = await post('/mutate', review(workerPod(), { namespace: 'unknown' }))
   t.match(unknown, { status: 503, body: { kind: 'Status', reason: 'ServiceUnavailable' } })
   t.equal((await post('/mutate/off', review(workerPod(), { namespace: 'unknown' }))).status, 503)
-  t.equal(outcomes.length, 6, 'attack: a pod before its namespace never gets the defaults (21)')
+  t.equal(outcomes.length, 6, 'attack 21: a pod before its namespace never gets the defaults')
   await post('/mutate/off/tls', review(workerPod(), { namespace: 'unknown' }))
   t.match(outcomes.at(-1)?.modes, { podSecurity: 'off', tls: 'tls' }, 'the path needs no labels')
   await post('/mutate', review(workerPod(), { namespace: 'unknown', operation: 'DELETE' }))
@@ -433,7 +433,7 @@ t.test('over HTTP', async t => {
   t.match(
     refused.body,
     { response: { status: { message: /"__proto__" at request\.object\.metadata\.labels/ } } },
-    'with its place (39)'
+    'attack 39: with its place'
   )
   t.equal(outcomes.at(-1)?.code, 'ForbiddenKey', 'and counted')
   const fault = await post('/mutate', review(headPod(), { namespace: 'fault' }))
@@ -441,7 +441,7 @@ t.test('over HTTP', async t => {
   t.equal((await app.inject({ method: 'GET', url: '/mutate' })).statusCode, 404, 'only POST')
 })
 
-t.test('whatever comes, an answer comes (36)', async t => {
+t.test('attack 36: whatever comes, an answer comes', async t => {
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 4 }), arbitraryPod, fc.nat(), (junk, pod, place) => {
       const body = JSON.parse(JSON.stringify(review(pod))) as object

@@ -217,7 +217,7 @@ t.test('what cannot be foretold is said, and let through', t => {
   t.end()
 })
 
-t.test('an enormous resource is a short work and a short answer (36)', t => {
+t.test('attack 36: an enormous resource is a short work and a short answer', t => {
   const groups = (count: number) =>
     Array.from({ length: count }, (_, index) => group(`group-${index}`, [privileged]))
   const some = said(asked('RayCluster', clusterSpec({ workerGroupSpecs: groups(499) })))
@@ -260,7 +260,7 @@ t.test('an enormous resource is a short work and a short answer (36)', t => {
   t.end()
 })
 
-t.test('whatever stands in a resource, it is let through with an answer (36)', t => {
+t.test('attack 36: whatever stands in a resource, it is let through with an answer', t => {
   const kinds = ['RayCluster', 'RayJob', 'RayService', 'RayCronJob']
   const specs = [
     clusterSpec({ enableInTreeAutoscaling: true, autoscalerOptions: context({ runAsUser: 0 }) }),
@@ -331,7 +331,7 @@ t.test('over HTTP', async t => {
   t.equal(await result('/validate', bad('unknown')), 'unread', 'not known: nobody is held up')
   t.equal(await result('/validate/off/no-tls', bad('unknown')), 'nothing', 'not needed')
   const hostile = JSON.stringify(bad()).replace('"headGroupSpec"', '"__proto__"')
-  t.equal(await result('/validate', hostile), 'unread', 'a forbidden key (39)')
+  t.equal(await result('/validate', hostile), 'unread', 'attack 39: a forbidden key')
   const count = outcomes.length
   await result('/validate', review({}, { namespace: 'unknown' }))
   const foreign = review(

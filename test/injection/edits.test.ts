@@ -7,7 +7,7 @@ import { isSameQuantity } from '../../src/injection/quantity.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'
 import { applied } from '../support/api-server.ts'
 
-t.test('members of any name are escaped, the tilde first (37)', async t => {
+t.test('attack 37: members of any name are escaped, the tilde first', async t => {
   t.equal(pointer(['a', 0, 'b']), '/a/0/b', 'plain')
   t.equal(pointer(['rayguard.dev/report']), '/rayguard.dev~1report', 'a slash')
   t.equal(pointer(['~1']), '/~01', 'what looks like an escape')

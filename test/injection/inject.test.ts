@@ -180,7 +180,7 @@ t.test('the operations are the smallest ones', async t => {
   ])
 })
 
-t.test('only containers that speak gRPC get the certificate (66)', async t => {
+t.test('attack 66: only containers that speak gRPC get the certificate', async t => {
   const pod = headPod()
   pod.spec.containers.push(autoscaler(), { name: 'ray-history-collector' }, { name: 'logs' })
   pod.spec.initContainers = [{ name: 'user-init' }]
@@ -249,7 +249,7 @@ t.test('a pod that is none of Ray’s is not touched', async t => {
   })
 })
 
-t.test('TLS by other means is left alone, except where Rayguard’s is required (73)', async t => {
+t.test('attack 73: TLS by other means is left alone unless Rayguard’s is required', async t => {
   for (const [name, pod] of Object.entries(foreignTlsPods)) {
     const result = injected(pod)
     t.ok(
@@ -265,7 +265,7 @@ t.test('TLS by other means is left alone, except where Rayguard’s is required 
   }
 })
 
-t.test('opting out by variables is refused (73)', async t => {
+t.test('attack 73: opting out by variables is refused', async t => {
   const attempts: Record<string, EnvVar[]> = {
     'RAY_USE_TLS=0': [{ name: 'RAY_USE_TLS', value: '0' }],
     'RAY_USE_TLS without a value': [{ name: 'RAY_USE_TLS' }],
@@ -317,7 +317,7 @@ t.test('a variable that has our value already is kept and not doubled', async t 
   t.equal(env.filter(({ name }) => name.startsWith('RAY_TLS_')).length, 3, 'the others are added')
 })
 
-t.test('an annotation cannot opt out or pretend (22)', async t => {
+t.test('attack 22: an annotation cannot opt out or pretend', async t => {
   const pretended = headPod({
     annotations: { [reportAnnotation]: '{"node":"head","tls":"rayguard"}' }
   })
@@ -346,7 +346,7 @@ t.test('an annotation cannot opt out or pretend (22)', async t => {
   )
 })
 
-t.test('names that are ours are refused when something else carries them (23)', async t => {
+t.test('attack 23: names that are ours are refused when something else carries them', async t => {
   const volume = (volume: object) =>
     headPod({ spec: { volumes: [volume as NonNullable<Pod['spec']['volumes']>[number]] } })
   t.equal(
@@ -395,7 +395,7 @@ t.test('names that are ours are refused when something else carries them (23)', 
   )
 })
 
-t.test('a mount that meets the certificate’s directory is refused (24)', async t => {
+t.test('attack 24: a mount that meets the certificate’s directory is refused', async t => {
   const paths = [
     '/etc/rayguard/tls',
     '/etc/rayguard/tls/',
@@ -431,7 +431,7 @@ t.test('a mount that meets the certificate’s directory is refused (24)', async
   t.equal(codeOf(writable), 'TlsVolumeWritable', 'another container that could write')
 })
 
-t.test('ours runs first, whatever a pod’s author puts before it (25)', async t => {
+t.test('attack 25: ours runs first, whatever a pod’s author puts before it', async t => {
   const { pod } = injected(headPod({ spec: { initContainers: [{ name: 'evil' }] } }))
   t.strictSame(
     pod.spec.initContainers?.map(({ name }) => name),
@@ -465,7 +465,7 @@ t.test('ours runs first, whatever a pod’s author puts before it (25)', async t
 
 const hardenedContainer = { securityContext: hardened }
 
-t.test('nobody else mounts the token (26)', async t => {
+t.test('attack 26: nobody else mounts the token', async t => {
   for (const readOnly of [true, false]) {
     const mount = { name: 'rayguard-token', mountPath: '/token', readOnly }
     t.equal(
@@ -479,7 +479,7 @@ t.test('nobody else mounts the token (26)', async t => {
   }
 })
 
-t.test('the API token never gets into our container (57)', async t => {
+t.test('attack 57: the API token never gets into our container', async t => {
   const first = injected(headPod())
   const seen = defaulted(applied(headPod(), first.operations))
   const mounts = named(seen, 'rayguard-enroll').volumeMounts ?? []
@@ -493,7 +493,7 @@ t.test('the API token never gets into our container (57)', async t => {
   )
 })
 
-t.test('a pod on its node’s network gets no certificate (17)', async t => {
+t.test('attack 17: a pod on its node’s network gets no certificate', async t => {
   for (const pod of [
     headPod({ spec: { hostNetwork: true } }),
     workerPod({ spec: { hostNetwork: true } })
@@ -510,14 +510,14 @@ t.test('a pod on its node’s network gets no certificate (17)', async t => {
   )
 })
 
-t.test('status of the request is never read (16)', async t => {
+t.test('attack 16: status of the request is never read', async t => {
   const forged = { ...headPod(), status: { podIP: '10.0.0.1', podIPs: [{ ip: '10.0.0.1' }] } }
   const { pod, operations } = injected(forged)
   t.strictSame(operations, injected(headPod()).operations, 'the same patch')
   t.equal(pod.status, forged.status, 'left as it is')
 })
 
-t.test('an older version of ours, and what others did to it, is brought to shape (74)', async t => {
+t.test('attack 74: an older version of ours, and what others did, is brought to shape', async t => {
   const { pod } = injected(workerPod())
   const [ours, ...others] = pod.spec.initContainers as [Container, ...Container[]]
   const old: Container = {
@@ -817,7 +817,7 @@ t.test('an ephemeral container answers for what it inherits', async t => {
   )
 })
 
-t.test('an ephemeral container is tightened, and never gets the pod’s identity (28)', async t => {
+t.test('attack 28: an ephemeral container is tightened and gets no identity', async t => {
   const running = injected(headPod()).pod
   const debug = (container: Partial<Container>, old: Container[] = []): [Pod, Pod] => [
     {
@@ -874,7 +874,7 @@ t.test('an ephemeral container is tightened, and never gets the pod’s identity
   t.equal(codeOf(pod, { subresource: 'ephemeralcontainers' }), undefined, 'without an old pod')
 })
 
-t.test('odd shapes are refused with their place, and never crash (36)', async t => {
+t.test('attack 36: odd shapes are refused with their place, and never crash', async t => {
   const odd: Record<string, unknown> = {
     'no pod': null,
     'a list': [],
@@ -947,7 +947,7 @@ t.test('odd shapes are refused with their place, and never crash (36)', async t 
 })
 
 t.test(
-  'for any pod: the patch makes the returned pod, once, and takes nothing away (37, 38)',
+  'attacks 37, 38: for any pod: the patch makes the returned pod, once, and takes nothing away',
   async t => {
     const request = fc.record({
       podSecurity: fc.constantFrom(...podSecurityModes),
@@ -1061,7 +1061,7 @@ t.test('labels that are nearly KubeRay’s are no way out of TLS or Pod Security
   t.equal(codeOf(jobPods['Redis cleanup'] as Pod, { tls: 'required' }), undefined, 'the real one')
 })
 
-t.test('the enroll container runs nothing but our code (25)', async t => {
+t.test('attack 25: the enroll container runs nothing but our code', async t => {
   const ours = injected(workerPod()).pod.spec.initContainers?.[0] as Container
   const changed = (changes: Partial<Container>) =>
     codeOf(workerPod({ spec: { initContainers: [{ ...ours, ...changes }] } }))
@@ -1082,7 +1082,7 @@ t.test('the enroll container runs nothing but our code (25)', async t => {
   t.equal(changed({ securityContext }), 'ReservedContainer', 'a capability')
 })
 
-t.test('no ephemeral container gets at our volumes by a changed label (28)', async t => {
+t.test('attack 28: no ephemeral container gets at our volumes by a changed label', async t => {
   const pod = structuredClone(injected(workerPod()).pod)
   pod.metadata.labels = { ...pod.metadata.labels, 'ray.io/node-type': 'x' }
   const debug = {

@@ -191,16 +191,16 @@ t.test('what is wrong is named with document, line and column', async t => {
     ['a deep nesting of JSON', '{"a":'.repeat(100_000), { message: /nested too deeply/ }],
     ['a deep nesting of YAML', `a: ${'['.repeat(100_000)}`, { document: 1 }],
     [
-      'a key twice in JSON (40)',
+      'attack 40: a key twice in JSON',
       '{"kind": "Pod",\n "kind": "Pod"}',
       { line: 2, column: 2, message: /"kind" stands twice/ }
     ],
     [
-      'a key twice, once escaped (40)',
+      'attack 40: a key twice, once escaped',
       '{"a": {"b": 1, "\\u0062": 1}}',
       { message: /stands twice/ }
     ],
-    ['a key twice in YAML (40)', 'kind: Pod\nkind: Pod', { line: 2, column: 1 }],
+    ['attack 40: a key twice in YAML', 'kind: Pod\nkind: Pod', { line: 2, column: 1 }],
     [
       'aliases that multiply',
       `a: &a [1]\n${'bcdefghij'

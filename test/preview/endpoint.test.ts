@@ -120,7 +120,7 @@ t.test('profile and tls are those of the query', async t => {
   t.notOk(plain.results[0].certificate, 'without TLS there is no certificate')
 })
 
-t.test('bad input: an error that says what and where (36, 39, 41)', async t => {
+t.test('attacks 36, 39, 41: bad input: an error that says what and where', async t => {
   const pod = stringify(headPod())
   const deep = (count: number, open: string, close: string) =>
     `kind: Pod\nmetadata: ${open.repeat(count)}${close.repeat(count)}`

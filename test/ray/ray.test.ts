@@ -47,7 +47,7 @@ t.test('each pod of KubeRay is told by its labels and variables', async t => {
   )
 })
 
-t.test('hostile labels find nothing on a prototype (39)', async t => {
+t.test('attack 39: hostile labels find nothing on a prototype', async t => {
   for (const key of ['__proto__', 'constructor', 'toString', '', '~', '/', 'a/b~1']) {
     const labels = Object.fromEntries([[key, 'head']])
     t.equal(classify(podWith(labels)).kind, 'none', JSON.stringify(key))
