@@ -4,6 +4,7 @@ import { settlingMs, type TrustRecord } from '../../src/authority/per-cluster/re
 import {
   type ClusterPod,
   type Facts,
+  holdAnother,
   mayTrustOwn,
   standingOf
 } from '../../src/authority/per-cluster/standing.ts'
@@ -103,5 +104,24 @@ t.test('whether pods may trust a CA that is lost, case by case', async t => {
   ] as [string, boolean, boolean, ClusterPod[]][]) {
     t.equal(mayTrustOwn({ trust: 'perCluster' }, live), perCluster, `perCluster: ${what}`)
     t.equal(mayTrustOwn({ trust: 'shared' }, live), shared, `shared: ${what}`)
+  }
+})
+
+t.test('whether pods say that their CA is another one, case by case', async t => {
+  const says = (certificate: ClusterPod['certificate'], anchorKeySha256?: string): ClusterPod => ({
+    ...head(0, certificate),
+    ...(anchorKeySha256 !== undefined && { anchorKeySha256 })
+  })
+  const silent = says('unknown')
+  for (const [what, expected, ...live] of [
+    ['nobody is there', false],
+    ['nothing is said', false, silent],
+    ['it is this one', false, says('foreign', 'this')],
+    ['it is another', true, says('foreign', 'other'), silent],
+    ['of both', false, says('foreign', 'other'), says('foreign', 'this')],
+    ['an agent from before does not say which', false, says('foreign', 'other'), says('foreign')],
+    ['the shared one is none of them', false, says('held', 'other')]
+  ] as [string, boolean, ...ClusterPod[]][]) {
+    t.equal(holdAnother(live, 'this'), expected, what)
   }
 })

@@ -6,8 +6,10 @@ import type { IntermediateRequest } from '../../src/authority/authority.ts'
 import { createLocalIssuer } from '../../src/authority/local.ts'
 import { usableChain } from '../../src/authority/pem-files.ts'
 import { openPemKey } from '../../src/authority/pem-key.ts'
-import { entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
+import { certificateOf, entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
+import type { Certificate } from '../../src/x509/certificate.ts'
+import { authorityKeySha256 } from '../../src/x509/same-authority.ts'
 import {
   cluster,
   dayMs,
@@ -232,6 +234,68 @@ t.test('what was released beside a replica does not come back from it', async t 
       t.equal((await knows.issue(one)).trustAnchors, root, `${trust}: ${back}`)
     }
   }
+})
+
+t.test('a CA in whose place another one has come is not brought back', async t => {
+  for (const damaged of [false, true]) {
+    for (const back of ['by a round', 'by the next pod']) {
+      const { replica, pods, time, secret, standIn } = await stage(t)
+      const one = cluster('one')
+      const name = secretOf(one.namespace)
+      const [stale, other] = [replica(), replica()]
+      await stale.issue(one)
+      standIn.remove(secret(name) as Secret)
+      // its pods are made anew, by another replica that never had the former one
+      const present = (await other.issue(one)).trustAnchors
+      const anchorKeySha256 = authorityKeySha256(
+        certificateOf({ certificate: present }) as Certificate
+      )
+      pods.set(one.uid, [
+        { ...head(time.now, 'foreign'), anchorKeySha256 },
+        head(time.now, 'unknown')
+      ])
+      standIn.remove(secret(name) as Secret)
+      if (damaged) {
+        const data = { [one.uid]: 'bm9uZQ==' }
+        standIn.put({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, data })
+      }
+      time.now += 16 * 60_000
+
+      if (back === 'by a round') await upkeepOf(stale).look()
+      await t.rejects(stale.issue(one), { code: 'Invalid' }, 'nor signed with')
+      const found = entryIn(secret(name)?.data ?? {}, one.uid)
+      t.equal(found, damaged ? 'damaged' : undefined, `${back}: nothing is written`)
+
+      await (back === 'by a round' ? upkeepOf(other).look() : other.issue(one))
+      t.equal(
+        (await stale.issue(one)).trustAnchors,
+        present,
+        'who has the right one brings it back'
+      )
+    }
+  }
+})
+
+t.test('who has not seen a CA for long looks whether it still stands', async t => {
+  const { replica, time, secret, standIn } = await stage(t)
+  const one = cluster('one')
+  const remove = () => standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  const [looks, fails] = [replica(), replica()]
+  const former = (await looks.issue(one)).trustAnchors
+  await fails.issue(one)
+  for (let minutes = 0; minutes < 20; minutes += 5) {
+    time.now += 5 * 60_000
+    await upkeepOf(looks).look()
+  }
+  const requests: string[] = []
+  standIn.interfere(({ method, path }) => void requests.push(`${method} ${path}`))
+  await looks.issue(one)
+  t.strictSame(requests, [], 'a round is a look')
+
+  remove()
+  const present = (await replica().issue(one)).trustAnchors
+  t.not(present, former, 'another CA, by a replica that knew of none')
+  t.equal((await fails.issue(one)).trustAnchors, present, 'without a round')
 })
 
 t.test('what was in use is forgotten with the CA, also if the same record comes again', async t => {

@@ -10,7 +10,9 @@ import { createRecord, type TrustSetting } from '../../src/authority/per-cluster
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import type { ClusterPod } from '../../src/authority/per-cluster/standing.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
+import { readCertificate } from '../../src/x509/certificate.ts'
 import { makeKeyPairSync } from '../../src/x509/new-key.ts'
+import { authorityKeySha256 } from '../../src/x509/same-authority.ts'
 import { createHeldSecrets } from './held-secrets.ts'
 import { createLosses } from './trust-losses.ts'
 
@@ -37,6 +39,7 @@ interface PlayedPod extends NewPod {
     certificate: X509Certificate
     anchor: X509Certificate
     trustAnchors: string
+    keySha256: string
     isOwn: boolean
     at: number
     /** When it began to ask for it. */
@@ -234,6 +237,7 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
     const fingerprint = anchor.fingerprint256.replaceAll(':', '').toLowerCase()
     pod.held = {
       certificate: new X509Certificate(certificate),
+      keySha256: authorityKeySha256(readCertificate(anchor.raw)),
       ...{ anchor, trustAnchors, isOwn: fingerprint !== root, at: now, askedAt }
     }
     counts[pod.held.isOwn ? 'own' : 'shared'] += 1
@@ -266,13 +270,16 @@ export function createWorld({ external, startsAt, replicas: settings }: WorldOpt
 
   /** Whether a watch of this replica shows it, and what its status says. */
   function seen(place: number, uid?: string): ClusterPod[] {
-    return pods.flatMap(pod => {
+    return pods.flatMap((pod): ClusterPod[] => {
       const lag = pod.seenAfterMs[place] ?? 0
       const isThere = pod.createdAt + lag <= now && now < (pod.endedAt ?? now + 1) + lag
       if (!isThere || (uid !== undefined && of(pod).uid !== uid)) return []
-      const says = pod.held !== undefined && pod.held.at + pod.saysAfterMs <= now
-      const certificate = says ? (pod.held?.isOwn ? 'foreign' : 'held') : 'unknown'
-      return [{ node: pod.node, createdAt: pod.createdAt, certificate }]
+      const { node, createdAt, held } = pod
+      if (held === undefined || held.at + pod.saysAfterMs > now) {
+        return [{ node, createdAt, certificate: 'unknown' }]
+      }
+      const certificate = held.isOwn ? 'foreign' : 'held'
+      return [{ node, createdAt, certificate, anchorKeySha256: held.keySha256 }]
     })
   }
 

@@ -18,6 +18,8 @@ export interface InUse {
   issuer: LocalIssuer
   /** Of the record: what was opened before a change of the setting may have been taken away by others since. */
   since: number
+  /** When it was last seen to stand in its Secret. */
+  seenAt: number
 }
 
 export interface Memory {
@@ -26,7 +28,7 @@ export interface Memory {
   /** Has been in use: what a lost Secret is brought back from. */
   readonly used: ReadonlyMap<string, OwnCa>
   readonly held: Map<string, Held>
-  use(inUse: InUse): void
+  use(opened: Omit<InUse, 'seenAt'>): void
   /** What stands by now. */
   note(rayCluster: RayClusterReference, entry: Entry | undefined, seenIn: Stands['seenIn']): void
   /**
@@ -38,7 +40,7 @@ export interface Memory {
   drop(uid: string): void
 }
 
-export function createMemory(ownCas: OwnCas): Memory {
+export function createMemory(ownCas: OwnCas, clock: () => number): Memory {
   const inUse = new Map<string, InUse>()
   const used = new Map<string, OwnCa>()
   const held = new Map<string, Held>()
@@ -48,7 +50,7 @@ export function createMemory(ownCas: OwnCas): Memory {
     used,
     held,
     use(opened) {
-      inUse.set(opened.own.uid, opened)
+      inUse.set(opened.own.uid, { ...opened, seenAt: clock() })
       used.set(opened.own.uid, opened.own)
     },
     note({ uid }, entry, seenIn) {
@@ -63,7 +65,12 @@ export function createMemory(ownCas: OwnCas): Memory {
     },
     async follow(own) {
       const former = used.get(own.uid)
-      if (former === undefined || isSame(former, own)) return
+      if (former === undefined) return
+      if (isSame(former, own)) {
+        const opened = inUse.get(own.uid)
+        if (opened !== undefined) inUse.set(own.uid, { ...opened, seenAt: clock() })
+        return
+      }
       // Opened from the Secret, with the record, when it is needed again.
       inUse.delete(own.uid)
       await ownCas.open(own)

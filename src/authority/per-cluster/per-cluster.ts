@@ -6,6 +6,7 @@
  */
 import { createQuota } from '../../flow/quota.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
+import { authorityKeySha256 } from '../../x509/same-authority.ts'
 import {
   type Authority,
   AuthorityError,
@@ -13,13 +14,13 @@ import {
   type RayClusterReference
 } from '../authority.ts'
 import type { LocalIssuer } from '../local.ts'
-import { type Entry, isUid, type OwnCa } from './entries.ts'
-import { createMemory, type Memory } from './memory.ts'
+import { certificateOf, type Entry, isUid, type OwnCa } from './entries.ts'
+import { createMemory, type InUse, type Memory } from './memory.ts'
 import { createOwnCas, type OwnCaOptions, type OwnCas } from './own-ca.ts'
 import type { TrustRecord } from './record.ts'
 import { damaged, exhausted, headless, lost, unjudged } from './refusals.ts'
 import { type ClusterSecrets, isMadeAnew, type Place } from './secrets.ts'
-import { type ClusterPod, mayTrustOwn, type Standing, standingOf } from './standing.ts'
+import { type ClusterPod, holdAnother, mayTrustOwn, type Standing, standingOf } from './standing.ts'
 
 export interface PerClusterOptions extends OwnCaOptions {
   secrets: ClusterSecrets
@@ -50,6 +51,8 @@ export interface PerClusterAuthority
   readonly ownCas: OwnCas
   /** Whether its pods may trust it: where its Secret has been lost, it may have been released before. */
   isMissed(own: OwnCa, record: Pick<TrustRecord, 'trust'>): boolean
+  /** Whether its pods say that theirs is another one, which has come in its place since it was last seen here. */
+  isReplaced(own: OwnCa): boolean
 }
 
 interface Agreement {
@@ -75,7 +78,7 @@ const hourSeconds = 3600
 export function createPerClusterAuthority(options: PerClusterOptions): PerClusterAuthority {
   const { authority, secrets, clock, apiClock } = options
   const ownCas = createOwnCas(options)
-  const memory = createMemory(ownCas)
+  const memory = createMemory(ownCas, clock)
   const asking = new Map<string, Promise<LocalIssuer | undefined>>()
   const hourly = createQuota({ burst: options.perNamespace, periodSeconds: hourSeconds, clock })
 
@@ -103,7 +106,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     follow: memory.follow,
     drop: memory.drop,
     ownCas,
-    isMissed
+    isMissed,
+    isReplaced
   }
 
   /** `undefined`: the authority within signs for this RayCluster. */
@@ -113,7 +117,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     if (trust === 'shared' && settled) return undefined
     if (!isUid(uid)) throw new AuthorityError('Invalid', 'The UID of the RayCluster is none.')
     const known = trust === 'perCluster' ? memory.inUse.get(uid) : undefined
-    if (known?.since === since && !ownCas.isOver(known.own)) return known.issuer
+    if (known?.since === since && isFresh(known) && !ownCas.isOver(known.own)) return known.issuer
     // The first pods of a RayCluster come together: one of them asks for all.
     const answer =
       asking.get(uid) ?? reached(() => found(rayCluster)).finally(() => asking.delete(uid))
@@ -235,6 +239,11 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     return mayTrustOwn(record, pods)
   }
 
+  function isReplaced(own: OwnCa): boolean {
+    const certificate = certificateOf(own)
+    return certificate !== undefined && holdAnother(livePods(own), authorityKeySha256(certificate))
+  }
+
   /** A Secret that was deleted or damaged is brought back from what is in use here. */
   function whole(
     current: Entry | 'damaged' | undefined,
@@ -245,7 +254,8 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     const isLost = current === undefined && isMadeAnew(place, memory.held.get(uid)?.seenIn)
     if (current !== 'damaged' && !isLost) return current
     if (isLost && !isMissed(rayCluster, record)) return undefined
-    const remembered = memory.used.get(uid)
+    const used = memory.used.get(uid)
+    const remembered = used && isReplaced(used) ? undefined : used
     if (remembered !== undefined || current === undefined) return remembered
     throw damaged(rayCluster, place)
   }
@@ -267,6 +277,11 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     throw exhausted(rayCluster, count, options.perNamespace)
   }
 
+  /** Else another CA may have come in its place while the rounds of upkeep failed here. */
+  function isFresh({ seenAt }: Pick<InUse, 'seenAt'>): boolean {
+    return Math.abs(clock() - seenAt) <= freshForMs
+  }
+
   function mustDate({ usedAt = 0 }: Entry): boolean {
     return apiClock() - usedAt > dateEveryMs
   }
@@ -274,3 +289,5 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
 /** Often enough that a signature is never much younger than it looks, by what `standing.ts` allows for. */
 const dateEveryMs = 10_000
+/** Three rounds of upkeep, each of which sees all that stand. */
+const freshForMs = 15 * 60_000

@@ -30,6 +30,8 @@ export interface ClusterPod {
    * share, or of what is trusted beside that. `unjudged`: it holds one, and which CA all share is not known (yet).
    */
   certificate: 'held' | 'foreign' | 'unjudged' | 'none' | 'unknown'
+  /** `authorityKeySha256` of the CA that has signed it; absent where agents are from before that was said. */
+  anchorKeySha256?: string
 }
 
 export interface Facts {
@@ -72,6 +74,14 @@ export function mayTrustOwn(
   if (some('foreign')) return true
   if (some('held')) return false
   return trust === 'perCluster' || some('unknown')
+}
+
+/** Whether pods hold certificates of their RayCluster's CA, and all of them of another one than this. */
+export function holdAnother(pods: readonly ClusterPod[], keySha256: string): boolean {
+  const foreign = pods.filter(({ certificate }) => certificate === 'foreign')
+  const isOther = ({ anchorKeySha256: said }: ClusterPod) =>
+    said !== undefined && said !== keySha256
+  return foreign.length > 0 && foreign.every(isOther)
 }
 
 /** Between a signature and the pod's word of it in the watch. */

@@ -209,7 +209,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     let restored = false
     const { seenIn } = await secrets.change(own, async (current, place) => {
       const isLost = current === undefined && isMadeAnew(place, formerly)
-      restored = current === 'damaged' || (isLost && authority.isMissed(own, record))
+      const mayReturn = current === 'damaged' || (isLost && authority.isMissed(own, record))
+      restored = mayReturn && !authority.isReplaced(own)
       return restored ? own : 'keep'
     })
     // Where the Secret is the same, somebody has taken it out with intent.

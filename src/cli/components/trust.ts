@@ -210,9 +210,15 @@ function anyForeign(clusters: LiveClusters, isShared: IsShared): boolean | undef
 }
 
 function clusterPod(pod: LivePod, isShared: IsShared): ClusterPod[] {
-  const { tls, node, createdAt } = pod
+  const { tls, node, createdAt, agent } = pod
   if (tls !== 'rayguard') return []
-  return [{ node, createdAt, certificate: certificateOf(pod, isShared) }]
+  const said = agent?.ended === 'well' ? agent.anchorKeySha256 : undefined
+  return [
+    {
+      ...{ node, createdAt, certificate: certificateOf(pod, isShared) },
+      ...(said !== undefined && { anchorKeySha256: said })
+    }
+  ]
 }
 
 /** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
