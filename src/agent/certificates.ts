@@ -1,10 +1,10 @@
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import type { TerminationMessage } from '../contract/enrollment.ts'
-import { readCertificate } from '../x509/certificate.ts'
+import { type Certificate, keyIdentifierOf, readCertificate } from '../x509/certificate.ts'
 import { DerError } from '../x509/der.ts'
 import { canonicalAddress } from '../x509/names.ts'
 import { encodePem, readPem } from '../x509/pem.ts'
-import { authorityKeySha256 } from '../x509/same-authority.ts'
+import { authorityKeySha256, oneOfEach } from '../x509/same-authority.ts'
 
 export interface CheckInput {
   /** PEM, leaf first. */
@@ -51,8 +51,8 @@ export function checkPair(input: CheckInput): Check {
     )
   }
   const { now } = input
-  // More than one where the CA was renewed with its key and both certificates are trusted.
-  const vouching = anchors.filter(anchor => chain.some(isIssuedBy(anchor)))
+  const trusted = onceEach(anchors, now)
+  const vouching = trusted.filter(anchor => chain.some(isIssuedBy(anchor)))
   const signing = vouching.find(each => isInForce(each, now)) ?? vouching[0] ?? leaf
   const fault =
     checkKey(leaf, input.privateKey) ??
@@ -61,8 +61,6 @@ export function checkPair(input: CheckInput): Check {
     checkUsage(leaf) ??
     checkNames(leaf, input.podIPs)
   if (fault !== undefined) return fault
-  // A peer may come upon the certificate of the CA that has ended first, and look no further.
-  const trusted = anchors.filter(each => !vouching.includes(each) || isInForce(each, now))
   const signingKey = keyFingerprintOf(signing)
   return {
     usable: true,
@@ -191,10 +189,33 @@ function fingerprintOf({ raw }: X509Certificate): string {
   return createHash('sha256').update(raw).digest('hex')
 }
 
+/**
+ * Of each CA one certificate. Ray reads them once: when one of two has ended, gRPC may come upon that one, look no further,
+ * and refuse every peer.
+ */
+function onceEach(anchors: readonly X509Certificate[], now: number): X509Certificate[] {
+  const read = new Map(anchors.map(each => [each, readAnchor(each)]))
+  const kept = oneOfEach(
+    [...read.values()].flatMap(each => each ?? []),
+    now
+  )
+  return anchors.filter(each => {
+    const certificate = read.get(each)
+    return certificate === undefined || kept.includes(certificate)
+  })
+}
+
+function keyFingerprintOf(anchor: X509Certificate): string | undefined {
+  const certificate = readAnchor(anchor)
+  return certificate && authorityKeySha256(certificate)
+}
+
 /** `undefined` where our own reader, which is stricter than OpenSSL, does not take it: then it is known by its bytes alone. */
-function keyFingerprintOf({ raw }: X509Certificate): string | undefined {
+function readAnchor({ raw }: X509Certificate): Certificate | undefined {
   try {
-    return authorityKeySha256(readCertificate(raw))
+    const certificate = readCertificate(raw)
+    keyIdentifierOf(certificate)
+    return certificate
   } catch (error) {
     if (error instanceof DerError) return undefined
     throw error

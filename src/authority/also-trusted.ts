@@ -9,7 +9,7 @@ import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
 import { readCertificate } from '../x509/certificate.ts'
 import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
-import { equalBytes } from '../x509/public-key.ts'
+import { areMistakable, oneOfEach } from '../x509/same-authority.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
@@ -101,13 +101,15 @@ export async function openAlsoTrusted(
     const signing = der === undefined ? [] : [readCertificate(der)]
     // By key and name: a root that was made anew has signed all that the former one has.
     const path = [...signing, ...(chain?.certificates ?? []), ...(chain?.notInForce ?? [])]
-    const now = options.clock()
-    const others = withoutEnded().filter(anchor => {
+    // Pods read them once, and would refuse every peer when the one that they come upon has ended.
+    const anchors = withoutEnded()
+    const certificates = anchors.map(({ certificate }) => certificate)
+    const kept = oneOfEach(certificates, options.clock())
+    const others = anchors.filter(anchor => {
+      if (!kept.includes(anchor.certificate)) return false
       if (trustAnchors.includes(anchor.pem)) return false
-      // The CA that signs, in a certificate that is still to begin: a verifier could take that one.
-      const { publicKey, notBefore } = anchor.certificate
-      const isSigning = signing.some(each => equalBytes(each.publicKey, publicKey))
-      if (isSigning && now < notBefore.getTime()) return false
+      // The CA that signs, in another certificate: what that one has signed leads to this one as well.
+      if (signing.some(each => areMistakable(each, anchor.certificate))) return false
       if (!path.some(lower => isAbove(anchor.certificate, lower))) return true
       options.onAbove?.(description(anchor))
       return false

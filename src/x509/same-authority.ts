@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { type Certificate, keyIdentifierOf } from './certificate.ts'
+import { equalBytes } from './public-key.ts'
 
 /**
  * SHA-256 of subject, public key and subjectKeyIdentifier, lower-case hexadecimal. Throws DerError where that extension is
@@ -18,4 +19,33 @@ export function authorityKeySha256(certificate: Certificate): string {
     .update(publicKey)
     .update(keyIdentifierOf(certificate) ?? '')
     .digest('hex')
+}
+
+/**
+ * Whether a verifier that trusts both may take the one for the other: it looks for an issuer by name and key identifier,
+ * takes what it comes upon, and refuses the peer where that is not in force. Throws DerError as above.
+ */
+export function areMistakable(one: Certificate, other: Certificate): boolean {
+  if (!equalBytes(one.subject, other.subject)) return false
+  if (!equalBytes(one.publicKey, other.publicKey)) return false
+  const [first, second] = [keyIdentifierOf(one), keyIdentifierOf(other)]
+  return first === undefined || second === undefined || equalBytes(first, second)
+}
+
+/**
+ * Of those that are mistakable one each: of those in force, else of all, the one that ends last. `now` is in milliseconds
+ * since the epoch. Throws DerError as above.
+ */
+export function oneOfEach(certificates: readonly Certificate[], now: number): Certificate[] {
+  const isInForce = ({ notBefore, notAfter }: Certificate) =>
+    notBefore.getTime() <= now && now < notAfter.getTime()
+  const best = [...certificates].sort(
+    (one, other) =>
+      Number(isInForce(other)) - Number(isInForce(one)) ||
+      other.notAfter.getTime() - one.notAfter.getTime()
+  )
+  const kept = best.filter(
+    (each, at) => !best.slice(0, at).some(other => areMistakable(each, other))
+  )
+  return certificates.filter(each => kept.includes(each))
 }

@@ -211,7 +211,7 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
   await t.test('the former one ends', async t => {
     const former = await ca(day(-300), day(10))
     const get = await beside(former)
-    for (const [count, also] of [
+    for (const [count, all] of [
       [0, former],
       [9, former],
       [11, ''],
@@ -219,18 +219,18 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
       [8, former]
     ] as const) {
       now = day(count)
-      const { all, described, checked, ...pod } = await get()
+      const { also, described, checked, ...beside } = await get()
       const what = `day ${count}`
-      t.strictSame([pod.also, all], [also, also], `${what}: what is trusted beside`)
-      t.equal(described, also === '' ? 0 : 1, `${what}: and told of`)
-      const good = { usable: true, pair: { trustAnchors: signing + also } }
+      t.equal(beside.all, all, `${what}: what is also trusted`)
+      t.equal(described, all === '' ? 0 : 1, `${what}: and told of`)
+      // A pod lives longer than the former one, and gRPC may come upon that.
+      t.equal(also, '', `${what}: the pod is told the one that signs`)
+      const summary = { anchorSha256: sha256(signing), trustedSha256: [sha256(signing)] }
+      const good = { usable: true, pair: { trustAnchors: signing, summary } }
       t.match(checked(), good, `${what}: the agent takes it`)
-      const words = { anchorSha256: sha256(also === '' ? signing : former) }
-      t.match(
-        checked(former + signing),
-        { usable: true, pair: { trustAnchors: also + signing, summary: words } },
-        `${what}: and leaves out what has ended, where it is told`
-      )
+      for (const told of [former + signing, signing + former]) {
+        t.match(checked(told), good, `${what}: and keeps no other, where it is told`)
+      }
     }
     const { checked } = await get()
     now = day(901)
@@ -247,9 +247,33 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
     const get = await beside(next)
     t.equal((await get()).also, '', 'it is no anchor beside the one in force')
     t.match((await get()).checked(), { usable: true })
+    t.match((await get()).checked(next + signing), { pair: { trustAnchors: signing } })
     now = day(2)
-    t.equal((await get()).also, next, 'until it has begun')
+    t.equal((await get()).also, '', 'nor when it has begun')
+    t.match((await get()).checked(signing + next), { pair: { trustAnchors: next } }, 'it is either')
   })
+})
+
+t.test('of a CA that is also trusted in two certificates pods are told one', async t => {
+  const keys = makeKeyPairSync()
+  let now = Date.now()
+  const day = (count: number) => new Date(now + count * 86_400_000)
+  const ca = (from: number, to: number, changes = {}) =>
+    createAuthorityCertificate({
+      ...{ commonName: 'beside', keys, pathLength: 0, serialNumber: randomBytes(16) },
+      ...{ notBefore: day(from), notAfter: day(to), ...changes }
+    })
+  const [ends, lasts, begins] = [await ca(-9, 10), await ca(-9, 20), await ca(1, 30)]
+  const others = [
+    await ca(-9, 10, { keys: makeKeyPairSync() }),
+    await ca(-9, 10, { commonName: 'other' })
+  ]
+  replace('beside.crt', [ends, ...others, lasts, begins].join(''))
+  const alsoTrusted = await openAlsoTrusted(file('beside.crt'), { clock: () => now, pollMs: 0 })
+  t.equal(alsoTrusted.beside(former), others.join('') + lasts, 'that in force which ends last')
+  t.equal(alsoTrusted.describe().length, 5, 'pods of all of them are known')
+  now = day(2).getTime()
+  t.equal(alsoTrusted.beside(former), others.join('') + begins, 'when the next one has begun')
 })
 
 t.test('what cannot be trusted is not told to pods', async t => {
