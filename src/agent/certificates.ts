@@ -74,7 +74,10 @@ export function checkPair(input: CheckInput): Check {
         anchorSha256: fingerprintOf(signing),
         ...(signingKey === undefined ? {} : { anchorKeySha256: signingKey }),
         trustedSha256: trusted.map(fingerprintOf),
-        trustedKeySha256: trusted.flatMap(each => keyFingerprintOf(each) ?? [])
+        // By its key only what lasts: later ones of the CA would be refused when this certificate of it has ended.
+        trustedKeySha256: trusted
+          .filter(lastsAsLongAs(leaf))
+          .flatMap(each => keyFingerprintOf(each) ?? [])
       }
     }
   }
@@ -156,6 +159,10 @@ function checkDates(chain: X509Certificate[], now: number): Fault {
 
 function isInForce(certificate: X509Certificate, now: number): boolean {
   return Date.parse(certificate.validFrom) <= now && now < Date.parse(certificate.validTo)
+}
+
+function lastsAsLongAs({ validTo }: X509Certificate): (anchor: X509Certificate) => boolean {
+  return anchor => Date.parse(anchor.validTo) >= Date.parse(validTo)
 }
 
 function period(certificate: X509Certificate): string {

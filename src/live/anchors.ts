@@ -29,6 +29,13 @@ export function signerOf<A extends Anchor>(
   )
 }
 
+/** What agents from before have said of the certificate alone, with what is known of it. */
+export function completed<S extends Anchor>(said: S, known: readonly Anchor[]): S {
+  if (said.anchorKeySha256 !== undefined) return said
+  const same = known.find(({ anchorSha256 }) => anchorSha256 === said.anchorSha256)
+  return same?.anchorKeySha256 ? { ...said, anchorKeySha256: same.anchorKeySha256 } : said
+}
+
 /** Who has said nothing but who signed may trust more than it is counted for, never less: an older agent, or a long list. */
 export function trusts(said: SaidAnchors, { anchorSha256, anchorKeySha256: key }: Anchor): boolean {
   const { trustedSha256 = [said.anchorSha256], trustedKeySha256 = [said.anchorKeySha256] } = said
@@ -91,7 +98,8 @@ export function countByAnchor(
       continue
     }
     counts[signer === signing ? 'signing' : 'alsoTrusted'] += 1
-    if (!all.every(anchor => trusts(agent, anchor))) counts.lacking += 1
+    const said = completed(agent, all)
+    if (!all.every(anchor => trusts(said, anchor))) counts.lacking += 1
   }
   return counts
 }

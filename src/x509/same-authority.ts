@@ -1,5 +1,5 @@
 /**
- * What makes two certificates those of one CA, to whoever trusts one of them.
+ * What makes two certificates those of one CA, to whoever trusts one of them, and as long as that one is in force.
  *
  * A CA that was renewed with its key has another certificate, and what it signs leads to the former one as well: by the name of
  * the issuer, by the signature, and by the authorityKeyIdentifier (RFC 5280 §4.2.1.1, §6.1.1).

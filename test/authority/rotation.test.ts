@@ -174,9 +174,9 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
   let now = begun
   const clock = () => now
   const keys = makeKeyPairSync()
-  const ca = (notBefore: number, notAfter: number) =>
+  const ca = (notBefore: number, notAfter: number, ofKeys = keys) =>
     createAuthorityCertificate({
-      ...{ commonName: 'dates', keys, pathLength: 0, serialNumber: randomBytes(16) },
+      ...{ commonName: 'dates', keys: ofKeys, pathLength: 0, serialNumber: randomBytes(16) },
       ...{ notBefore: new Date(notBefore), notAfter: new Date(notAfter) }
     })
   const signing = await ca(day(-1), day(900))
@@ -239,6 +239,27 @@ t.test('the dates of a CA that is named in two certificates stop no pod', async 
       { code: 'CertificateDates' },
       'where none is left it says so'
     )
+  })
+
+  await t.test('another CA ends before the pod does', async t => {
+    now = begun
+    for (const [ends, keys] of [
+      [1 / 48, 1],
+      [2 / 24, 2]
+    ] as const) {
+      const check = (
+        await (
+          await beside(await ca(day(-1), day(ends), makeKeyPairSync()))
+        )()
+      ).checked()
+      const { trustedSha256, trustedKeySha256 } = check.usable ? check.pair.summary : {}
+      t.equal(trustedSha256?.length, 2, 'it is trusted')
+      t.equal(
+        trustedKeySha256?.length,
+        keys,
+        'and whatever it signs after a renewal, if it lasts as long'
+      )
+    }
   })
 
   await t.test('the next one is still to begin', async t => {

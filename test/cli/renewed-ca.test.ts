@@ -3,7 +3,7 @@
  * enrollment server takes the pods that run as those of its CA.
  */
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { checkPair } from '../../src/agent/certificates.ts'
 import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
@@ -32,7 +32,7 @@ t.test('renewed with its key it is their CA', async t => {
 })
 
 t.test('what agents from before said names the certificate alone', async t => {
-  const { begin, makeCa, pods, say } = await running(t)
+  const { anchor, begin, former, makeCa, pods, say } = await running(t)
   const { anchorKeySha256, trustedKeySha256, ...less } = pods.get('head') as TerminationMessage
   say('head', less)
   const same = await begin()
@@ -43,6 +43,11 @@ t.test('what agents from before said names the certificate alone', async t => {
   const renewed = await begin()
   t.match(await renewed.counts(), { signing: 1, other: 1 }, 'and is not after a renewal')
   t.notOk(renewed.settled(), 'for all that anybody can tell')
+  await renewed.stop()
+  const known = await begin({ enrollment: { alsoTrustedFile: former() } })
+  t.match(await known.counts(), { other: 0, lacking: 0 }, 'unless it is named')
+  const { trustedSha256 } = await known.enroll('new')
+  t.strictSame(trustedSha256, [anchor()], 'of which no pod has to be told')
 })
 
 t.test('under another key of the same name it is another', async t => {
@@ -106,10 +111,17 @@ async function running(t: Test) {
   await enroll('head')
   await enroll('worker')
   await stop()
-  return { standIn, begin, pods, say, makeCa: makeAnew, anchor }
+  return { standIn, begin, pods, say, makeCa: makeAnew, anchor, former: () => file('former.crt') }
 
   /** A server that finds none of the Secrets of former ones. */
-  async function begin({ wait = true, ...changes }: { wait?: boolean; authority?: object } = {}) {
+  async function begin({
+    wait = true,
+    ...changes
+  }: {
+    wait?: boolean
+    authority?: object
+    enrollment?: object
+  } = {}) {
     const secret = (name: string) => ({
       ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: 'rayguard-system' } }
     })
@@ -166,6 +178,7 @@ async function running(t: Test) {
 
   /** The CA's certificate anew, under the same name. */
   function makeAnew({ key }: { key?: 'new' } = {}): void {
+    copyFileSync(file('pods.crt'), file('former.crt'))
     if (key === 'new')
       writeFileSync(file('pods.key'), newKey().export({ type: 'pkcs8', format: 'pem' }))
     openssl(

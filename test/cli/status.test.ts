@@ -569,6 +569,12 @@ t.test('the rotation of the CA, step by step', async t => {
     'told apart'
   )
   t.match(beside.text, /1 of 2 pods hold a certificate of CN=old/, 'where both are named')
+  holds('head', renewed, [renewed])
+  holds('worker', old)
+  const earlier = { clusters: [{ strangers: [] }], authorities: [{ trusted: 2 }, { trusted: 2 }] }
+  t.match(await caStatus(), earlier, 'an agent from before does not say the key that is known')
+  t.strictSame((await status()).states('ClusterAnchors'), [], 'nor does it matter to status')
+  holds('head', old, [old])
   holds('worker', old)
 
   signs(old, [next])

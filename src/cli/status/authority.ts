@@ -12,7 +12,14 @@ import type {
   TrustStatus
 } from '../../contract/status.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
-import { type Anchor, type SaidAnchors, signerOf, strangers, trusts } from '../../live/anchors.ts'
+import {
+  type Anchor,
+  completed,
+  type SaidAnchors,
+  signerOf,
+  strangers,
+  trusts
+} from '../../live/anchors.ts'
 import { livePod } from '../../live/pod.ts'
 import type { Replica } from './observe.ts'
 import { isReady } from './replicas.ts'
@@ -67,7 +74,8 @@ export function authorityReport(
   const [authority] = told
   if (authority === undefined) return undefined
   const isOwn = ownAnchors(replicas)
-  const clusters = clustersOf(rayPods, isOwn)
+  const known = knownAnchors(replicas)
+  const clusters = clustersOf(rayPods, known, isOwn)
   const pods = clusters.flatMap(cluster => concerned(cluster, isOwn))
   const anchors = [authority, ...authority.alsoTrusted].map(anchor =>
     anchorReport(anchor, authority, pods.filter(hasCertificate))
@@ -89,10 +97,16 @@ export function authorityReport(
 /** Where a RayCluster can have a CA of its own: every anchor that is not one of the CA's. */
 export function ownAnchors(replicas: readonly Replica[]): (anchor: Anchor) => boolean {
   const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
-  if (authority === undefined) return () => false
-  const { trust, alsoTrusted } = authority
+  const { trust } = authority ?? {}
   if (trust?.setting !== 'perCluster' && !trust?.waiting) return () => false
-  return anchor => signerOf(anchor, [authority, ...alsoTrusted]) === undefined
+  const known = knownAnchors(replicas)
+  return anchor => signerOf(anchor, known) === undefined
+}
+
+/** The CA that signs first; none where no replica says who does. */
+export function knownAnchors(replicas: readonly Replica[]): AnchorStatus[] {
+  const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
+  return authority === undefined ? [] : [authority, ...authority.alsoTrusted]
 }
 
 function worstOf(told: readonly (DueCasStatus | undefined)[]): DueCasStatus | undefined {
@@ -111,7 +125,11 @@ function fingerprints({ anchorSha256, alsoTrusted }: AuthorityStatus): string {
   return [anchorSha256, ...alsoTrusted.map(anchor => anchor.anchorSha256).sort()].join()
 }
 
-function clustersOf(rayPods: readonly Pod[], isOwn: (anchor: Anchor) => boolean): ClusterAnchors[] {
+function clustersOf(
+  rayPods: readonly Pod[],
+  known: readonly Anchor[],
+  isOwn: (anchor: Anchor) => boolean
+): ClusterAnchors[] {
   const clusters = new Map<string, ClusterAnchors>()
   for (const pod of rayPods) {
     const found = livePod(pod)
@@ -123,7 +141,10 @@ function clustersOf(rayPods: readonly Pod[], isOwn: (anchor: Anchor) => boolean)
       trust: 'unknown'
     }
     clusters.set(key, report)
-    report.pods.push({ name, ...(agent?.ended === 'well' ? anchorsOf(agent) : {}) })
+    report.pods.push({
+      name,
+      ...(agent?.ended === 'well' ? anchorsOf(completed(agent, known)) : {})
+    })
   }
   return [...clusters.values()]
     .map(cluster => judged(cluster, isOwn))

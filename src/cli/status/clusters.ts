@@ -1,6 +1,7 @@
 /** One line for each Ray cluster, and a line for each of its pods that something is wrong with. Pure. */
-import { strangers } from '../../live/anchors.ts'
-import { ownAnchors } from './authority.ts'
+import type { AnchorStatus } from '../../contract/status.ts'
+import { completed, strangers } from '../../live/anchors.ts'
+import { knownAnchors, ownAnchors } from './authority.ts'
 import { type Check, count, createChecks, timeUntil } from './check.ts'
 import type { Observed } from './observe.ts'
 import type { ClusterReport, NamespaceReport, PodReport, Reason } from './ray.ts'
@@ -25,12 +26,12 @@ export function clusterChecks(
   const { list, ok, warn } = createChecks('Ray clusters')
   if (fault) warn('RayPods', `The Ray pods could not be read (${fault.code}).`)
   else if (clusters.length === 0) ok('RayPods', 'There are no Ray clusters.')
-  const isOwn = ownAnchors(replicas ?? [])
+  const among = { isOwn: ownAnchors(replicas ?? []), known: knownAnchors(replicas ?? []) }
   const byName = new Map(namespaces.map(each => [each.name, each]))
   return [
     ...list,
     ...clusters.flatMap(cluster =>
-      clusterCheck(cluster, byName.get(cluster.namespace), { now, isOwn })
+      clusterCheck(cluster, byName.get(cluster.namespace), { now, ...among })
     )
   ]
 }
@@ -38,7 +39,11 @@ export function clusterChecks(
 function clusterCheck(
   cluster: ClusterReport,
   namespace: NamespaceReport | undefined,
-  { now, isOwn }: { now: number; isOwn: ReturnType<typeof ownAnchors> }
+  {
+    now,
+    isOwn,
+    known
+  }: { now: number; isOwn: ReturnType<typeof ownAnchors>; known: AnchorStatus[] }
 ): Check[] {
   const { list, ok, warn, fail } = createChecks('Ray clusters')
   const name = `${cluster.namespace}/${cluster.name}`
@@ -74,7 +79,9 @@ function clusterCheck(
       )
   }
   list.push(...podChecks(cluster, now))
-  const held = withTls.flatMap(({ certificate }) => certificate ?? [])
+  const held = withTls.flatMap(({ certificate }) =>
+    certificate === undefined ? [] : completed(certificate, known)
+  )
   const foreign = strangers(held, isOwn)
   if (foreign.length > 0) {
     const text = `${name}: ${count(foreign.length, 'pod')} are of a CA that the others do not trust.`
