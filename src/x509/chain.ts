@@ -134,17 +134,22 @@ function inOrder(found: Certificate[]): Certificate[] | undefined {
   return ordered.length === found.length ? ordered : undefined
 }
 
-/** The lowest one and those above it, each signed by the next, as far as they are among those found. */
+/**
+ * The lowest one and those above it, each signed by the next, as far as they are among those found. Of one key one
+ * certificate: a CA that was renewed with its key is not above itself.
+ */
 export function pathFrom(lowest: Certificate, found: readonly Certificate[]): Certificate[] {
-  const path = [lowest]
-  for (
-    let next = issuerAmong(found, lowest);
-    next && !path.includes(next);
-    next = issuerAmong(found, next)
-  ) {
-    path.push(next)
+  const path: Certificate[] = []
+  for (let next: Certificate | undefined = lowest; next !== undefined; ) {
+    const last: Certificate = next
+    path.push(last)
+    next = found.find(other => !path.some(hasKeyOf(other)) && issued(other, last))
   }
   return path
+}
+
+function hasKeyOf(one: Certificate): (other: Certificate) => boolean {
+  return other => equalBytes(one.publicKey, other.publicKey)
 }
 
 function issuerAmong(

@@ -521,6 +521,24 @@ t.test('a CA that is replaced in Vault is taken, and its certificates name it', 
   await authority.close()
 })
 
+t.test('a root that is renewed with its key is taken beside its former certificate', async t => {
+  const authority = await openVaultAuthority(settings(), options)
+  t.teardown(authority.close)
+  const former = (await vault.read('pki/issuer/default')).data
+  const { anchorSha256, anchorKeySha256 } = authority.describe()
+  const { data } = await vault.write('pki/issuers/generate/root/existing', {
+    ...{ common_name: 'Ray pods 2', key_ref: former.key_id, ttl: '87600h' }
+  })
+  await vault.write('pki/root/replace', { default: data.issuer_id })
+  const { ca_chain } = (await vault.read('pki/issuer/default')).data
+  t.equal(ca_chain.length, 2, 'Vault tells both as a chain')
+  t.match(await authority.reload(), { loaded: true })
+  const described = authority.describe()
+  t.not(described.anchorSha256, anchorSha256, 'the renewed one')
+  t.equal(described.anchorKeySha256, anchorKeySha256, 'of the same CA')
+  t.strictSame(problems(await authority.issue(request)), [], 'signs')
+})
+
 t.test('a CA whose root has ended signs on, until it ends itself', async t => {
   const dayMs = 86_400_000
   const [above, keys] = [makeKeyPairSync(), makeKeyPairSync()]

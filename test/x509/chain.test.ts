@@ -2,8 +2,8 @@ import { createHash, generateKeyPairSync, randomBytes, X509Certificate } from 'n
 import fc from 'fast-check'
 import t from 'tap'
 import { createAuthorityCertificate } from '../../src/x509/ca.ts'
-import { nameConstraintsOf, readCertificate } from '../../src/x509/certificate.ts'
-import { fingerprint, readChain } from '../../src/x509/chain.ts'
+import { type Certificate, nameConstraintsOf, readCertificate } from '../../src/x509/certificate.ts'
+import { fingerprint, pathFrom, readChain } from '../../src/x509/chain.ts'
 import { makeKeyPair } from '../../src/x509/new-key.ts'
 import { encodePem, readSinglePem } from '../../src/x509/pem.ts'
 import { caExtensions, makeCa, makeKey, openWorkshop } from './openssl.ts'
@@ -264,4 +264,24 @@ t.test('CAs that we make pass our own check and that of openssl', async t => {
   const keys = generateKeyPairSync('ed25519')
   const request = { commonName, keys, pathLength: 1, serialNumber: randomBytes(16), ...dates }
   await t.rejects(createAuthorityCertificate(request), TypeError, 'no Ed25519 CA is made')
+})
+
+t.test('a CA that was renewed with its key is not above itself', async t => {
+  const dates = { notBefore: soon(-1), notAfter: soon(24 * 3650) }
+  const [top, low] = [await makeKeyPair('P-256'), await makeKeyPair('P-256')]
+  const ca = async (commonName: string, keys: typeof top, issuer?: typeof above) => {
+    const pem = await createAuthorityCertificate({
+      ...{ commonName, keys, pathLength: 1, serialNumber: randomBytes(16), ...dates },
+      ...(issuer && { issuer })
+    })
+    return readCertificate(readSinglePem(pem, 'CERTIFICATE') as Uint8Array)
+  }
+  const above = { commonName: 'Top', keys: top }
+  const [former, renewed] = [await ca('Top', top), await ca('Top', top)]
+  const signing = await ca('Low', low, above)
+  const found = [signing, former, renewed]
+  const places = (lowest: Certificate) => pathFrom(lowest, found).map(each => found.indexOf(each))
+  t.strictSame(places(signing), [0, 1], 'one of both is')
+  t.strictSame(places(former), [1])
+  t.strictSame(places(renewed), [2])
 })

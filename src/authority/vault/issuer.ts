@@ -31,7 +31,10 @@ export async function readIssuer(
   return oneChain(certificate, others)
 }
 
-/** A CA that is cross-signed has several above it: the first of each is taken, since one chain is enough. */
+/**
+ * A CA that is cross-signed has several above it: the first of each is taken, since one chain is enough. A root that was
+ * renewed with its key is no CA above itself, though Vault tells each of its certificates as one above the other.
+ */
 function oneChain(certificate: string, others: string[]): string {
   const chain = [opened(certificate)]
   const rest = others.map(opened)
@@ -55,7 +58,7 @@ function isAbove(candidate: X509Certificate, chain: readonly X509Certificate[]):
   const highest = chain.at(-1)
   return (
     highest !== undefined &&
-    chain.every(known => known.fingerprint256 !== candidate.fingerprint256) &&
+    chain.every(known => !known.publicKey.equals(candidate.publicKey)) &&
     highest.checkIssued(candidate) &&
     highest.verify(candidate.publicKey)
   )
