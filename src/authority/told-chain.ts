@@ -1,8 +1,9 @@
 /**
  * The CA that signs and those above it, as a signer tells them, which nobody has chosen for Rayguard.
  *
- * Decides what of that counts: constraints hold for what is below them, and only there can they be seen; dates do not. Pods
- * trust the signer alone, and many a signer goes on telling a root that has ended or was made anew.
+ * Decides what of that counts: the constraints of those in force, up to the first that is not; above that nothing does, and
+ * no dates but the signer's own. Pods trust the signer alone, and many a signer goes on telling a root that has ended or was
+ * made anew.
  */
 import { type Certificate, readCertificate } from '../x509/certificate.ts'
 import type { Chain } from '../x509/chain.ts'

@@ -119,7 +119,10 @@ export const refusals = {
     status: 403,
     text: 'The certificate authority has denied this certificate request.'
   },
-  AuthorityUnavailable: { status: 503, text: 'The certificate authority does not answer.' },
+  AuthorityUnavailable: {
+    status: 503,
+    text: 'The certificate authority does not answer, or cannot sign now.'
+  },
   NotReady: { status: 503, text: 'The server is not ready.' }
 } as const satisfies Record<string, { status: number; text: string }>
 
