@@ -12,29 +12,32 @@ import { equalBytes } from './public-key.ts'
  * SHA-256 of subject, public key and subjectKeyIdentifier, lower-case hexadecimal. Throws DerError where that extension is
  * malformed.
  */
-export function authorityKeySha256(certificate: Certificate): string {
+export function authorityKeySha256(
+  certificate: Certificate,
+  keyIdentifier: Uint8Array | 'none' = keyIdentifierOf(certificate) ?? 'none'
+): string {
   const { subject, publicKey } = certificate
   return createHash('sha256')
     .update(subject)
     .update(publicKey)
-    .update(keyIdentifierOf(certificate) ?? '')
+    .update(keyIdentifier === 'none' ? '' : keyIdentifier)
     .digest('hex')
 }
 
 /**
- * Whether a verifier that trusts both may take the one for the other: it looks for an issuer by name and key identifier,
- * takes what it comes upon, and refuses the peer where that is not in force. Throws DerError as above.
+ * Whether a verifier that trusts both may take the one for the other: it looks for an issuer by name and key identifier
+ * (RFC 4158 §3.5.12), takes what it comes upon, and refuses the peer where that is not in force or has another key. Throws
+ * DerError as above.
  */
 export function areMistakable(one: Certificate, other: Certificate): boolean {
   if (!equalBytes(one.subject, other.subject)) return false
-  if (!equalBytes(one.publicKey, other.publicKey)) return false
   const [first, second] = [keyIdentifierOf(one), keyIdentifierOf(other)]
   return first === undefined || second === undefined || equalBytes(first, second)
 }
 
 /**
- * Of those that are mistakable one each: of those in force, else of all, the one that ends last. `now` is in milliseconds
- * since the epoch. Throws DerError as above.
+ * Of those that are mistakable and have one key one each: of those in force, else of all, the one that ends last. `now` is in
+ * milliseconds since the epoch. Throws DerError as above.
  */
 export function oneOfEach(certificates: readonly Certificate[], now: number): Certificate[] {
   const isInForce = ({ notBefore, notAfter }: Certificate) =>
@@ -45,7 +48,10 @@ export function oneOfEach(certificates: readonly Certificate[], now: number): Ce
       other.notAfter.getTime() - one.notAfter.getTime()
   )
   const kept = best.filter(
-    (each, at) => !best.slice(0, at).some(other => areMistakable(each, other))
+    (each, at) =>
+      !best
+        .slice(0, at)
+        .some(other => equalBytes(each.publicKey, other.publicKey) && areMistakable(each, other))
   )
   return certificates.filter(each => kept.includes(each))
 }

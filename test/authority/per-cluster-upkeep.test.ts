@@ -9,6 +9,7 @@ import { openPemKey } from '../../src/authority/pem-key.ts'
 import { certificateOf, entryIn, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
 import type { Certificate } from '../../src/x509/certificate.ts'
+import { keyIdentifier } from '../../src/x509/leaf.ts'
 import { authorityKeySha256 } from '../../src/x509/same-authority.ts'
 import {
   cluster,
@@ -214,6 +215,23 @@ t.test('a renewal that is lost with its Secret leaves the cluster whole', async 
   t.ok(accepts(last.trustAnchors, renewed.certificate, time.now), 'and the other way round')
 })
 
+t.test('a CA that was released while a round went on does not come back', async t => {
+  const { replica, pods, time, secret, standIn } = await stage(t)
+  const one = cluster('one')
+  let record = ever
+  const knows = replica({ record: async () => record })
+  await knows.issue(one)
+  standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  pods.set(one.uid, [head(time.now, 'none')])
+  await upkeepOf(knows, {
+    async exists() {
+      record = { trust: 'shared', since: time.now - 60_000, settled: false }
+      return true
+    }
+  }).look()
+  t.equal(secret(secretOf(one.namespace)), undefined, 'nothing is written')
+})
+
 t.test('what was released beside a replica does not come back from it', async t => {
   const { replica, pods, time, secret, standIn } = await stage(t)
   const root = workshop.read('root.crt')
@@ -273,6 +291,27 @@ t.test('a CA in whose place another one has come is not brought back', async t =
         'who has the right one brings it back'
       )
     }
+  }
+})
+
+t.test('a CA whose certificate has another form of its key identifier is the same', async t => {
+  const { replica, pods, time, secret, standIn } = await stage(t)
+  const one = cluster('one')
+  const knows = replica()
+  const { trustAnchors } = await knows.issue(one)
+  const certificate = certificateOf({ certificate: trustAnchors }) as Certificate
+  // as by a signer that has left the identifier out before, or has taken one of its own
+  for (const [identifier, stays] of [
+    ['none', true],
+    [keyIdentifier(certificate.publicKey), true],
+    [randomBytes(20), false]
+  ] as const) {
+    const anchorKeySha256 = authorityKeySha256(certificate, identifier)
+    pods.set(one.uid, [{ ...head(time.now, 'foreign'), anchorKeySha256 }])
+    standIn.remove(secret(secretOf(one.namespace)) as Secret)
+    await upkeepOf(knows).look()
+    const found = secret(secretOf(one.namespace))
+    t.equal(found !== undefined, stays, 'it is brought back, or is another')
   }
 })
 

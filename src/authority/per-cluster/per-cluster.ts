@@ -6,6 +6,7 @@
  */
 import { createQuota } from '../../flow/quota.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
+import { keyIdentifier } from '../../x509/leaf.ts'
 import { authorityKeySha256 } from '../../x509/same-authority.ts'
 import {
   type Authority,
@@ -241,7 +242,12 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
 
   function isReplaced(own: OwnCa): boolean {
     const certificate = certificateOf(own)
-    return certificate !== undefined && holdAnother(livePods(own), authorityKeySha256(certificate))
+    if (certificate === undefined) return false
+    const { publicKey } = certificate
+    // A renewal by another authority may have added the identifier, or left it out.
+    const identifiers = [undefined, 'none', keyIdentifier(publicKey)] as const
+    const keys = identifiers.map(each => authorityKeySha256(certificate, each))
+    return holdAnother(livePods(own), keys)
   }
 
   /** A Secret that was deleted or damaged is brought back from what is in use here. */

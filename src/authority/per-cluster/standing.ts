@@ -76,11 +76,11 @@ export function mayTrustOwn(
   return trust === 'perCluster' || some('unknown')
 }
 
-/** Whether pods hold certificates of their RayCluster's CA, and all of them of another one than this. */
-export function holdAnother(pods: readonly ClusterPod[], keySha256: string): boolean {
+/** Whether pods hold certificates of their RayCluster's CA, and all of them of another one than that of these keys. */
+export function holdAnother(pods: readonly ClusterPod[], keysSha256: readonly string[]): boolean {
   const foreign = pods.filter(({ certificate }) => certificate === 'foreign')
   const isOther = ({ anchorKeySha256: said }: ClusterPod) =>
-    said !== undefined && said !== keySha256
+    said !== undefined && !keysSha256.includes(said)
   return foreign.length > 0 && foreign.every(isOther)
 }
 

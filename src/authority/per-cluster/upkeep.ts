@@ -105,7 +105,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       }
     }
     for (const used of [...authority.used.values()]) {
-      if (!seen.has(used.uid)) await attempted(() => bringBack(used, record, cas))
+      if (!seen.has(used.uid)) await attempted(() => bringBack(used, cas))
     }
     for (const uid of [...authority.held.keys()]) {
       // What could not be brought back is tried again, by what is known of where it was.
@@ -195,11 +195,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     return next.certificate === current.certificate ? 'sealed' : 'renewed'
   }
 
-  async function bringBack(
-    own: OwnCa,
-    record: TrustRecord,
-    cas: Map<string, OwnCa>
-  ): Promise<void> {
+  async function bringBack(own: OwnCa, cas: Map<string, OwnCa>): Promise<void> {
     if (await isGone(own)) {
       authority.drop(own.uid)
       return
@@ -209,6 +205,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     let restored = false
     const { seenIn } = await secrets.change(own, async (current, place) => {
       const isLost = current === undefined && isMadeAnew(place, formerly)
+      // A round may last for minutes, and others may have released it meanwhile.
+      const record = await options.record()
       const mayReturn = current === 'damaged' || (isLost && authority.isMissed(own, record))
       restored = mayReturn && !authority.isReplaced(own)
       return restored ? own : 'keep'
