@@ -57,6 +57,7 @@ export function checkPair(input: CheckInput): Check {
   const fault =
     checkKey(leaf, input.privateKey) ??
     checkChain(chain, vouching) ??
+    checkNamesakes(chain, trusted) ??
     checkDates([...chain, signing], now) ??
     checkUsage(leaf) ??
     checkNames(leaf, input.podIPs)
@@ -141,6 +142,18 @@ function checkChain(chain: X509Certificate[], vouching: X509Certificate[]): Faul
   const size = chain.reduce((sum, { raw }) => sum + raw.length, 0)
   if (size <= longestChainBytes) return undefined
   return no('CertificateChain', `The chain has ${size} bytes; gRPC can use ${longestChainBytes}.`)
+}
+
+/** gRPC looks for the issuer by name and key identifier, and looks no further when that one has another key. */
+function checkNamesakes(chain: X509Certificate[], anchors: X509Certificate[]): Fault {
+  const isNamesake = (anchor: X509Certificate) =>
+    chain.some(each => each.checkIssued(anchor) && !each.verify(anchor.publicKey))
+  const namesake = anchors.find(isNamesake)
+  if (namesake === undefined) return undefined
+  return no(
+    'CertificateChain',
+    `Two trust anchors could be the issuer by name and key identifier, and ${fingerprintOf(namesake)} has another key.`
+  )
 }
 
 function isIssuedBy(issuer: X509Certificate): (certificate: X509Certificate) => boolean {

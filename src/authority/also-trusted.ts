@@ -9,7 +9,7 @@ import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
 import { readCertificate } from '../x509/certificate.ts'
 import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
-import { areMistakable, oneOfEach } from '../x509/same-authority.ts'
+import { areMistakable, authorityKeySha256, oneOfEach } from '../x509/same-authority.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
@@ -28,8 +28,14 @@ export interface AlsoTrustedOptions
   extends Pick<AuthorityOptions, 'clock' | 'clusterDomain' | 'pollMs'> {
   /** Told of every load that changed something, the first one included. */
   onReload?(outcome: AlsoTrustedReload): void
-  /** It has signed the CA that signs pods, so they are not told of it. */
-  onAbove?(anchor: AnchorDescription): void
+  /** Pods are not told of it. */
+  onLeftOut?(anchor: AnchorDescription, reason: string): void
+}
+
+const reasons = {
+  above: 'it has signed the CA that signs pods',
+  mistakable:
+    'it has the name of the CA that signs pods, and no subjectKeyIdentifier tells them apart; it needs another name, or each an identifier of its own'
 }
 
 export type AlsoTrustedReload =
@@ -43,15 +49,17 @@ export async function openAlsoTrusted(
 ): Promise<AlsoTrusted> {
   const first = await textOf(file)
   let { anchors, warnings } = usable(first)
-  let answered: { trustAnchors: string; chain: Chain | undefined; pem: string } | undefined
-  /** Those that have not ended, as long as no date of one of them makes a difference; milliseconds since the epoch. */
-  let current: { anchors: Anchor[]; from: number; until: number } | undefined
+  let answered: { trustAnchors: string; chain: Chain | undefined; told: string; pem: string } = {
+    trustAnchors: '',
+    chain: undefined,
+    told: '',
+    pem: ''
+  }
   const { stop } = createReload<string, AlsoTrustedReload & { loaded: true }>(first, {
     read: () => textOf(file),
     mark: text => text,
     take(text) {
       ;({ anchors, warnings } = usable(text))
-      current = undefined
     },
     loaded: () => ({ loaded: true, anchors: anchors.map(description), warnings }),
     tell: outcome => options.onReload?.(outcome),
@@ -60,9 +68,16 @@ export async function openAlsoTrusted(
 
   return {
     beside(trustAnchors, chain) {
-      withoutEnded()
-      if (answered?.trustAnchors !== trustAnchors || answered.chain !== chain)
-        answered = { trustAnchors, chain, pem: selected(trustAnchors, chain) }
+      const told = toldNow()
+      const digests = told.map(({ sha256 }) => sha256).join()
+      const isKnown =
+        answered.trustAnchors === trustAnchors &&
+        answered.chain === chain &&
+        answered.told === digests
+      if (!isKnown) {
+        const pem = selected(told, trustAnchors, chain)
+        answered = { trustAnchors, chain, told: digests, pem }
+      }
       return answered.pem
     },
     pem: () => pemOf(withoutEnded()),
@@ -70,21 +85,18 @@ export async function openAlsoTrusted(
     close: stop
   }
 
-  /** What has ended since the file was read is left out as what had ended then; a clock may also be put back. */
+  /** What has ended since the file was read is left out as what had ended then. */
   function withoutEnded(): Anchor[] {
     const now = options.clock()
-    if (current !== undefined && current.from <= now && now < current.until) return current.anchors
-    const dates = anchors.flatMap(({ certificate: { notBefore, notAfter } }) => [
-      notBefore.getTime(),
-      notAfter.getTime()
-    ])
-    current = {
-      anchors: anchors.filter(({ certificate }) => now < certificate.notAfter.getTime()),
-      from: Math.max(...dates.filter(date => date <= now), Number.NEGATIVE_INFINITY),
-      until: Math.min(...dates.filter(date => date > now), Number.POSITIVE_INFINITY)
-    }
-    answered = undefined
-    return current.anchors
+    return anchors.filter(({ certificate }) => now < certificate.notAfter.getTime())
+  }
+
+  /** Of each CA one certificate: pods would refuse every peer when the one that they come upon has ended. */
+  function toldNow(): Anchor[] {
+    const left = withoutEnded()
+    const certificates = left.map(({ certificate }) => certificate)
+    const kept = oneOfEach(certificates, options.clock())
+    return left.filter(({ certificate }) => kept.includes(certificate))
   }
 
   function usable(pem: string) {
@@ -95,24 +107,25 @@ export async function openAlsoTrusted(
     })
   }
 
-  function selected(trustAnchors: string, chain: Chain | undefined): string {
+  function selected(told: Anchor[], trustAnchors: string, chain: Chain | undefined): string {
     const der = readSinglePem(trustAnchors, 'CERTIFICATE')
     // Several anchors are of an authority that knows itself what is trusted.
-    const signing = der === undefined ? [] : [readCertificate(der)]
+    const signing = der === undefined ? undefined : readCertificate(der)
     // By key and name: a root that was made anew has signed all that the former one has.
-    const path = [...signing, ...(chain?.certificates ?? []), ...(chain?.notInForce ?? [])]
-    // Pods read them once, and would refuse every peer when the one that they come upon has ended.
-    const anchors = withoutEnded()
-    const certificates = anchors.map(({ certificate }) => certificate)
-    const kept = oneOfEach(certificates, options.clock())
-    const others = anchors.filter(anchor => {
-      if (!kept.includes(anchor.certificate)) return false
+    const path = [
+      ...(signing ? [signing] : []),
+      ...(chain?.certificates ?? []),
+      ...(chain?.notInForce ?? [])
+    ]
+    const others = told.filter(anchor => {
       if (trustAnchors.includes(anchor.pem)) return false
-      // The CA that signs, in another certificate: what that one has signed leads to this one as well.
-      if (signing.some(each => areMistakable(each, anchor.certificate))) return false
-      if (!path.some(lower => isAbove(anchor.certificate, lower))) return true
-      options.onAbove?.(description(anchor))
-      return false
+      // What the CA that signs has signed by another certificate leads to this one as well.
+      if (signing && authorityKeySha256(signing) === anchor.keySha256) return false
+      const leftOut = path.some(lower => isAbove(anchor.certificate, lower))
+        ? reasons.above
+        : signing && areMistakable(signing, anchor.certificate) && reasons.mistakable
+      if (leftOut) options.onLeftOut?.(description(anchor), leftOut)
+      return !leftOut
     })
     return pemOf(others)
   }

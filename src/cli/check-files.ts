@@ -190,9 +190,9 @@ async function checkAlsoTrusted(
         for (const warning of outcome.warnings)
           report.warnings.push(`enrollment.alsoTrustedFile: ${warning}`)
       },
-      onAbove({ subject }) {
+      onLeftOut({ subject }, reason) {
         report.warnings.push(
-          `enrollment.alsoTrustedFile: "${subject}" is above the CA that signs, so pods are not told of it`
+          `enrollment.alsoTrustedFile: pods are not told of "${subject}", because ${reason}`
         )
       }
     })

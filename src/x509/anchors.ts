@@ -8,6 +8,7 @@ import { type Certificate, isSignedBy, verificationKey } from './certificate.ts'
 import { type ChainOptions, readChain } from './chain.ts'
 import { encodePem, readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
+import { areMistakable } from './same-authority.ts'
 
 export interface Anchor {
   certificate: Certificate
@@ -44,7 +45,7 @@ export function readAnchors(pem: string, options: ChainOptions): AnchorsReading 
     else if (!reading.anchors.some(({ sha256 }) => sha256 === found.anchor.sha256))
       reading.anchors.push(found.anchor)
   }
-  reading.problems.push(...aboveProblems(reading.anchors))
+  reading.problems.push(...aboveProblems(reading.anchors), ...mistakableProblems(reading.anchors))
   return reading
 }
 
@@ -68,6 +69,23 @@ function aboveProblems(anchors: readonly Anchor[]): string[] {
           `"${upper.subject}" has signed "${lower.subject}"; only the CA that signs pods may stand there, none above it`
       )
   )
+}
+
+/** gRPC would take the one for the other, and refuse what the other has signed. */
+function mistakableProblems(anchors: readonly Anchor[]): string[] {
+  const problems = anchors.flatMap((one, at) =>
+    anchors
+      .slice(0, at)
+      .filter(
+        other =>
+          other.keySha256 !== one.keySha256 && areMistakable(other.certificate, one.certificate)
+      )
+      .map(
+        () =>
+          `Two CAs have the name "${one.subject}", and no subjectKeyIdentifier tells them apart; the next one needs another name, or each an identifier of its own`
+      )
+  )
+  return [...new Set(problems)]
 }
 
 /** Whether one CA has signed another. The same CA in a renewed certificate, with the same key, is not above itself. */

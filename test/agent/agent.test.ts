@@ -295,6 +295,7 @@ t.test('A certificate that Ray could not use is never written', async t => {
     certificate: issue(pods, { key: middle.key, commonName: 'middle' })
   }
   const anchor = pods.certificate
+  const namesake = newAuthority('pods CA').certificate
   const junk = encodePem('CERTIFICATE', Uint8Array.of(1, 2, 3))
   const privateBlock = encodePem('PRIVATE KEY', Uint8Array.of(1, 2, 3))
   const wrong: [string, Answer, CheckCode][] = [
@@ -316,6 +317,8 @@ t.test('A certificate that Ray could not use is never written', async t => {
       'CertificateChain'
     ],
     ['longer than gRPC can use', issues(pods, { ballast: 8100 }), 'CertificateChain'],
+    ['beside a namesake', issues(pods, { trustAnchors: anchor + namesake }), 'CertificateChain'],
+    ['behind a namesake', issues(pods, { trustAnchors: namesake + anchor }), 'CertificateChain'],
     [
       'for another address',
       issues(pods, { ipAddresses: ['127.0.0.1', '10.1.2.4'] }),

@@ -301,8 +301,12 @@ t.test('what cannot be trusted is not told to pods', async t => {
   const { told, describe, alsoTrust, enroll } = await rotation(t)
   const root = makeCa(workshop, 'root')
   const low = makeCa(workshop, 'low', { issuer: 'root' })
+  const unnamed = [...caExtensions.slice(0, 2), 'subjectKeyIdentifier=none']
+  const namesake = makeCa(workshop, 'namesake', { subject: '/CN=next' })
+  const mistakable = makeCa(workshop, 'mistakable', { subject: '/CN=next', extensions: unnamed })
   const bad: [what: string, pem: string, reason: RegExp][] = [
     ['a root above its CA', low + root, /"CN=root" has signed "CN=low"/],
+    ['two that gRPC cannot tell apart', next + mistakable, /Two CAs have the name "CN=next"/],
     ['a leaf', leaf(), /not a CA/],
     ['a CA that gRPC cannot use', addressConstraints(), /IP addresses/],
     ['junk', '-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n', /damaged/],
@@ -330,11 +334,27 @@ t.test('what cannot be trusted is not told to pods', async t => {
     const alsoTrusted = await openAlsoTrusted(file('root-alone.crt'), {
       clock: Date.now,
       pollMs: 0,
-      onAbove: anchor => refused.push(anchor)
+      onLeftOut: anchor => refused.push(anchor)
     })
     t.equal(alsoTrusted.beside(low), '', 'no pod is told to trust all that it has signed')
     t.match(refused, [{ subject: 'CN=root' }], 'and it is told of')
     t.equal(alsoTrusted.beside(former), root, 'beside another CA it is one like others')
+  })
+
+  await t.test('the name of the CA that signs, and another key', async t => {
+    const reasons: string[] = []
+    replace('namesakes.crt', namesake + former)
+    const open = () =>
+      openAlsoTrusted(file('namesakes.crt'), {
+        clock: Date.now,
+        pollMs: 0,
+        onLeftOut: ({ subject }, reason) => reasons.push(`${subject} ${reason}`)
+      })
+    const told = await open()
+    t.equal(told.beside(next), namesake + former, 'is told, where identifiers tell them apart')
+    t.strictSame(reasons, [])
+    t.equal(told.beside(mistakable), former, 'and else left out')
+    t.match(reasons, [/^CN=next .*needs another name/], 'which is said')
   })
 
   await t.test('attack: a root two levels above it, in another certificate', async t => {

@@ -272,7 +272,7 @@ t.test('a root above the CA is not trusted beside it, which is a warning', async
     const changes = { authority, trust: 'shared', enrollment: { alsoTrustedFile } }
     const { code, err } = await runCommand(command, [settings(changes)])
     t.equal(code, 0, err)
-    t.match(err, /warning: enrollment\.alsoTrustedFile: "CN=root" is above/, authority.kind)
+    t.match(err, /pods are not told of "CN=root", because it has signed/, authority.kind)
   }
 })
 

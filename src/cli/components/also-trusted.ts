@@ -33,8 +33,8 @@ export async function openedAlsoTrusted({
         log.info({ alsoTrusted: outcome.anchors }, 'what pods trust beside the CA is loaded')
         for (const warning of outcome.warnings) log.warn({ warning }, 'what is also trusted')
       },
-      onAbove(anchor) {
-        log.error({ anchor }, 'what is also trusted has signed the CA, so pods are not told of it')
+      onLeftOut(anchor, reason) {
+        log.error({ anchor, reason }, 'pods are not told of what is also trusted')
       }
     })
   } catch (error) {
