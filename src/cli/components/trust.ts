@@ -13,17 +13,15 @@ import {
 import { type CurrentRecord, createRecord, type Past } from '../../authority/per-cluster/record.ts'
 import { unjudged } from '../../authority/per-cluster/refusals.ts'
 import { type ClusterSecrets, createClusterSecrets } from '../../authority/per-cluster/secrets.ts'
-import type { ClusterPod } from '../../authority/per-cluster/standing.ts'
 import { createUpkeep, type Upkeep } from '../../authority/per-cluster/upkeep.ts'
 import type { TrustStatus } from '../../contract/status.ts'
 import { type Calls, createCalls } from '../../kubernetes/calls.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
 import type { Pod } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
-import { type Anchor, signerOf } from '../../live/anchors.ts'
 import type { LiveClusters } from '../../live/clusters.ts'
-import type { LivePod } from '../../live/pod.ts'
 import { ConfigurationError, type Surroundings } from './component.ts'
+import { anyForeign, clusterPods, sharedAnchors } from './held-certificates.ts'
 
 export interface Trust {
   /** Signs for each pod with the CA that its RayCluster is on. */
@@ -54,7 +52,7 @@ export function createTrust(
   if (trust === 'perCluster') refuseUnableAuthority(authority)
   const secrets = createClusterSecrets(client, namespace)
   const isShared = sharedAnchors(authority)
-  const foreign = () => anyForeign(clusters, isShared)
+  const foreign = () => anyForeign(clusters.pods(), isShared)
   const record = createRecord({
     ...{ secrets, setting: trust, clock: clocks.api },
     past: () => past(clusters, foreign, surroundings),
@@ -70,9 +68,7 @@ export function createTrust(
     apiClock: clocks.api,
     random: random.bytes,
     podsOf: ({ namespace, uid }) =>
-      clusters.synced()
-        ? [...clusters.podsOf({ namespace, uid })].flatMap(pod => clusterPod(pod, isShared))
-        : undefined,
+      clusters.synced() ? clusterPods(clusters.podsOf({ namespace, uid }), isShared) : undefined,
     leafSeconds: Math.max(enrollment.lifetimeSeconds, enrollment.namespaceLifetime.longestSeconds),
     perNamespace: enrollment.quota.clustersPerNamespace
   })
@@ -195,50 +191,6 @@ async function isThere(
 ): Promise<boolean> {
   const reference = { apiVersion: 'ray.io/v1', kind: 'RayCluster', name } as const
   return (await calls.rayObject(namespace, reference))?.metadata.uid === uid
-}
-
-/** `undefined`: nobody knows which CA all pods share. */
-type IsShared = (anchor: Anchor) => boolean | undefined
-
-/** Whether any pod holds a certificate of another CA; `undefined` where that cannot be told (yet). */
-function anyForeign(clusters: LiveClusters, isShared: IsShared): boolean | undefined {
-  const certificates = new Set(
-    [...clusters.pods()].flatMap(pod => (pod.live ? certificateOf(pod, isShared) : []))
-  )
-  if (certificates.has('foreign')) return true
-  return certificates.has('unjudged') ? undefined : false
-}
-
-function clusterPod(pod: LivePod, isShared: IsShared): ClusterPod[] {
-  const { tls, node, createdAt, agent } = pod
-  if (tls !== 'rayguard') return []
-  const said = agent?.ended === 'well' ? agent.anchorKeySha256 : undefined
-  return [
-    {
-      ...{ node, createdAt, certificate: certificateOf(pod, isShared) },
-      ...(said !== undefined && { anchorKeySha256: said })
-    }
-  ]
-}
-
-/** Before its agent has said that it holds a certificate, or that it gave up, nobody knows. */
-function certificateOf({ agent }: LivePod, isShared: IsShared): ClusterPod['certificate'] {
-  if (agent === undefined) return 'unknown'
-  if (agent.ended === 'badly') return 'none'
-  const shared = isShared(agent)
-  if (shared === undefined) return 'unjudged'
-  return shared ? 'held' : 'foreign'
-}
-
-/** Attack: while the CA is away, as when an HSM boots, pods of a CA whose Secret is gone must not pass for those of it. */
-function sharedAnchors(authority: Authority): IsShared {
-  return anchor => {
-    const signing = authority.describe()
-    // Agents from before that was said.
-    if (anchor.anchorSha256 === '') return true
-    if (signing.anchorSha256 === '') return undefined
-    return signerOf(anchor, [signing, ...(signing.alsoTrusted ?? [])]) !== undefined
-  }
 }
 
 function observer({ metrics, log }: Surroundings) {
