@@ -9,7 +9,8 @@ import { type Anchor, isAbove, readAnchors } from '../x509/anchors.ts'
 import { readCertificate } from '../x509/certificate.ts'
 import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
-import { areMistakable, authorityKeySha256, oneOfEach } from '../x509/same-authority.ts'
+import { equalBytes } from '../x509/public-key.ts'
+import { areMistakable, oneOfEach } from '../x509/same-authority.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
@@ -119,11 +120,12 @@ export async function openAlsoTrusted(
     ]
     const others = told.filter(anchor => {
       if (trustAnchors.includes(anchor.pem)) return false
+      const isMistakable = signing !== undefined && areMistakable(signing, anchor.certificate)
       // What the CA that signs has signed by another certificate leads to this one as well.
-      if (signing && authorityKeySha256(signing) === anchor.keySha256) return false
+      if (isMistakable && equalBytes(signing.publicKey, anchor.certificate.publicKey)) return false
       const leftOut = path.some(lower => isAbove(anchor.certificate, lower))
         ? reasons.above
-        : signing && areMistakable(signing, anchor.certificate) && reasons.mistakable
+        : isMistakable && reasons.mistakable
       if (leftOut) options.onLeftOut?.(description(anchor), leftOut)
       return !leftOut
     })

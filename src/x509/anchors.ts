@@ -78,7 +78,8 @@ function mistakableProblems(anchors: readonly Anchor[]): string[] {
       .slice(0, at)
       .filter(
         other =>
-          other.keySha256 !== one.keySha256 && areMistakable(other.certificate, one.certificate)
+          !equalBytes(other.certificate.publicKey, one.certificate.publicKey) &&
+          areMistakable(other.certificate, one.certificate)
       )
       .map(
         () =>

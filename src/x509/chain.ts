@@ -125,38 +125,43 @@ function opensslReads(der: Uint8Array): boolean {
   }
 }
 
-/** The lowest one first. `undefined` when more than one has nothing below it, or some are left over. */
+/**
+ * The lowest one first, of each key one. `undefined` when more than one has nothing below it, or some are left over: a CA that
+ * was renewed with its key, or is cross-signed, may be named twice.
+ */
 function inOrder(found: Certificate[]): Certificate[] | undefined {
-  const issuers = new Set(found.map(certificate => issuerAmong(found, certificate)))
-  const [lowest, ...others] = found.filter(certificate => !issuers.has(certificate))
-  if (lowest === undefined || others.length > 0) return undefined
+  const [lowest, ...others] = found.filter(each => issuedBy(each, found).length === 0)
+  if (lowest === undefined || !others.every(hasKeyOf(lowest))) return undefined
   const ordered = pathFrom(lowest, found)
-  return ordered.length === found.length ? ordered : undefined
+  return found.every(each => ordered.some(hasKeyOf(each))) ? ordered : undefined
 }
 
 /**
  * The lowest one and those above it, each signed by the next, as far as they are among those found. Of one key one
- * certificate: a CA that was renewed with its key is not above itself.
+ * certificate, since a CA that was renewed with its key is not above itself: one that leads on, if any does.
  */
 export function pathFrom(lowest: Certificate, found: readonly Certificate[]): Certificate[] {
   const path: Certificate[] = []
   for (let next: Certificate | undefined = lowest; next !== undefined; ) {
-    const last: Certificate = next
-    path.push(last)
-    next = found.find(other => !path.some(hasKeyOf(other)) && issued(other, last))
+    path.push(next)
+    const candidates: Certificate[] = issuersOf(next, found).filter(
+      each => !path.some(hasKeyOf(each))
+    )
+    next = candidates.find(each => issuersOf(each, found).length > 0) ?? candidates[0]
   }
   return path
 }
 
-function hasKeyOf(one: Certificate): (other: Certificate) => boolean {
-  return other => equalBytes(one.publicKey, other.publicKey)
+function issuersOf(certificate: Certificate, found: readonly Certificate[]): Certificate[] {
+  return found.filter(each => !hasKeyOf(certificate)(each) && issued(each, certificate))
 }
 
-function issuerAmong(
-  found: readonly Certificate[],
-  certificate: Certificate
-): Certificate | undefined {
-  return found.find(other => other !== certificate && issued(other, certificate))
+function issuedBy(issuer: Certificate, found: readonly Certificate[]): Certificate[] {
+  return found.filter(each => !hasKeyOf(issuer)(each) && issued(issuer, each))
+}
+
+function hasKeyOf(one: Certificate): (other: Certificate) => boolean {
+  return other => equalBytes(one.publicKey, other.publicKey)
 }
 
 /** By name and signature. */

@@ -355,6 +355,16 @@ t.test('what cannot be trusted is not told to pods', async t => {
     t.strictSame(reasons, [])
     t.equal(told.beside(mistakable), former, 'and else left out')
     t.match(reasons, [/^CN=next .*needs another name/], 'which is said')
+
+    const sameKey = ['x509', '-req', '-in', 'mistakable.csr', '-key', 'mistakable.key']
+    workshop.run(...sameKey, '-extfile', 'namesake.cnf', '-extensions', 'ext', '-out', 'named.crt')
+    const named = workshop.read('named.crt')
+    replace('namesakes.crt', mistakable + named)
+    const same = await open()
+    t.equal(same.beside(mistakable), '', 'with the same key it is the same CA')
+    t.equal(same.beside(named), '', 'with an identifier or without')
+    t.equal(same.beside(former), mistakable, 'which is told once')
+    t.equal(reasons.length, 1, 'and there is nothing to say')
   })
 
   await t.test('attack: a root two levels above it, in another certificate', async t => {

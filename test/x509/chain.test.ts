@@ -271,17 +271,38 @@ t.test('a CA that was renewed with its key is not above itself', async t => {
   const [top, low] = [await makeKeyPair('P-256'), await makeKeyPair('P-256')]
   const ca = async (commonName: string, keys: typeof top, issuer?: typeof above) => {
     const pem = await createAuthorityCertificate({
-      ...{ commonName, keys, pathLength: 1, serialNumber: randomBytes(16), ...dates },
+      ...{ commonName, keys, pathLength: 3, serialNumber: randomBytes(16), ...dates },
       ...(issuer && { issuer })
     })
     return readCertificate(readSinglePem(pem, 'CERTIFICATE') as Uint8Array)
   }
   const above = { commonName: 'Top', keys: top }
   const [former, renewed] = [await ca('Top', top), await ca('Top', top)]
-  const signing = await ca('Low', low, above)
+  const [signing, again] = [await ca('Low', low, above), await ca('Low', low, above)]
+  const other = await makeKeyPair('P-256')
+  const beyond = await ca('Other', other)
+  const cross = await ca('Top', top, { commonName: 'Other', keys: other })
   const found = [signing, former, renewed]
   const places = (lowest: Certificate) => pathFrom(lowest, found).map(each => found.indexOf(each))
   t.strictSame(places(signing), [0, 1], 'one of both is')
   t.strictSame(places(former), [1])
   t.strictSame(places(renewed), [2])
+
+  for (const [what, named, expected] of [
+    ['a root', [signing, former, renewed], [signing, former]],
+    ['the CA itself', [signing, again, former], [signing, former]],
+    ['a root that signs', [renewed, former], [renewed]],
+    ['a root that is cross-signed', [signing, former, cross, beyond], [signing, cross, beyond]],
+    ['the same the other way round', [beyond, cross, former, signing], [signing, cross, beyond]],
+    ['two that have nothing to do with each other', [former, renewed, beyond], undefined]
+  ] as const) {
+    const pem = named.map(({ der }) => encodePem('CERTIFICATE', der)).join('')
+    const reading = readChain(pem, { now: soon(), clusterDomain: 'cluster.local' })
+    const ders = reading.usable ? reading.chain.certificates.map(({ der }) => der) : undefined
+    t.strictSame(
+      ders,
+      expected?.map(({ der }) => der),
+      `named twice: ${what}`
+    )
+  }
 })
