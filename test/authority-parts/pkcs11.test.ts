@@ -380,6 +380,30 @@ t.test('a library that hangs is given up, and one that breaks is begun anew', as
   t.strictSame(gated.processes(), [], 'none is left behind')
 })
 
+t.test('an HSM that is lost in words of its maker is connected to anew', async t => {
+  const { kind: _, certificateFile: __, ...token } = settings({ libraryFile: gated.libraryFile })
+  const open = (pauseMs: number) =>
+    createTokenProcess(
+      { ...token, keyType: 'ec', timeoutMs: 5_000, pauseMs },
+      noRefusedPin(randomBytes),
+      options.tokenHost
+    )
+  const signature = async (key: ReturnType<typeof open>) =>
+    (await key.sign({ mechanism: 0x1041, size: 64 }, Buffer.alloc(32, 7))).length
+  for (const [what, pauseMs, ends] of [
+    ['when the connection has lasted', 0, true],
+    ['not at once, since it may say what no new one would mend', 3_600_000, false]
+  ] as const) {
+    const key = open(pauseMs)
+    t.equal(await signature(key), 64, 'it signs')
+    gated.lose()
+    const after = signature(key)
+    if (ends) t.equal(await after, 64, what)
+    else await t.rejects(after, { code: 'Unavailable', message: /CKR_VENDOR_DEFINED/ }, what)
+    await key.close()
+  }
+})
+
 t.test('one session serves many at once', async t => {
   const authority = await openTokenAuthority(settings({ sessions: 1 }), options)
   const began = performance.now()

@@ -3,9 +3,13 @@
  * no other call does either, because all share one lock, as in OpenSC and in the libraries of many HSMs.
  *
  * It gives up after ten seconds, so that a process that waits for it in vain can say so.
+ *
+ * When the file GATED_TOKEN_GATE.lost appears, it loses its HSM: each call that begins a signature ends with a code of the
+ * maker's own, until the library is initialized anew.
  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +30,21 @@ static CK_RV pass(void) {
   return CKR_OK;
 }
 
+static int lost;
+
+static CK_RV initialize(void *arguments) {
+  lost = 0;
+  return real->C_Initialize(arguments);
+}
+
+/* CKR_VENDOR_DEFINED and above are for makers of tokens. */
+static CK_RV connected(void) {
+  char file[4096];
+  snprintf(file, sizeof file, "%s.lost", getenv("GATED_TOKEN_GATE"));
+  if (unlink(file) == 0) lost = 1;
+  return lost ? CKR_VENDOR_DEFINED + 7 : CKR_OK;
+}
+
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG size) {
   pthread_mutex_lock(&lock);
   CK_RV result = pass();
@@ -36,7 +55,8 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pi
 
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key) {
   pthread_mutex_lock(&lock);
-  CK_RV result = real->C_SignInit(session, mechanism, key);
+  CK_RV result = connected();
+  if (result == CKR_OK) result = real->C_SignInit(session, mechanism, key);
   pthread_mutex_unlock(&lock);
   return result;
 }
@@ -57,6 +77,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
   CK_RV result = get(&real);
   if (result != CKR_OK) return result;
   gated = *real;
+  gated.C_Initialize = initialize;
   gated.C_Login = login;
   gated.C_SignInit = sign_init;
   gated.C_Sign = sign;

@@ -10,6 +10,8 @@ export interface GatedToken {
   /** For what is called from now on. */
   shut(): void
   open(): void
+  /** With the next signature the HSM is gone, until the library is initialized anew. */
+  lose(): void
   /** That have loaded this library. */
   processes(): number[]
 }
@@ -32,6 +34,7 @@ export function openGatedToken(directory: string): GatedToken {
     libraryFile,
     shut: () => writeFileSync(gate, ''),
     open: () => rmSync(gate, { force: true }),
+    lose: () => writeFileSync(`${gate}.lost`, ''),
     processes: () =>
       readdirSync('/proc')
         .map(Number)

@@ -47,6 +47,12 @@ export function isLost(error: unknown): boolean {
   return error instanceof Error && lost.has(error.message)
 }
 
+/** Makers of HSMs have codes of their own, also for a connection that is lost. */
+export function mayBeLost(error: unknown): boolean {
+  const isTold = error instanceof AuthorityError
+  return error instanceof Error && !isTold && !Object.hasOwn(invalid, error.message)
+}
+
 export function isWrongPin(error: unknown): boolean {
   return error instanceof Error && invalid[error.message] === wrongPin
 }

@@ -8,7 +8,7 @@
 import { AuthorityError } from '../authority.ts'
 import { inTime } from '../in-time.ts'
 import { digestOf, isRefused, type RefusedPin } from '../refused-pin.ts'
-import { faultOf, isLost, isWrongPin } from './faults.ts'
+import { faultOf, isLost, isWrongPin, mayBeLost } from './faults.ts'
 import type { Handle, Library } from './library.ts'
 import type { SignatureForm } from './signature-form.ts'
 import {
@@ -28,7 +28,7 @@ export interface TokenKeyOptions extends TokenSettings {
   refusedPin: RefusedPin
   /** For one signature, and for the place in the queue. */
   timeoutMs: number
-  /** No login sooner after one that failed. */
+  /** No login sooner after one that failed, and none anew so soon after one for a fault that nobody knows. */
   pauseMs: number
 }
 
@@ -48,6 +48,8 @@ export interface TokenKey {
 }
 
 interface Connection extends Pick<OpenToken, 'keys' | 'warnings'> {
+  /** Milliseconds, when it was opened. */
+  since: number
   idle: Handle[]
   /** Sessions at work. The library must not be restarted under them. */
   busy: number
@@ -88,7 +90,8 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
     try {
       return await signed(from, session, signing, message)
     } catch (error) {
-      if (!isLost(error)) throw faultOf(error)
+      const hasLasted = performance.now() - from.since >= pauseMs
+      if (!isLost(error) && !(mayBeLost(error) && hasLasted)) throw faultOf(error)
       retire(from)
       if (!again) throw faultOf(error)
       return signature(signing, message, false)
@@ -201,7 +204,10 @@ export function createTokenKey(library: Library, options: TokenKeyOptions): Toke
     try {
       const { sessions, keys, warnings } = openToken(calls, options, pin)
       refusedPin.digest = undefined
-      return { keys, warnings, idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
+      return {
+        ...{ keys, warnings, since: performance.now() },
+        ...{ idle: sessions, busy: 0, waiting: new Set(), whenIdle: [] }
+      }
     } catch (error) {
       if (isWrongPin(error) || isWrongPin((error as Error).cause))
         refusedPin.digest = digestOf(refusedPin, pin)
