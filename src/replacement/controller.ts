@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache'
 import type { Calls } from '../kubernetes/calls.ts'
 import type { Client } from '../kubernetes/client.ts'
 import type { Pod } from '../kubernetes/objects.ts'
+import { certificateEnd } from '../live/ends.ts'
 import { type LivePod, livePod } from '../live/pod.ts'
 import { type EvictionResult, evict } from './evict.ts'
 import type { Lease } from './lease.ts'
@@ -50,6 +51,7 @@ export function createReplacement(options: ReplacementOptions): Replacement {
   const { client, calls, lease, rules, clock, onResult } = options
   const putOff = new LRUCache<string, number>({ max: 50_000 })
   const turns = new LRUCache<string, number>({ max: 10_000 })
+  const ends = new LRUCache<string, { end: number; at: number }>({ max: 10_000 })
   let gone: { pod: string; since: number } | undefined
   let recoveringSince: number | undefined
 
@@ -63,7 +65,7 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     const pods = [...options.pods()]
     const goneSince = last && whenGone(last, pods, now)
     const waiting = new Set([...putOff].filter(([, until]) => until > now).map(([uid]) => uid))
-    const step = nextStep({ pods, now, last, goneSince, putOff: waiting, turns }, rules)
+    const step = nextStep({ pods, now, last, goneSince, putOff: waiting, turns, ends }, rules)
     if (step.step === 'wait' && step.until === 'recovery') recoveringSince = last?.at
     if (step.step === 'evict') await carryOut(step.pod, step.eviction, lease.note())
     return step.step
@@ -90,7 +92,9 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     // Whoever has lost the Lease fails here, before anything has happened.
     if (!(await lease.write(noteText(eviction)))) return
     const result = await evicted(pod, fresh)
+    const end = certificateEnd(found)
     if (result !== 'evicted') await lease.write(formerNote)
+    else if (end !== undefined) ends.set(pod.namespace, { end, at: eviction.at })
     settled(pod, result, result === 'evicted' ? eviction.at : clock())
   }
 

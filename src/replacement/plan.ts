@@ -38,6 +38,8 @@ export interface Situation {
   putOff: ReadonlySet<string>
   /** When a pod of a namespace was evicted or could not be, as far as that is remembered. */
   turns: Pick<ReadonlyMap<string, number>, 'get'>
+  /** Of the pod of a namespace that was evicted last, as far as that is remembered: the end of its certificate, and when. */
+  ends: Pick<ReadonlyMap<string, { end: number; at: number }>, 'get'>
 }
 
 export type Step =
@@ -52,6 +54,11 @@ export const patienceMs = 15 * 60_000
 const settleMs = 10_000
 /** A watch lags by less. A pod that lives on after that was not evicted: who meant to did not come to it. */
 const lagMs = 30_000
+/** An end that a new certificate does not move is tried anew after that: the CA may have been renewed. */
+const triedMs = 24 * 60 * 60_000
+const hourMs = 60 * 60_000
+/** Ends of certificates that the CA cuts short are alike to seconds. */
+const alikeMs = 10 * 60_000
 /** Then other namespaces have their turn, or one of them could keep all others waiting until their certificates end. */
 const turnMs = 60 * 60_000
 
@@ -59,8 +66,13 @@ export function nextStep(situation: Situation, rules: ReplacementRules): Step {
   const { last, now } = situation
   if (last && now - last.at < rules.intervalMs) return { step: 'wait', until: 'interval' }
   if (last && isRecovering(last, situation)) return { step: 'wait', until: 'recovery' }
-  const [pod] = candidates(situation, rules).sort(inOrder(situation))
-  if (pod === undefined) return { step: 'rest' }
+  const all = candidates(situation, rules)
+  const isDoubtful = last !== undefined && isUncertified(last, situation)
+  const [pod] = all
+    .filter(each => !isDoubtful || isUrgent(each, now, rules))
+    .sort(inOrder(situation))
+  if (pod === undefined)
+    return all.length > 0 ? { step: 'wait', until: 'recovery' } : { step: 'rest' }
   const goesOn = last !== undefined && isInTurn(last, pod, situation)
   const { namespace, cluster, uid } = pod
   const eviction = { namespace, cluster: cluster.uid, pod: uid, at: now }
@@ -83,10 +95,49 @@ function isRecovering(last: Eviction, { pods, now, goneSince }: Situation): bool
   )
 }
 
+/**
+ * Whether what was made in the place of the last one got no certificate, and nobody else did since: then those that can wait
+ * do, because a CA that is away would take one worker after the other. Attack: a pod that its namespace keeps from enrolling
+ * holds up others no longer than that.
+ */
+function isUncertified(last: Eviction, { pods }: Situation): boolean {
+  const since = pods.filter(
+    ({ tls, createdAt }) => tls === 'rayguard' && createdAt >= wholeSecond(last.at)
+  )
+  const isWithout = (pod: LivePod) => pod.live && pod.agent?.ended !== 'well' && isOf(last, pod)
+  return since.some(isWithout) && !since.some(({ agent }) => agent?.ended === 'well')
+}
+
+/**
+ * Whether a certificate that was made later, within a day, ends when that of this pod does: both end with the CA, and
+ * another pod would win nothing. By pods of its own namespace alone, since who can write their status can forge it.
+ */
+function endsWithCa({ pods, now, ends }: Situation): (pod: LivePod) => boolean {
+  const key = (namespace: string, end: number) => `${namespace}/${Math.round(end / alikeMs)}`
+  const latest = new Map<string, number>()
+  for (const pod of pods) {
+    const end = certificateEnd(pod)
+    if (pod.tls !== 'rayguard' || end === undefined || now - pod.createdAt >= triedMs) continue
+    for (const alike of [end - alikeMs, end, end + alikeMs]) {
+      const name = key(pod.namespace, alike)
+      latest.set(name, Math.max(latest.get(name) ?? 0, pod.createdAt))
+    }
+  }
+  return pod => {
+    const end = certificateEnd(pod)
+    const later = end === undefined ? undefined : latest.get(key(pod.namespace, end))
+    if (end === undefined || later === undefined) return false
+    const evicted = ends.get(pod.namespace)
+    const isOfEvicted = evicted !== undefined && Math.abs(evicted.end - end) < alikeMs
+    return later - pod.createdAt >= hourMs || (isOfEvicted && later >= wholeSecond(evicted.at))
+  }
+}
+
 /** All that may be evicted now: workers before the head of their cluster, and none where that would do harm. */
 function candidates(situation: Situation, rules: ReplacementRules): LivePod[] {
   const { pods, now, putOff } = situation
-  const due = pods.filter(pod => isDue(pod, now, rules))
+  const winsNothing = endsWithCa(situation)
+  const due = pods.filter(pod => isDue(pod, now, rules) && !winsNothing(pod))
   const busy = new Set(due.filter(({ node }) => node === 'worker').map(keyOf))
   const headed = new Set(pods.filter(pod => pod.node === 'head' && isWell(pod)).map(keyOf))
   const shaken = new Set(pods.filter(pod => !isWell(pod)).map(keyOf))

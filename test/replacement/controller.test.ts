@@ -16,9 +16,14 @@ const leasePath =
   '/apis/coordination.k8s.io/v1/namespaces/rayguard-system/leases/rayguard-replacement'
 const rules = { aheadMs: 15 * dayMs, heads: false, intervalMs: 60_000 }
 
-/** A running Ray pod that is due. */
-function running(shape: Pod, name: string, namespace = 'team-a'): Pod {
-  const notAfter = new Date(start + 10 * dayMs).toISOString()
+/** A running Ray pod that is due, if nothing else is said; days from the start. */
+function running(
+  shape: Pod,
+  name: string,
+  namespace = 'team-a',
+  { ends = 10, created = -80 } = {}
+): Pod {
+  const notAfter = new Date(start + ends * dayMs).toISOString()
   const message = JSON.stringify({ serialNumber: '1', notAfter, anchorSha256: '' })
   const enroll = { name: 'rayguard-enroll', image: 'rayguard' }
   return {
@@ -26,7 +31,7 @@ function running(shape: Pod, name: string, namespace = 'team-a'): Pod {
     metadata: {
       ...shape.metadata,
       ...{ name, namespace, uid: `${name}-uid` },
-      creationTimestamp: new Date(start - 80 * dayMs).toISOString()
+      creationTimestamp: new Date(start + created * dayMs).toISOString()
     },
     spec: { ...shape.spec, initContainers: [enroll] },
     status: {
@@ -112,6 +117,23 @@ t.test('a pod is evicted as it was judged, and this stands in the Lease first', 
   one.forward(11)
   t.equal(await one.tick(), 'evict')
   t.strictSame(one.results, ['w1 evicted', 'w2 evicted'])
+})
+
+t.test('what was won by the last eviction is remembered', async t => {
+  const { replica, vanish, show } = await stage(t, [])
+  const one = replica('one')
+  for (const [name, ends, what] of [
+    ['w1', 0.2, 'evict'],
+    ['w2', 0.2, 'rest'],
+    ['w3', 0.3, 'evict']
+  ] as const) {
+    show(running(workerPod(), name, 'team-a', { ends, created: name === 'w1' ? -80 : 0 }))
+    t.equal(await one.tick(), what, `${name} ends in ${ends} days`)
+    vanish(name)
+    one.forward(0.15 * 86_400)
+    await one.tick()
+    one.forward(11)
+  }
 })
 
 t.test('what cannot be evicted now is put off, and the others go on', async t => {

@@ -46,7 +46,14 @@ const head = (options: Partial<PodOptions> = {}) => pod({ uid: 'head', node: 'he
 const due = { ends: 10, age: 80 }
 
 function step(pods: LivePod[], changes: Partial<Situation> = {}, changedRules = {}) {
-  const situation = { pods, now: start, putOff: new Set<string>(), turns: new Map(), ...changes }
+  const situation = {
+    pods,
+    now: start,
+    putOff: new Set<string>(),
+    turns: new Map(),
+    ends: new Map(),
+    ...changes
+  }
   const found = nextStep(situation, { ...rules, ...changedRules })
   if (found.step === 'evict') return found.pod.uid
   return found.step === 'wait' ? found.until : found.step
@@ -142,6 +149,20 @@ t.test('the next one waits for the interval, and for the cluster of the last', t
   )
   const long = evicted({ at: now - patienceMs - 1 })
   t.equal(step([...elsewhere, young], { last: long, ...gone }), 'b', 'not for ever')
+  const { agent: _, ...uncertified } = { ...young, uid: 'uncertified' }
+  const bare = [...elsewhere, uncertified]
+  t.equal(step(bare, { last: long, ...gone }), 'recovery', 'while nothing gets a certificate')
+  const refused = {
+    ...uncertified,
+    agent: { ended: 'badly', code: 'Denied', message: '' }
+  } as const
+  t.equal(step([...elsewhere, refused], { last: long, ...gone }), 'recovery')
+  const other = pod({ uid: 'other', namespace: 'team-c', age: 2 / 1440, ready: false })
+  t.equal(step([...bare, other], { last: long, ...gone }), 'b', 'here, and nowhere else either')
+  const before = pod({ uid: 'before', namespace: 'team-c', age: 1 })
+  t.equal(step([...bare, before], { last: long, ...gone }), 'recovery', 'since then')
+  const urgent = pod({ uid: 'urgent', cluster: 'b', ends: 7.5, age: 80 })
+  t.equal(step([...bare, urgent], { last: long, ...gone }), 'urgent', 'nor for who cannot wait')
   const alive = pod({ uid: 'former', ...due })
   t.equal(
     step([head(), alive], { last: evicted({ at: now - 29_000 }) }, { intervalMs: 0 }),
@@ -191,8 +212,47 @@ t.test('what the Lease keeps is read as it was written, and anything else is not
   t.end()
 })
 
+t.test('whose certificate ends with the CA wins nothing by another', t => {
+  const old = [head(), pod({ uid: 'w', ...due })]
+  const later = (changes: Partial<PodOptions> = {}) =>
+    pod({ uid: 'later', ends: 10, age: 0.5, ...changes })
+  t.equal(step([...old, later()]), 'rest', 'as one shows that was made later')
+  t.equal(step([...old, later({ ends: 10.001 })]), 'rest', 'to seconds')
+  t.equal(step([...old, later({ ends: 10.1 })]), 'w', 'one that ends later shows nothing')
+  t.equal(
+    step([...old, later({ age: 1.1 })]),
+    'w',
+    'nor does one of another day: the CA may be new'
+  )
+  t.equal(
+    step([...old, later({ namespace: 'team-b' })]),
+    'w',
+    'attack: nor one of another namespace'
+  )
+  t.equal(step([...old, later({ tls: 'other' })]), 'w', 'nor one with a certificate of others')
+  const young = { ends: 0.1, age: 0.2 }
+  const both = [head(), pod({ uid: 'w', ...young }), pod({ uid: 'v', ...young })]
+  t.equal(step(both), 'v', 'nor one that was made together with it')
+  const ends = (at: number, end = start + 0.1 * dayMs) => new Map([['team-a', { end, at }]])
+  const made = start - 0.2 * dayMs
+  t.equal(step(both, { ends: ends(made) }), 'rest', 'but for one that had the same end')
+  t.equal(step(both, { ends: ends(made + 1000) }), 'v')
+  t.equal(step(both, { ends: ends(made, start) }), 'v')
+  t.end()
+})
+
+interface WorldOptions {
+  /** No certificate lives longer. */
+  caEnds?: number
+  /** Whether new pods get one. */
+  signs?: boolean
+}
+
 /** Pods that come and go as KubeRay and kubelets would have it, so many seconds at a time. */
-function world(clusters: readonly { namespace: string; workers: { age: number }[] }[]) {
+function world(
+  clusters: readonly { namespace: string; workers: { age: number }[] }[],
+  { caEnds = Number.POSITIVE_INFINITY, signs = true }: WorldOptions = {}
+) {
   let now = start
   let made = 0
   const leaving = new Map<string, number>()
@@ -200,12 +260,14 @@ function world(clusters: readonly { namespace: string; workers: { age: number }[
   const make = (cluster: string, namespace: string, node: LivePod['node'], age: number) => {
     made += 1
     const createdAt = now - age * dayMs
-    const notAfter = new Date(createdAt + 90 * dayMs).toISOString()
+    const notAfter = new Date(Math.min(createdAt + 90 * dayMs, caEnds)).toISOString()
     const uid = `${cluster}-${made}`
+    const { agent: _, ...bare } = { ...pod({ uid, cluster, namespace, node }), createdAt }
+    if (age === 0 && !signs) return bare
     const agent = { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' } as const
-    return { ...pod({ uid, cluster, namespace, node }), createdAt, agent }
+    return { ...bare, agent }
   }
-  let pods = clusters.flatMap(({ namespace, workers }, index) => [
+  let pods: LivePod[] = clusters.flatMap(({ namespace, workers }, index) => [
     make(`c${index}`, namespace, 'head', 80),
     ...workers.map(({ age }) => make(`c${index}`, namespace, 'worker', age))
   ])
@@ -222,10 +284,10 @@ function world(clusters: readonly { namespace: string; workers: { age: number }[
         if ((leaving.get(each.uid) ?? now + 1) <= now) {
           leaving.delete(each.uid)
           const next = { ...make(each.cluster.uid, each.namespace, each.node, 0), ready: false }
-          starting.set(next.uid, now + 40_000)
+          if ('agent' in next) starting.set(next.uid, now + 40_000)
           return [next]
         }
-        const ready = each.ready || (starting.get(each.uid) ?? 0) <= now
+        const ready = each.ready || (starting.get(each.uid) ?? now + 1) <= now
         return [{ ...each, ready }]
       })
     }
@@ -259,8 +321,7 @@ t.test(
             now: now(),
             last,
             goneSince,
-            putOff: new Set<string>(),
-            turns
+            ...{ putOff: new Set<string>(), turns, ends: new Map() }
           }
           const found = nextStep(situation, rules)
           if (found.step === 'evict') {
@@ -288,3 +349,43 @@ t.test(
     t.end()
   }
 )
+
+/** Pods that are evicted within so many days, with as many clusters of three workers, all in one namespace. */
+function played(count: number, days: number, options: WorldOptions & { age: number }) {
+  const workers = Array.from({ length: 3 }, () => ({ age: options.age }))
+  const clusters = Array.from({ length: count }, () => ({ namespace: 'team-a', workers }))
+  const { pods, pass, evict, now } = world(clusters, options)
+  const ends = new Map<string, { end: number; at: number }>()
+  const turns = new Map<string, number>()
+  const evictions: { ends: number }[] = []
+  let last: Eviction | undefined
+  let goneSince: number | undefined
+  for (; now() < start + days * dayMs; pass(300)) {
+    const seen = last && pods().some(({ uid }) => uid === last?.pod)
+    goneSince = last && !seen ? (goneSince ?? now()) : undefined
+    const situation = { pods: pods(), now: now(), last, goneSince, putOff: new Set<string>() }
+    const found = nextStep({ ...situation, turns, ends }, rules)
+    if (found.step !== 'evict') continue
+    const { pod } = found
+    const end = pod.agent?.ended === 'well' ? Date.parse(pod.agent.notAfter) : 0
+    evictions.push({ ends: (end - now()) / dayMs })
+    evict(pod.uid)
+    turns.set(pod.namespace, now())
+    ends.set(pod.namespace, { end, at: now() })
+    last = found.eviction
+  }
+  return evictions
+}
+
+t.test('the end of the CA costs a namespace one pod a day', t => {
+  const evictions = played(5, 10, { age: 76, caEnds: start + 10 * dayMs })
+  t.ok(evictions.length > 0 && evictions.length <= 10, `${evictions.length} evictions`)
+  t.end()
+})
+
+t.test('a CA that is away costs one pod, until others can wait no longer', t => {
+  const evictions = played(20, 6, { age: 76, signs: false })
+  t.equal(evictions.length, 1, 'of sixty that are due')
+  t.equal(played(2, 1, { age: 76 }).length, 6, 'where it signs all are replaced')
+  t.end()
+})
