@@ -11,6 +11,8 @@ import { openAuthority } from '../../src/authority/open.ts'
 import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-cluster.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import type { LoginSettings } from '../../src/authority/vault/login.ts'
+import { createSession } from '../../src/authority/vault/session.ts'
+import { createTransport } from '../../src/authority/vault/transport.ts'
 import {
   openVaultAuthority,
   type VaultAuthoritySettings
@@ -519,6 +521,57 @@ t.test('a CA that is replaced in Vault is taken, and its certificates name it', 
   )
   t.equal(await authority.reload(), undefined, 'nothing has changed since')
   await authority.close()
+})
+
+t.test('a CA of a RayCluster that is asked for in such a moment is the new one’s', async t => {
+  const authority = await openVaultAuthority(settings(), options)
+  t.teardown(authority.close)
+  // else it is too soon for another look
+  await sleep(2_100)
+  const made = await vault.write('pki/root/rotate/internal', {
+    ...{ common_name: 'Ray pods 3', key_type: 'ec', key_bits: 256, issuer_name: 'third' },
+    ttl: '43800h'
+  })
+  await vault.write('pki/root/replace', { default: 'third' })
+  const asked = intermediateRequest(makeKeyPairSync().privateKey, 'RayCluster b7', 86_400)
+  const pem = (await authority.intermediates?.issue(asked)) ?? ''
+  const issuers = authority.intermediates?.issuers?.() ?? ''
+  const found = checkIntermediate(pem, {
+    ...{ publicKey: asked.publicKey, commonName: 'RayCluster b7', now: new Date() },
+    ...{ maximumLifetimeSeconds: 86_400, issuers }
+  })
+  t.strictSame(found, [], 'signed by the CA that is known')
+  t.equal(issuers.trim(), made.data.certificate.trim(), 'which is the third')
+  await vault.write('pki/root/replace', { default: 'second' })
+})
+
+t.test('attack on ourselves: what no token may makes no token for each try', async t => {
+  const role = 'auth/approle/role/few'
+  await vault.write(role, { token_policies: 'default', token_ttl: '1h', secret_id_num_uses: 5 })
+  const { data: id } = await vault.read(`${role}/role-id`)
+  const { data: secret } = await vault.write(`${role}/secret-id`, {})
+  const login: LoginSettings = {
+    ...{ kind: 'appRole', mount: 'approle' },
+    roleIdFile: workshop.write('few-id', id.role_id),
+    secretIdFile: workshop.write('few-secret', secret.secret_id)
+  }
+  const tokens = async () =>
+    (await vault.read('auth/token/accessors?list=true')).data.keys.length as number
+  const before = await tokens()
+  const { address } = vault
+  const transport = createTransport({
+    ...{ address, ca: workshop.read('vault-ca.crt'), timeoutMs: 10_000 }
+  })
+  const session = await createSession({ transport, login, pauseMs: 20 })
+  for (let tries = 0; tries < 8; tries += 1) {
+    await sleep(25)
+    await t.rejects(session.post('pki/sign/ray-pods', {}), { code: 'Refused' }, 'denied')
+  }
+  t.equal(session.problem(), undefined, 'the secret id is not used up')
+  while ((await tokens()) > before + 1) await sleep(20)
+  t.pass('and no token is left behind but the one in use')
+  await session.close()
+  await transport.close()
 })
 
 t.test('a root that is renewed with its key is taken beside its former certificate', async t => {

@@ -3,7 +3,7 @@
  * more.
  *
  * Decides when to log in: once for all who wait, not again right after a login that failed, and not because a token that
- * is new is denied something.
+ * is new is denied something; ever more seldom for what new tokens have been denied, too.
  */
 import { AuthorityError } from '../authority.ts'
 import { faultOf } from './faults.ts'
@@ -29,6 +29,8 @@ interface Held extends VaultToken {
   since: number
 }
 
+/** A policy of which nobody takes care: each login is a token, and may be one use less of a secret id. */
+const longestPauseMs = 5 * 60_000
 /** Of the token's life; what is left is for tries that fail. */
 const renewAfter = 2 / 3
 const longestTimerMs = 24 * 3600 * 1000
@@ -46,19 +48,26 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   let timer: NodeJS.Timeout | undefined
   let keeping: Promise<void> = Promise.resolve()
   let closed = false
+  /** By path: how often in a row a new token was denied it, and which one was last. */
+  const denials = new Map<string, { count: number; token: Held }>()
 
   await token()
   return {
     async post(path, body, secrets = []) {
       const used = await token()
       const reply = await send(path, body, used)
-      if (reply.status >= 200 && reply.status <= 299) return reply.body
-      if (reply.status !== 403 || !stale(used)) throw faultOf(reply, path, [...secrets, used.text])
+      if (isDone(reply)) {
+        denials.delete(path)
+        return reply.body
+      }
+      if (reply.status !== 403 || !stale(used, path)) {
+        throw faultOf(reply, path, [...secrets, used.text])
+      }
       // Expired, revoked, used up, or of a Vault that has been set up anew: all that is told is 403.
-      if (held === used) held = undefined
-      const fresh = await token()
+      const fresh = await another(used)
       const second = await send(path, body, fresh)
-      if (second.status >= 200 && second.status <= 299) return second.body
+      if (isDone(second)) return second.body
+      if (second.status === 403) noteDenial(path, fresh)
       throw faultOf(second, path, [...secrets, fresh.text])
     },
     problem: () => (held === undefined ? reason : undefined),
@@ -67,7 +76,8 @@ export async function createSession(options: SessionOptions): Promise<Session> {
       clearTimeout(timer)
       clearTimeout(pause)
       await Promise.all([keeping, opening?.catch(() => {})])
-      await giveBack()
+      if (held !== undefined) await giveBack(held)
+      held = undefined
     }
   }
 
@@ -75,8 +85,25 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     return transport.call({ method: 'POST', path, body, token: text, repeatable: true })
   }
 
-  function stale(used: Held): boolean {
-    return held !== used || performance.now() - used.since >= pauseMs
+  function stale(used: Held, path: string): boolean {
+    const { count } = denials.get(path) ?? { count: 0 }
+    const waitMs = Math.min(pauseMs * 2 ** count, Math.max(pauseMs, longestPauseMs))
+    return held !== used || performance.now() - used.since >= waitMs
+  }
+
+  /** Those who were denied with one token count once. */
+  function noteDenial(path: string, token: Held): void {
+    const known = denials.get(path)
+    if (known?.token !== token) denials.set(path, { count: (known?.count ?? 0) + 1, token })
+  }
+
+  async function another(used: Held): Promise<Held> {
+    if (held === used) {
+      held = undefined
+      // It may be good for all else, and would live on for as long as the role says.
+      void giveBack(used)
+    }
+    return await token()
   }
 
   /** One login for all who wait; after one that failed, the same answer for a while. */
@@ -146,13 +173,16 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   }
 
   /** Only what was given to us for ourselves, and without insisting. */
-  async function giveBack(): Promise<void> {
-    if (held === undefined || login.kind === 'tokenFile') return
+  async function giveBack({ text: token }: Held): Promise<void> {
+    if (login.kind === 'tokenFile') return
     const path = 'auth/token/revoke-self'
-    const call = { method: 'POST' as const, path, body: {}, token: held.text, repeatable: false }
-    held = undefined
+    const call = { method: 'POST' as const, path, body: {}, token, repeatable: false }
     await transport.call(call).catch(() => {})
   }
+}
+
+function isDone({ status }: { status: number }): boolean {
+  return status >= 200 && status <= 299
 }
 
 function asFault(error: unknown): AuthorityError {

@@ -106,7 +106,8 @@ function read(answer: Record<string, unknown>, chain: Chain): IssuedCertificate 
   }
 }
 
-function isIssuer(answer: Record<string, unknown>, { issuing }: Chain): boolean {
+/** Whether this CA has signed, by what Vault says. */
+export function isIssuer(answer: Record<string, unknown>, { issuing }: Chain): boolean {
   const der = certificateIn(answer, 'issuing_ca')
   return der !== undefined && equalBytes(der, issuing.der)
 }

@@ -114,6 +114,7 @@ async function opened(
       session,
       settings,
       chain: () => current.chain,
+      isReplaced,
       denied: () => denied,
       clock
     }),
@@ -131,11 +132,15 @@ async function opened(
     const first = await signed(chain, request)
     if (first.expectedIssuer) return first.issued
     // Rotated a moment ago, or another one by the role: only a second look can tell.
-    await (looking ?? (performance.now() - lookedAt >= pauseMs ? reload() : undefined))
-    if (current.chain === chain) throw otherIssuer()
+    if (!(await isReplaced(chain))) throw otherIssuer()
     const second = await signed(current.chain, request)
     if (second.expectedIssuer) return second.issued
     throw otherIssuer()
+  }
+
+  async function isReplaced(chain: Chain): Promise<boolean> {
+    await (looking ?? (performance.now() - lookedAt >= pauseMs ? reload() : undefined))
+    return current.chain !== chain
   }
 
   function describe() {
