@@ -50,9 +50,9 @@ for (const [index, kind] of kinds.entries()) {
 }
 workshop.write('pin', `${pin}\n`)
 const secret = ['--keygen', '--key-type', 'GENERIC:32', '--usage-sign']
-for (const [index, label] of ['seal-1', 'seal-2'].entries()) {
-  hsm.tool('pods', pin, ...secret, '--sensitive', '--label', label, '--id', `a${index}`)
-}
+const makeSealingKey = (label: string, id: string) =>
+  hsm.tool('pods', pin, ...secret, '--sensitive', '--label', label, '--id', id)
+for (const [index, label] of ['seal-1', 'seal-2'].entries()) makeSealingKey(label, `a${index}`)
 
 function settings(changes: Partial<TokenAuthoritySettings> = {}): TokenAuthoritySettings {
   return {
@@ -226,6 +226,17 @@ t.test('the keys of the CAs in Secrets are sealed by a key in the token', async 
   const second = await ownCasOf({ keyLabel: 'seal-2' })
   t.ok(await second.ownCas.open(anew), 'the former key is not needed any more')
   await t.rejects(second.ownCas.open(sealed), { code: 'Unavailable' }, 'where all are sealed anew')
+  hsm.tool('pods', pin, '--delete-object', '--type', 'secrkey', '--label', 'seal-2')
+  makeSealingKey('seal-2', 'a1')
+  hsm.remove()
+  await t.rejects(second.authority.issue(request), { code: 'Unavailable' }, 'it is away')
+  hsm.putBack()
+  await persistently(second.authority)
+  await t.rejects(
+    async () => void (await second.protection?.seal(key, rayCluster.uid)),
+    { code: 'Unavailable', message: /another one than when this server started/ },
+    'and comes back with another key of the same label'
+  )
   await second.authority.close()
 })
 

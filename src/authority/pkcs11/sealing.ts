@@ -37,6 +37,8 @@ export async function openSealing(options: SealingOptions): Promise<KeyProtectio
     async seal(plain, context) {
       const [salt, iv] = [random(sizes.salt), random(sizes.iv)]
       const once = await derived('sealing', 'seal', salt, Buffer.from(context))
+      // With each login the key is looked up anew: what another one has sealed must not pass for this one's.
+      if (!(await markOf('sealing')).equals(mark)) throw replaced()
       const sealing = createCipheriv(cipher, once, iv, { authTagLength: sizes.tag })
       sealing.setAAD(Buffer.from(context))
       const bytes = Buffer.concat([sealing.update(plain), sealing.final()])
@@ -68,6 +70,14 @@ export async function openSealing(options: SealingOptions): Promise<KeyProtectio
   /** Tells the keys apart, whatever their labels are, and nothing about them. */
   async function markOf(use: SealingUse): Promise<Buffer> {
     return (await derived(use, 'mark')).subarray(0, sizes.mark)
+  }
+
+  function replaced(): AuthorityError {
+    return new AuthorityError(
+      'Unavailable',
+      'The key of authority.sealing is another one than when this server started, and what the former one has sealed does not open with it. ' +
+        'Give a new key a name of its own and name the former one in authority.sealing.former.'
+    )
   }
 
   function useOf(found: Buffer): SealingUse {
