@@ -225,6 +225,13 @@ t.test('a signer of the cluster', { skip: without }, async t => {
       policy,
       'cannot take it away'
     )
+    const name = 'rayguard-of-an-administrator'
+    await api.create(signingRequests, signingRequest(name, evil))
+    t.teardown(() => api.delete(`${signingRequests}/${name}`))
+    const away = await refused(taken.delete(`${signingRequests}/${name}`))
+    t.match(away, policy, 'nor one for the own signer')
+    await taken.create(signingRequests, signingRequest('rayguard-of-ours', evil))
+    t.equal(await refused(taken.delete(`${signingRequests}/rayguard-of-ours`)), 'done', 'its own')
     t.match(
       await refused(
         taken.create(`${signingRequests}?dryRun=All`, signingRequest('any-other-name', evil))
