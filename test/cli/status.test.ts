@@ -620,6 +620,28 @@ t.test('the rotation of the CA, step by step', async t => {
   signs(next, [])
   t.match(await caStatus(), { code: 0, next: { step: 'none', ready: true } }, 'step 3')
 
+  // the next one is a CA that is older than the one that signs
+  holds('head', next, [next])
+  holds('worker', next, [next])
+  signs(next, [old])
+  const older = { step: 'switch', ready: false }
+  t.match(await caStatus(), { next: older, states: { NotTrusting: 'warning' } }, 'no pod trusts it')
+  holds('head', next, [next, old])
+  t.match(await caStatus(), { next: older }, 'nor does each')
+  holds('worker', next, [next, old])
+  const either = await caStatus()
+  t.match(either, { code: 0, next: { ready: true } }, 'all do')
+  t.match(either.text, /drop it \(step 3 of .*, or let it sign if it is the next one \(step 2\)/)
+  signs(old, [next])
+  const later = { step: 'finish', ready: false }
+  t.match(await caStatus(), { next: later, states: { HoldsFormer: 'warning' } }, 'it signs')
+  holds('head', old, [old, next])
+  t.match(await caStatus(), { next: later }, 'a worker is left')
+  holds('worker', old, [old, next])
+  t.match(await caStatus(), { code: 0, next: { ready: true } }, 'none holds the former one')
+  signs(next, [])
+  holds('head', next, [next, old])
+
   holds('worker', old, [old])
   const cut = await caStatus()
   t.match(cut, { code: 1, states: { ClusterTrust: 'failed' } }, 'a step was left out')

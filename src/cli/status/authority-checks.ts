@@ -176,7 +176,10 @@ function stepCheck({ next, anchors }: AuthorityReport): Check[] {
     ok('Step', `Every pod trusts ${of('next')}: let it sign (step 2 of ${page}).`)
   else if (next.step === 'switch') warn('Step', `${of('next')} must not sign yet.`, anew)
   else if (next.ready)
-    ok('Step', `No pod holds a certificate of ${of('former')}: drop it (step 3 of ${page}).`)
+    ok(
+      'Step',
+      `No pod holds a certificate of ${of('former')}, and every pod trusts it: drop it (step 3 of ${page}), or let it sign if it is the next one (step 2).`
+    )
   else warn('Step', `${of('former')} must not be dropped yet.`, anew)
   return list
 }

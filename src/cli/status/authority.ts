@@ -189,22 +189,29 @@ function anchorReport(
 ): AnchorReport {
   const { subject, anchorSha256, anchorKeySha256, notBefore, notAfter } = anchor
   const all = [authority, ...authority.alsoTrusted]
+  const signed = pods.filter(pod => signerOf(pod, all) === anchor).length
+  const trusted = pods.filter(pod => trusts(pod, anchor)).length
+  const isOlder = (notBefore ?? '') <= (authority.notBefore ?? '')
   return {
     ...{ subject, anchorSha256, notAfter },
     ...(anchorKeySha256 && { anchorKeySha256 }),
     ...(notBefore && { notBefore }),
-    role: roleOf({ anchorSha256, notBefore }, authority),
-    signed: pods.filter(pod => signerOf(pod, all) === anchor).length,
-    trusted: pods.filter(pod => trusts(pod, anchor)).length
+    role:
+      anchorSha256 === authority.anchorSha256
+        ? 'signing'
+        : roleOf({ signed, isTrusted: trusted === pods.length, isOlder }),
+    ...{ signed, trusted }
   }
 }
 
-function roleOf(
-  { anchorSha256, notBefore = '' }: { anchorSha256: string; notBefore: string | undefined },
-  authority: AuthorityStatus
-): AnchorRole {
-  if (anchorSha256 === authority.anchorSha256) return 'signing'
-  return notBefore > (authority.notBefore ?? '') ? 'next' : 'former'
+/**
+ * By what pods have, since the next CA may be older than the one that it replaces. Only where each of both would be safe, to
+ * let it sign and to drop it, do the dates tell which is meant.
+ */
+function roleOf(anchor: { signed: number; isTrusted: boolean; isOlder: boolean }): AnchorRole {
+  if (anchor.signed > 0) return 'former'
+  if (!anchor.isTrusted) return 'next'
+  return anchor.isOlder ? 'former' : 'next'
 }
 
 function nextStep(
