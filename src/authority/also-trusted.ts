@@ -116,7 +116,7 @@ export async function openAlsoTrusted(
     const path = [
       ...(signing ? [signing] : []),
       ...(chain?.certificates ?? []),
-      ...(chain?.notInForce ?? [])
+      ...(chain?.beside ?? [])
     ]
     const others = told.filter(anchor => {
       if (trustAnchors.includes(anchor.pem)) return false

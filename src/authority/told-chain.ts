@@ -18,7 +18,8 @@ export function toldChain(pem: string, options: UsableChainOptions): Chain {
   if (outside < 0) return ofItsOwnDates(usableChain(pem, options))
   const inForce = ders.slice(0, outside).map(der => encodePem('CERTIFICATE', der))
   const notInForce = ders.slice(outside).flatMap(der => readable(der) ?? [])
-  return { ...ofItsOwnDates(usableChain(inForce.join(''), options)), notInForce }
+  const chain = ofItsOwnDates(usableChain(inForce.join(''), options))
+  return { ...chain, beside: [...chain.beside, ...notInForce] }
 }
 
 function ofItsOwnDates(chain: Chain): Chain {

@@ -18,14 +18,14 @@ import { type ChainCheck, type ChainCheckCode, checkChain, purposeWarnings } fro
 import { DerError } from './der.ts'
 import { encodePem, readPem } from './pem.ts'
 import { equalBytes } from './public-key.ts'
-import { authorityKeySha256 } from './same-authority.ts'
+import { authorityKeySha256, bestFirst, isInForce } from './same-authority.ts'
 
 export interface Chain {
   /** The issuing CA first, each one signed by the next. */
   certificates: Certificate[]
   issuing: Certificate
-  /** Above those, where somebody has told them, from the first that is not in force. */
-  notInForce?: Certificate[]
+  /** Named with them: other certificates of their keys, and what is above those; where it was told, what is not in force. */
+  beside: Certificate[]
   publicKey: KeyObject
   /** The issuing CA's subjectKeyIdentifier. */
   keyIdentifier: Uint8Array | undefined
@@ -63,20 +63,24 @@ const maximumCertificates = 10
 export function readChain(pem: string, options: ChainOptions): ChainReading {
   const found = certificates(pem)
   if (typeof found === 'string') return broken('Readable', found)
-  const ordered = inOrder(found)
+  const ordered = inOrder(found, options.now.getTime())
   if (ordered === undefined) {
     return broken('Order', 'The certificates do not form one chain, each signed by the next.')
   }
   try {
-    return judge(ordered, options)
+    return judge(ordered, found, options)
   } catch (error) {
     if (error instanceof DerError) return broken('Readable', `An extension: ${error.message}`)
     throw error
   }
 }
 
-function judge(ordered: Certificate[], options: ChainOptions): ChainReading {
-  const chain = describe(ordered)
+function judge(
+  ordered: Certificate[],
+  found: readonly Certificate[],
+  options: ChainOptions
+): ChainReading {
+  const chain = describe(ordered, found)
   if (chain === undefined) return broken('Key', 'OpenSSL does not take the key of the issuing CA.')
   const checks = [
     passed('Readable', 'The certificates are well-formed'),
@@ -126,28 +130,44 @@ function opensslReads(der: Uint8Array): boolean {
 }
 
 /**
- * The lowest one first, of each key one. `undefined` when more than one has nothing below it, or some are left over: a CA that
- * was renewed with its key, or is cross-signed, may be named twice.
+ * The lowest one first. `undefined` when more than one has nothing below it, or some have nothing to do with it: a CA that was
+ * renewed with its key, or is cross-signed, may be named twice.
  */
-function inOrder(found: Certificate[]): Certificate[] | undefined {
-  const [lowest, ...others] = found.filter(each => issuedBy(each, found).length === 0)
+function inOrder(found: readonly Certificate[], now: number): Certificate[] | undefined {
+  const best = bestFirst(found, now)
+  const [lowest, ...others] = best.filter(each => issuedBy(each, best).length === 0)
   if (lowest === undefined || !others.every(hasKeyOf(lowest))) return undefined
-  const ordered = pathFrom(lowest, found)
-  return found.every(each => ordered.some(hasKeyOf(each))) ? ordered : undefined
+  const above = [lowest]
+  for (const each of above) {
+    const isNext = (other: Certificate) => hasKeyOf(each)(other) || issued(other, each)
+    above.push(...best.filter(other => !above.includes(other) && isNext(other)))
+  }
+  return above.length === found.length ? pathFrom(lowest, best, now) : undefined
 }
 
 /**
  * The lowest one and those above it, each signed by the next, as far as they are among those found. Of one key one
- * certificate, since a CA that was renewed with its key is not above itself: one that leads on, if any does.
+ * certificate, since a CA that was renewed with its key is not above itself: one in force, and one that leads on to what is
+ * in force, if any does. `now` is in milliseconds since the epoch.
  */
-export function pathFrom(lowest: Certificate, found: readonly Certificate[]): Certificate[] {
+export function pathFrom(
+  lowest: Certificate,
+  found: readonly Certificate[],
+  now: number
+): Certificate[] {
+  const best = bestFirst(found, now)
+  const usable = best.filter(each => isInForce(each, now))
   const path: Certificate[] = []
   for (let next: Certificate | undefined = lowest; next !== undefined; ) {
     path.push(next)
-    const candidates: Certificate[] = issuersOf(next, found).filter(
+    const candidates: Certificate[] = issuersOf(next, best).filter(
       each => !path.some(hasKeyOf(each))
     )
-    next = candidates.find(each => issuersOf(each, found).length > 0) ?? candidates[0]
+    const inForce = candidates.filter(each => usable.includes(each))
+    next =
+      inForce.find(each => issuersOf(each, usable).length > 0) ??
+      inForce.find(each => issuersOf(each, best).length === 0) ??
+      candidates[0]
   }
   return path
 }
@@ -171,7 +191,7 @@ export function issued(issuer: Certificate, certificate: Certificate): boolean {
   return key !== undefined && isSignedBy(certificate, key)
 }
 
-function describe(ordered: Certificate[]): Chain | undefined {
+function describe(ordered: Certificate[], found: readonly Certificate[]): Chain | undefined {
   const [issuing] = ordered
   const publicKey = issuing && verificationKey(issuing.publicKey)
   if (issuing === undefined || publicKey === undefined) return undefined
@@ -180,6 +200,7 @@ function describe(ordered: Certificate[]): Chain | undefined {
   return {
     certificates: ordered,
     issuing,
+    beside: found.filter(each => !ordered.includes(each)),
     publicKey,
     keyIdentifier: keyIdentifierOf(issuing),
     pathLength: basicConstraintsOf(issuing).pathLength,

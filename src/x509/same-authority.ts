@@ -40,13 +40,7 @@ export function areMistakable(one: Certificate, other: Certificate): boolean {
  * milliseconds since the epoch. Throws DerError as above.
  */
 export function oneOfEach(certificates: readonly Certificate[], now: number): Certificate[] {
-  const isInForce = ({ notBefore, notAfter }: Certificate) =>
-    notBefore.getTime() <= now && now < notAfter.getTime()
-  const best = [...certificates].sort(
-    (one, other) =>
-      Number(isInForce(other)) - Number(isInForce(one)) ||
-      other.notAfter.getTime() - one.notAfter.getTime()
-  )
+  const best = bestFirst(certificates, now)
   const kept = best.filter(
     (each, at) =>
       !best
@@ -54,4 +48,17 @@ export function oneOfEach(certificates: readonly Certificate[], now: number): Ce
         .some(other => equalBytes(each.publicKey, other.publicKey) && areMistakable(each, other))
   )
   return certificates.filter(each => kept.includes(each))
+}
+
+/** Those in force before others, and of each kind first what ends last. */
+export function bestFirst(certificates: readonly Certificate[], now: number): Certificate[] {
+  return [...certificates].sort(
+    (one, other) =>
+      Number(isInForce(other, now)) - Number(isInForce(one, now)) ||
+      other.notAfter.getTime() - one.notAfter.getTime()
+  )
+}
+
+export function isInForce({ notBefore, notAfter }: Certificate, now: number): boolean {
+  return notBefore.getTime() <= now && now < notAfter.getTime()
 }

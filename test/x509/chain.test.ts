@@ -269,9 +269,10 @@ t.test('CAs that we make pass our own check and that of openssl', async t => {
 t.test('a CA that was renewed with its key is not above itself', async t => {
   const dates = { notBefore: soon(-1), notAfter: soon(24 * 3650) }
   const [top, low] = [await makeKeyPair('P-256'), await makeKeyPair('P-256')]
-  const ca = async (commonName: string, keys: typeof top, issuer?: typeof above) => {
+  const ca = async (commonName: string, keys: typeof top, issuer?: typeof above, hours = 0) => {
     const pem = await createAuthorityCertificate({
-      ...{ commonName, keys, pathLength: 3, serialNumber: randomBytes(16), ...dates },
+      ...{ commonName, keys, pathLength: 3, serialNumber: randomBytes(16) },
+      ...{ notBefore: soon(-24), notAfter: hours === 0 ? dates.notAfter : soon(hours) },
       ...(issuer && { issuer })
     })
     return readCertificate(readSinglePem(pem, 'CERTIFICATE') as Uint8Array)
@@ -282,8 +283,15 @@ t.test('a CA that was renewed with its key is not above itself', async t => {
   const other = await makeKeyPair('P-256')
   const beyond = await ca('Other', other)
   const cross = await ca('Top', top, { commonName: 'Other', keys: other })
+  const [ended, sooner] = [await ca('Top', top, undefined, -1), await ca('Low', low, above, 9)]
+  const [endedLow, endedBeyond] = [
+    await ca('Low', low, above, -1),
+    await ca('Other', other, undefined, -1)
+  ]
+  const endedCross = await ca('Top', top, { commonName: 'Other', keys: other }, -1)
   const found = [signing, former, renewed]
-  const places = (lowest: Certificate) => pathFrom(lowest, found).map(each => found.indexOf(each))
+  const places = (lowest: Certificate) =>
+    pathFrom(lowest, found, Date.now()).map(each => found.indexOf(each))
   t.strictSame(places(signing), [0, 1], 'one of both is')
   t.strictSame(places(former), [1])
   t.strictSame(places(renewed), [2])
@@ -294,6 +302,14 @@ t.test('a CA that was renewed with its key is not above itself', async t => {
     ['a root that signs', [renewed, former], [renewed]],
     ['a root that is cross-signed', [signing, former, cross, beyond], [signing, cross, beyond]],
     ['the same the other way round', [beyond, cross, former, signing], [signing, cross, beyond]],
+    ['a root that has ended', [signing, ended, renewed], [signing, renewed]],
+    ['a CA that has ended, or ends sooner', [endedLow, sooner, signing], [signing]],
+    [
+      'a cross-certificate that has ended',
+      [signing, endedCross, former, beyond],
+      [signing, former]
+    ],
+    ['one below a root that has ended', [signing, cross, former, endedBeyond], [signing, former]],
     ['two that have nothing to do with each other', [former, renewed, beyond], undefined]
   ] as const) {
     const pem = named.map(({ der }) => encodePem('CERTIFICATE', der)).join('')

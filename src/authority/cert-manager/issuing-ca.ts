@@ -5,6 +5,7 @@
  */
 import { type Chain, issued, pathFrom } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
+import { bestFirst } from '../../x509/same-authority.ts'
 import { type AnchorFile, chainOptions, loadedChain } from '../anchor-file.ts'
 import { AuthorityError } from '../authority.ts'
 import type { AuthorityOptions } from '../options.ts'
@@ -46,7 +47,8 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
     of({ certificate, authority }) {
       const [first, ...above] = readAnswer(certificate)
       const named = [...above, ...(authority ? readAnswer(authority) : [])]
-      const signer = named.find(candidate => issued(candidate, first))
+      const now = options.clock()
+      const signer = bestFirst(named, now).find(candidate => issued(candidate, first))
       if (signer === undefined) {
         if (current !== undefined && issued(current.chain.issuing, first)) return current.chain
         throw new AuthorityError(
@@ -55,7 +57,7 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
           { made: true }
         )
       }
-      const pem = pathFrom(signer, named)
+      const pem = pathFrom(signer, named, now)
         .map(({ der }) => encodePem('CERTIFICATE', der))
         .join('')
       // The same key in a renewed certificate is another anchor, with another end.
