@@ -10,7 +10,7 @@ import { readCertificate } from '../x509/certificate.ts'
 import type { Chain, ChainOptions } from '../x509/chain.ts'
 import { readSinglePem } from '../x509/pem.ts'
 import { equalBytes } from '../x509/public-key.ts'
-import { areMistakable, oneOfEach } from '../x509/same-authority.ts'
+import { areMistakable, authorityKeySha256, oneOfEach } from '../x509/same-authority.ts'
 import { type AnchorDescription, type Authority, AuthorityError } from './authority.ts'
 import type { AuthorityOptions } from './options.ts'
 import { readTextFile } from './pem-files.ts'
@@ -34,6 +34,7 @@ export interface AlsoTrustedOptions
 }
 
 const reasons = {
+  same: 'it is the CA that signs pods, under another subjectKeyIdentifier: let it sign at once, or leave it out',
   above: 'it has signed the CA that signs pods',
   mistakable:
     'it has the name of the CA that signs pods, and no subjectKeyIdentifier tells them apart; it needs another name, or each an identifier of its own'
@@ -122,10 +123,13 @@ export async function openAlsoTrusted(
       if (trustAnchors.includes(anchor.pem)) return false
       const isMistakable = signing !== undefined && areMistakable(signing, anchor.certificate)
       // What the CA that signs has signed by another certificate leads to this one as well.
-      if (isMistakable && equalBytes(signing.publicKey, anchor.certificate.publicKey)) return false
-      const leftOut = path.some(lower => isAbove(anchor.certificate, lower))
-        ? reasons.above
-        : isMistakable && reasons.mistakable
+      const isSigning = isMistakable && equalBytes(signing.publicKey, anchor.certificate.publicKey)
+      if (isSigning && authorityKeySha256(signing) === anchor.keySha256) return false
+      const leftOut = isSigning
+        ? reasons.same
+        : path.some(lower => isAbove(anchor.certificate, lower))
+          ? reasons.above
+          : isMistakable && reasons.mistakable
       if (leftOut) options.onLeftOut?.(description(anchor), leftOut)
       return !leftOut
     })

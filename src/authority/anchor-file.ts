@@ -57,6 +57,7 @@ export function loadedChain(kind: string, chain: Chain): LoadedOutcome {
 }
 
 export function descriptionOf(kind: string, chain: Chain): AuthorityDescription {
-  const { subject, notAfter, anchorSha256, anchorKeySha256 } = chain
-  return { kind, subject, notAfter, anchorSha256, anchorKeySha256 }
+  const { subject, issuing, notAfter, anchorSha256, anchorKeySha256 } = chain
+  const { notBefore } = issuing
+  return { kind, subject, notBefore, notAfter, anchorSha256, anchorKeySha256 }
 }

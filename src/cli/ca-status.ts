@@ -9,7 +9,7 @@ import { path } from '../kubernetes/path.ts'
 import { clusterLabel } from '../ray/classify.ts'
 import { type ClusterFlags, listAll, withCluster, withRights } from './cluster.ts'
 import { type CommandIo, exitCodes } from './command.ts'
-import { type AuthorityReport, authorityReport } from './status/authority.ts'
+import { type AuthorityReport, authorityReport, isAway } from './status/authority.ts'
 import { authorityChecks } from './status/authority-checks.ts'
 import { type Check, createChecks } from './status/check.ts'
 import { replicasIn } from './status/observe.ts'
@@ -37,7 +37,7 @@ export async function caStatus(options: CaStatusOptions, io: CommandIo): Promise
     const report = authorityReport(replicas, rayPods, { partial: namespace !== undefined })
     const checks =
       report === undefined
-        ? unknownAuthority(rayguardNamespace)
+        ? unknownAuthority(rayguardNamespace, replicas.some(isAway))
         : authorityChecks(report, options.now)
     const ok = checks.every(({ state }) => state !== 'failed')
     io.stdout.write(options.output === 'json' ? json(ok, checks, report) : render(checks))
@@ -50,12 +50,20 @@ function json(ok: boolean, checks: Check[], report: AuthorityReport | undefined)
   return `${JSON.stringify({ ok, checks, authorities: anchors, clusters, clusterCas: due, next }, null, 2)}\n`
 }
 
-function unknownAuthority(namespace: string): Check[] {
+function unknownAuthority(namespace: string, away: boolean): Check[] {
   const { list, fail } = createChecks('Certificates')
-  fail(
-    'AuthorityUnknown',
-    `No replica of the enrollment server in ${namespace} says who signs.`,
-    'It is asked through the API server, which needs the right to get pods/proxy there; rayguard status says more.'
-  )
+  if (away) {
+    fail(
+      'AuthorityUnknown',
+      `No replica of the enrollment server in ${namespace} has reached the CA since it started, so nothing can be said of any pod.`,
+      'Leave all pods as they are. Its log and rayguard status say what keeps it from the CA.'
+    )
+  } else {
+    fail(
+      'AuthorityUnknown',
+      `No replica of the enrollment server in ${namespace} says who signs.`,
+      'It is asked through the API server, which needs the right to get pods/proxy there; rayguard status says more.'
+    )
+  }
   return list
 }

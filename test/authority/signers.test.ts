@@ -609,6 +609,7 @@ t.test('a CA is learned by one request, however slow the issuer is', async t => 
   signer.behave('sign')
   await untilTrue(() => authority.problem?.() === undefined)
   t.equal(authority.describe().subject, 'CN=ca', 'then it is known')
+  t.type(authority.describe().notBefore, Date, 'and since when it is')
   t.equal(signer.created.length, 1, 'by the request of the first try')
   await untilTrue(() => signer.present().length === 0)
 })

@@ -652,6 +652,20 @@ t.test('the rotation of the CA, step by step', async t => {
   t.equal(ofOne.next, undefined, 'of which nothing follows for the others')
   t.notMatch(ofOne.text, /Next step/)
 
+  const unknown = { subject: '', anchorSha256: '', anchorKeySha256: '', notAfter: inDays(-20_000) }
+  const away = { kind: 'vault', ...unknown, alsoTrusted: [] }
+  holds('worker', next, [next])
+  signs(next, [])
+  says.set('rayguard-enrollment-1', replicaStatus('enrollment', { authority: away }))
+  const half = await caStatus()
+  t.match(half, { code: 0, next: { ready: false } }, 'the other one knows its CA')
+  t.match(half.authorities, [{ subject: 'CN=next', signed: 2 }])
+  says.set('rayguard-enrollment-2', replicaStatus('enrollment', { authority: away }))
+  const absent = await caStatus()
+  t.match(absent, { code: 1, clusters: [], states: { AuthorityUnknown: 'failed' } }, 'none does')
+  t.match(absent.text, /Leave all pods as they are/, 'and no pod is to be deleted')
+  t.strictSame((await status()).states('ClusterAnchors'), [], 'nor does status say so')
+
   for (const at of ['1', '2']) says.set(`rayguard-enrollment-${at}`, undefined)
   t.match(await caStatus(), { code: 1, states: { AuthorityUnknown: 'failed' } })
   faults.set(/v1\/pods$/, { status: 403 })

@@ -18,6 +18,8 @@ export function gaugePodAnchors(
     'Running pods by the CA that has signed their certificate: the one that signs now, one that is also trusted, another (that of their RayCluster, or one that was replaced).',
     'anchor',
     () => {
+      // Until it is known nobody can tell.
+      if (authority.describe().anchorSha256 === '') return {}
       const { signing, alsoTrusted, other } = counts()
       return { signing, alsoTrusted, other }
     }

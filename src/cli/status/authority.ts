@@ -70,7 +70,7 @@ export function authorityReport(
   rayPods: readonly Pod[],
   { partial = false } = {}
 ): AuthorityReport | undefined {
-  const told = replicas.flatMap(({ status }) => status?.authority ?? [])
+  const told = authoritiesOf(replicas)
   const [authority] = told
   if (authority === undefined) return undefined
   const isOwn = ownAnchors(replicas)
@@ -81,7 +81,9 @@ export function authorityReport(
     anchorReport(anchor, authority, pods.filter(hasCertificate))
   )
   const silent = replicas.filter(
-    replica => replica.component === 'enrollment' && !replica.status?.authority && isReady(replica)
+    replica =>
+      replica.component === 'enrollment' &&
+      (isAway(replica) || (!replica.status?.authority && isReady(replica)))
   )
   const differing = new Set(told.map(fingerprints)).size > 1
   const due = silent.length === 0 ? worstOf(told.map(({ trust }) => trust?.due)) : undefined
@@ -94,9 +96,19 @@ export function authorityReport(
   }
 }
 
+/** Of replicas that know it. */
+function authoritiesOf(replicas: readonly Replica[]): AuthorityStatus[] {
+  return replicas.flatMap(replica => (isAway(replica) ? [] : (replica.status?.authority ?? [])))
+}
+
+/** It has not reached its CA since it started, so it knows nothing of it. */
+export function isAway({ status }: Replica): boolean {
+  return status?.authority?.anchorSha256 === ''
+}
+
 /** Where a RayCluster can have a CA of its own: every anchor that is not one of the CA's. */
 export function ownAnchors(replicas: readonly Replica[]): (anchor: Anchor) => boolean {
-  const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
+  const [authority] = authoritiesOf(replicas)
   const { trust } = authority ?? {}
   if (trust?.setting !== 'perCluster' && !trust?.waiting) return () => false
   const known = knownAnchors(replicas)
@@ -105,7 +117,7 @@ export function ownAnchors(replicas: readonly Replica[]): (anchor: Anchor) => bo
 
 /** The CA that signs first; none where no replica says who does. */
 export function knownAnchors(replicas: readonly Replica[]): AnchorStatus[] {
-  const [authority] = replicas.flatMap(({ status }) => status?.authority ?? [])
+  const [authority] = authoritiesOf(replicas)
   return authority === undefined ? [] : [authority, ...authority.alsoTrusted]
 }
 
