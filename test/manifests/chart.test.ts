@@ -267,7 +267,7 @@ const valueSets: {
         [{ verbs: ['approve'], resourceNames: ['example.com/ray-pods'] }],
         'approval for this signer alone'
       )
-      t.strictSame(authorityVolume(objects)?.configMap, { name: 'ray-pods-ca' }, 'its certificate')
+      t.strictSame(authorityVolume(objects)?.projected?.sources, besides('ray-pods-ca'), 'its CA')
       t.match(settingsOf(objects), { authority: pinned })
     }
   },
@@ -320,7 +320,7 @@ const valueSets: {
       const { rules, metadata } = find<Role>(objects, 'Role', 'rayguard-certificate-requests')
       t.equal(metadata.namespace, 'rayguard-system', 'requests in the own namespace alone')
       t.match(rules, [{ resources: ['certificaterequests'] }], 'and nothing else')
-      t.equal(authorityVolume(objects), undefined, 'no Secret with a CA')
+      t.strictSame(authorityVolume(objects)?.projected?.sources, besides(), 'no Secret with a CA')
       for (const kind of ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'])
         t.ok(find(objects, kind, 'rayguard-certificate-requests'), 'no other issuer')
       t.notOk(find(objects, 'ClusterRole', 'rayguard-signing-requests'))
@@ -333,7 +333,7 @@ const valueSets: {
       'authority.configMap=ray-pods-ca'
     ],
     check(t, objects) {
-      t.strictSame(authorityVolume(objects)?.configMap, { name: 'ray-pods-ca' })
+      t.strictSame(authorityVolume(objects)?.projected?.sources, besides('ray-pods-ca'))
       t.match(settingsOf(objects), { authority: pinned })
     }
   },
@@ -482,6 +482,13 @@ function authorityVolume(objects: KubernetesObject[]) {
   return spec.volumes?.find(({ name }) => name === 'authority')
 }
 
+/** What a CA elsewhere is known by, and of the Secret, where there is one, what is trusted beside it. */
+function besides(configMap?: string): object[] {
+  const items = [{ key: 'also-trusted.crt', path: 'also-trusted.crt' }]
+  const secret = { secret: { name: 'rayguard-ca', optional: true, items } }
+  return configMap === undefined ? [secret] : [{ configMap: { name: configMap } }, secret]
+}
+
 /** Whatever the values: our own pods keep to the standard, and each component understands its settings. */
 async function judge(t: Test, objects: KubernetesObject[]): Promise<void> {
   const file = join(t.testdir({}), 'config.yaml')
@@ -489,6 +496,9 @@ async function judge(t: Test, objects: KubernetesObject[]): Promise<void> {
     ({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === 'rayguard'
   ) as (KubernetesObject & { data: Record<string, string> })[]
   writeFileSync(file, settings?.data['config.yaml'] ?? '')
+  const { secret, projected } = authorityVolume(objects) ?? {}
+  const isThere = secret ?? projected?.sources?.some(({ secret }) => secret?.optional)
+  t.ok(isThere, 'what is trusted beside the CA can be given, whatever the CA is')
   for (const { kind, metadata, spec } of objects as Deployment[]) {
     if (kind !== 'Deployment') continue
     t.strictSame(evaluate(spec.template), [], `${metadata.name} keeps to restricted`)
