@@ -497,7 +497,8 @@ async function judge(t: Test, objects: KubernetesObject[]): Promise<void> {
   ) as (KubernetesObject & { data: Record<string, string> })[]
   writeFileSync(file, settings?.data['config.yaml'] ?? '')
   const { secret, projected } = authorityVolume(objects) ?? {}
-  const isThere = secret ?? projected?.sources?.some(({ secret }) => secret?.optional)
+  const isThere =
+    secret ?? projected?.sources?.some(each => each.secret && 'optional' in each.secret)
   t.ok(isThere, 'what is trusted beside the CA can be given, whatever the CA is')
   for (const { kind, metadata, spec } of objects as Deployment[]) {
     if (kind !== 'Deployment') continue
