@@ -29,6 +29,8 @@ export interface LivePod {
   createdAt: number
   /** Absent until the agent has written its last words. */
   agent?: AgentWords
+  /** The agent runs, or waits to be run again. */
+  enrolling: boolean
 }
 
 export type AgentWords =
@@ -47,6 +49,7 @@ export function livePod(pod: Pod): LivePod | undefined {
   return {
     ...{ uid, namespace, name, node: kind, cluster, tls: podTls(pod), live: isLive(pod) },
     ready: isReady(pod),
+    enrolling: isEnrolling(pod),
     createdAt: Date.parse(creationTimestamp ?? '') || 0,
     ...(agent === undefined ? {} : { agent })
   }
@@ -68,6 +71,13 @@ function isLive({ metadata, status }: Pod): boolean {
 
 function isReady({ status }: Pod): boolean {
   return status?.conditions?.some(each => each.type === 'Ready' && each.status === 'True') ?? false
+}
+
+/** Not before it has a node, and its image is there. */
+function isEnrolling({ status }: Pod): boolean {
+  const found = status?.initContainerStatuses?.find(({ name }) => name === enrollContainer)
+  const { running, terminated } = found?.state ?? {}
+  return !terminated && Boolean(running ?? found?.lastState?.terminated)
 }
 
 /** The agent's last words, of its last run: of this sandbox, else of the one before. */

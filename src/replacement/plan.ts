@@ -96,15 +96,16 @@ function isRecovering(last: Eviction, { pods, now, goneSince }: Situation): bool
 }
 
 /**
- * Whether what was made in the place of the last one got no certificate, and nobody else did since: then those that can wait
- * do, because a CA that is away would take one worker after the other. Attack: a pod that its namespace keeps from enrolling
- * holds up others no longer than that.
+ * Whether what was made in the place of the last one asks for a certificate in vain, and nobody else got one since: then those
+ * that can wait do, because a CA that is away would take one worker after the other. Attack: a pod that its namespace keeps
+ * from enrolling holds up others no longer than that.
  */
 function isUncertified(last: Eviction, { pods }: Situation): boolean {
   const since = pods.filter(
     ({ tls, createdAt }) => tls === 'rayguard' && createdAt >= wholeSecond(last.at)
   )
-  const isWithout = (pod: LivePod) => pod.live && pod.agent?.ended !== 'well' && isOf(last, pod)
+  const asksInVain = ({ enrolling, agent }: LivePod) => enrolling || agent?.ended === 'badly'
+  const isWithout = (pod: LivePod) => pod.live && asksInVain(pod) && isOf(last, pod)
   return since.some(isWithout) && !since.some(({ agent }) => agent?.ended === 'well')
 }
 

@@ -27,6 +27,7 @@ function pod(agent: AgentWords | undefined, changes: Partial<LivePod> = {}): Liv
     ...{
       cluster: { apiVersion: 'ray.io/v1', name: 'demo', uid: 'b7' },
       live: true,
+      enrolling: false,
       ready: true,
       createdAt: 7
     },

@@ -191,7 +191,7 @@ t.test('which enrollments are told', t => {
 function workerThatEnds(notAfter: string, changes: Partial<LivePod> = {}): LivePod {
   return {
     ...{ uid: 'w', namespace: 'team-a', name: 'demo-worker', node: 'worker', cluster: owner },
-    ...{ tls: 'rayguard', live: true, ready: true, createdAt: start },
+    ...{ tls: 'rayguard', live: true, ready: true, enrolling: false, createdAt: start },
     agent: { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' },
     ...changes
   }

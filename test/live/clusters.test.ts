@@ -226,6 +226,19 @@ t.test('what is read of a pod', async t => {
     t.equal(said({ exitCode: 0, message }), undefined, `a certificate that is not told: ${message}`)
   t.equal(said(undefined), undefined, 'nothing yet')
 
+  const terminated = { exitCode: 1 }
+  for (const [what, status, enrolling] of [
+    ['it has no node yet', undefined, false],
+    ['it waits to be run', { state: { waiting: {} } }, false],
+    ['it runs', { state: { running: {} } }, true],
+    ['it is run again', { state: { waiting: {} }, lastState: { terminated } }, true],
+    ['it has ended', { state: { terminated }, lastState: { terminated } }, false]
+  ] as const) {
+    const initContainerStatuses = status && [{ name: 'rayguard-enroll', ...status }]
+    const found = livePod({ ...pod, status: { ...(status && { initContainerStatuses }) } } as Pod)
+    t.equal(found?.enrolling, enrolling, `the agent: ${what}`)
+  }
+
   t.match(livePod(pod), {
     name: 'w',
     namespace: 'team-a',

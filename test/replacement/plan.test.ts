@@ -38,6 +38,7 @@ function pod(options: PodOptions): LivePod {
     ...{ uid, namespace, name: uid, node, tls, live, ready },
     cluster: { apiVersion: 'ray.io/v1', name: cluster, uid: cluster },
     createdAt: start - age * dayMs,
+    enrolling: false,
     agent: { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' }
   }
 }
@@ -149,8 +150,10 @@ t.test('the next one waits for the interval, and for the cluster of the last', t
   )
   const long = evicted({ at: now - patienceMs - 1 })
   t.equal(step([...elsewhere, young], { last: long, ...gone }), 'b', 'not for ever')
-  const { agent: _, ...uncertified } = { ...young, uid: 'uncertified' }
+  const { agent: _, ...silent } = { ...young, uid: 'silent' }
+  const uncertified = { ...silent, enrolling: true }
   const bare = [...elsewhere, uncertified]
+  t.equal(step([...elsewhere, silent], { last: long, ...gone }), 'b', 'which has no node yet')
   t.equal(step(bare, { last: long, ...gone }), 'recovery', 'while nothing gets a certificate')
   const refused = {
     ...uncertified,
@@ -263,7 +266,7 @@ function world(
     const notAfter = new Date(Math.min(createdAt + 90 * dayMs, caEnds)).toISOString()
     const uid = `${cluster}-${made}`
     const { agent: _, ...bare } = { ...pod({ uid, cluster, namespace, node }), createdAt }
-    if (age === 0 && !signs) return bare
+    if (age === 0 && !signs) return { ...bare, enrolling: true }
     const agent = { ended: 'well', serialNumber: '1', notAfter, anchorSha256: '' } as const
     return { ...bare, agent }
   }
