@@ -154,17 +154,21 @@ export async function createSession(options: SessionOptions): Promise<Session> {
 
   /** The old token stays in use until there is another: it is good for a third of its life. */
   async function keep(): Promise<void> {
-    if (held === undefined) return
+    const before = held
+    if (before === undefined) return
     try {
-      const longer = held.renewable
-        ? await renewed(transport, held).catch(() => undefined)
+      const longer = before.renewable
+        ? await renewed(transport, before).catch(() => undefined)
         : undefined
+      // Given up meanwhile, and revoked, because it was denied something.
+      if (held !== before) return
       // Less than half of what it had: Vault lets no token live for ever, and this one nears its end.
       const enough = longer !== undefined && longer.lifetimeMs >= (first?.lifetimeMs ?? 0) / 2
       if (enough) hold(longer)
       else {
         first = await logIn(login, transport)
-        hold(first)
+        if (held === before) hold(first)
+        else await giveBack({ ...first, since: 0 })
       }
     } catch {
       // Whoever needs a token when this one has ended learns why.
