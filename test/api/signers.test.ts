@@ -368,6 +368,23 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     t.pass('cannot ask an issuer that signs for our own listeners')
     await t.rejects(asking('of-others', 'ray-pods'), { code: 422 }, 'nor under the name of others')
     await t.resolves(asking('rayguard-own', 'ray-pods'), 'its own issuer is asked')
+    const { spec, ...theirs } = tenantsRequest('rayguard-serving-1', 'Issuer')
+    const ours = 'system:serviceaccount:rayguard-system:rayguard-enrollment'
+    for (const [username, refused] of [
+      ['system:serviceaccount:cert-manager:cert-manager', true],
+      [ours, false]
+    ] as const) {
+      // as cert-manager's webhook marks it, which does not run here
+      const asked = { ...spec, username, issuerRef: { name: 'rayguard-serving' } }
+      await api.create(requestsOf(own), { ...theirs, spec: asked })
+      const path = `${requestsOf(own)}/rayguard-serving-1`
+      const away = taken.delete(path)
+      if (!refused) await t.resolves(away, 'its own go, also those to a former issuer')
+      else {
+        await t.rejects(away, { code: 422 }, 'cannot take away what others have asked for')
+        await api.delete(path)
+      }
+    }
   })
 
   await t.test('attack 71: a tenant asks the same issuer', async t => {
