@@ -18,7 +18,7 @@ import { playKubelet, sayEnd } from '../support/cluster-kubelet.ts'
 import { toInput } from '../support/cluster-manifest.ts'
 import { createRights, startServe } from '../support/cluster-process.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
-import { isReady } from '../support/cluster-replicas.ts'
+import { isReady, nameOf } from '../support/cluster-replicas.ts'
 import { sample } from '../support/cluster-samples.ts'
 
 const own = 'rayguard-system'
@@ -36,6 +36,8 @@ interface CoreEvent extends KubernetesObject {
 
 t.test('pods are replaced before their certificates end', { skip: lacking }, async t => {
   const api = await connect()
+  // before the folder, which tap else removes while agents still work in it
+  t.teardown(api.close)
   const folder = t.testdir()
   const objects = renderChart('replacement.enabled=true')
   const rayguard = await startRayguard(api, folder)
@@ -48,7 +50,6 @@ t.test('pods are replaced before their certificates end', { skip: lacking }, asy
     await api.delete(`/api/v1/namespaces/${namespace}`)
     await rayguard.unregister()
     await rayguard.stop()
-    api.close()
   })
   const replica = (name: string, more: object = {}) =>
     startServe(api, {
@@ -143,6 +144,10 @@ t.test('pods are replaced before their certificates end', { skip: lacking }, asy
       async () => (await succeeded(namespace)).some(name => names(heads).includes(name)),
       60_000
     )
+    await eventually('its successor is ready', async () => {
+      const ready = (await pods()).filter(isReady)
+      return ready.some(pod => !isWorker(pod) && !names(heads).includes(nameOf(pod)))
+    })
   })
 
   await t.test(
