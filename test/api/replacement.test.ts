@@ -46,8 +46,10 @@ t.test('pods are replaced before their certificates end', { skip: lacking }, asy
   const namespace = await makeNamespace(api, 'replaced')
   const kubelet = await playKubelet(api, namespace, { folder, network: 85 })
   t.teardown(async () => {
-    await kubelet.stop()
     await api.delete(`/api/v1/namespaces/${namespace}`)
+    // pods with certificates of the shared CA would be what the next part finds
+    await eventually('no pod is left', async () => (await pods()).length === 0)
+    await kubelet.stop()
     await rayguard.unregister()
     await rayguard.stop()
   })
