@@ -5,6 +5,7 @@
  */
 import { X509Certificate } from 'node:crypto'
 import { AuthorityError } from '../authority/authority.ts'
+import { intermediateProblem } from '../authority/limits.ts'
 import {
   type PemFiles,
   type PemTexts,
@@ -48,10 +49,16 @@ export async function show(location: Location, io: CommandIo): Promise<number> {
   return reading.usable ? exitCodes.ok : exitCodes.failed
 }
 
-export async function check(location: Location, io: CommandIo): Promise<number> {
+/** `signsCas`: it has to be able to, as for `trust: perCluster`. */
+export async function check(
+  location: Location,
+  { signsCas }: { signsCas: boolean },
+  io: CommandIo
+): Promise<number> {
   const texts = await usageErrors(readPemFiles(location))
   const reading = readChain(texts.certificates, options(location))
-  const lines: Line[] = [...reading.checks, ...keyLines(texts, reading)]
+  const ofCas = signsCas ? intermediateLines(reading) : []
+  const lines: Line[] = [...reading.checks, ...ofCas, ...keyLines(texts, reading)]
   for (const { title, problem } of lines) {
     io.stdout.write(problem === undefined ? `✓ ${title}\n` : `✗ ${title}: ${problem}\n`)
   }
@@ -73,6 +80,13 @@ async function usageErrors<T>(reading: Promise<T>): Promise<T> {
     if (cause instanceof AuthorityError) throw new UsageError(cause.message, { cause })
     throw cause
   }
+}
+
+function intermediateLines({ chain }: ChainReading): Line[] {
+  if (chain === undefined) return []
+  const problem = intermediateProblem(chain)
+  const wayOut = problem && `${problem}; use another CA, or trust: shared (--trust shared)`
+  return [{ title: 'It can sign a CA for each RayCluster (trust: perCluster)', problem: wayOut }]
 }
 
 function keyLines(texts: PemTexts, { chain }: ChainReading): Line[] {

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { authorityAlgorithms, init } from './ca-init.ts'
-import { check, show } from './ca-report.ts'
+import { check, type Location, show } from './ca-report.ts'
 import { caStatus } from './ca-status.ts'
 import { clusterFlags, clusterHelp } from './cluster.ts'
 import { type Command, type CommandIo, UsageError } from './command.ts'
@@ -12,7 +12,8 @@ const help = `Usage: rayguard ca init --directory DIRECTORY [OPTIONS]
 
 init   makes a CA: ca.crt and ca.key (readable by you alone). Nothing is ever overwritten.
 show   prints the certificates of a CA, the one that issues first.
-check  does all checks that the server does when it loads a CA: whether gRPC can use it, dates, key.
+check  does all checks that the server does when it loads a CA: whether gRPC can use it, dates, key, and for trust:
+       perCluster whether it can sign CAs.
 status says who signs the Ray pods of a cluster, which pods still hold a certificate of a former CA, which do not trust the
        next one yet, and what to do next. It reads with your own rights (pods, pods/proxy of Rayguard) and changes nothing.
 
@@ -32,6 +33,9 @@ Options of show and check:
   --passphrase-file FILE     the passphrase of the private key
   --cluster-domain DOMAIN    the names of pods that the CA must allow (default cluster.local)
 
+Option of check:
+  --trust per-cluster|shared the setting it is for (default per-cluster): only for shared need it not sign CAs
+
 Options of status:
   -o, --output OUTPUT        text (default), or json: {"ok", "checks", "authorities", "clusters", "next"}; next.ready says
                              whether the next step of docs/ca-rotation.md may be done
@@ -46,8 +50,8 @@ Exit codes: 0 done, or all checks passed; 1 a check failed, or a file is there a
 
 const subcommands = new Map<string, (rest: string[], io: CommandIo) => Promise<number>>([
   ['init', runInit],
-  ['show', (rest, io) => show(readLocation(rest), io)],
-  ['check', (rest, io) => check(readLocation(rest), io)],
+  ['show', (rest, io) => show(readLocation(rest).location, io)],
+  ['check', runCheck],
   ['status', runStatus]
 ])
 
@@ -129,15 +133,23 @@ function readDays(text: string): number {
   throw new UsageError(`--days must be 1 to 36500; found ${JSON.stringify(text)}.`)
 }
 
-function readLocation(rest: string[]): {
-  certificateFile: string
-  privateKeyFile: string
-  passphraseFile: string | undefined
-  clusterDomain: string
-} {
+async function runCheck(rest: string[], io: CommandIo): Promise<number> {
+  const { location, others } = readLocation(rest, { trust: { type: 'string' } })
+  const { trust = 'per-cluster' } = others
+  if (trust !== 'per-cluster' && trust !== 'shared') {
+    throw new UsageError(`--trust must be per-cluster or shared; found ${JSON.stringify(trust)}.`)
+  }
+  return await check(location, { signsCas: trust === 'per-cluster' }, io)
+}
+
+function readLocation(
+  rest: string[],
+  others: Record<string, { type: 'string' }> = {}
+): { location: Location; others: Record<string, string | undefined> } {
   const { values } = parseArgs({
     args: rest,
     options: {
+      ...others,
       directory: { type: 'string' },
       'certificate-file': { type: 'string' },
       'private-key-file': { type: 'string' },
@@ -151,9 +163,12 @@ function readLocation(rest: string[]): {
   }
   const directory = values.directory ?? '.'
   return {
-    certificateFile: values['certificate-file'] ?? `${directory}/ca.crt`,
-    privateKeyFile: values['private-key-file'] ?? `${directory}/ca.key`,
-    passphraseFile: values['passphrase-file'],
-    clusterDomain: values['cluster-domain']
+    location: {
+      certificateFile: values['certificate-file'] ?? `${directory}/ca.crt`,
+      privateKeyFile: values['private-key-file'] ?? `${directory}/ca.key`,
+      passphraseFile: values['passphrase-file'],
+      clusterDomain: values['cluster-domain']
+    },
+    others: values
   }
 }

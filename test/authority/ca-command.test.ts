@@ -40,7 +40,7 @@ t.test('init makes a CA that passes its own check and that of openssl', async t 
     t.match(text, /CN = Rayguard CA/, 'it has the default name')
     const checked = await run('check', '--directory', directory)
     t.equal(checked.code, 0, checked.stdout)
-    t.equal(checked.stdout.match(/^✓/gm)?.length, 14, 'all checks have passed')
+    t.equal(checked.stdout.match(/^✓/gm)?.length, 15, 'all checks have passed')
     t.match(checked.stdout, /for 3649 days/, 'and its end is told')
     t.ok(
       workshop.judge(
@@ -136,13 +136,41 @@ t.test('wrong options are usage errors', async t => {
     ['init', ...directory, '--passphrase-file', workshop.path('empty')],
     ['show', ...directory],
     ['check', ...directory],
-    ['check', ...directory, '--certificate-file', 'ca.crt']
+    ['check', ...directory, '--certificate-file', 'ca.crt'],
+    ['check', ...directory, '--trust', 'everybody']
   ]) {
     await t.rejects(run(...parameters), { code: 'Usage' }, parameters.join(' ') || 'nothing')
   }
   await t.rejects(run('init', '--unknown'), { code: /^ERR_PARSE_ARGS/ }, 'an unknown option')
   t.throws(() => readdirSync(workshop.path('never')), { code: 'ENOENT' }, 'nothing was made')
 })
+
+t.test(
+  'check says whether a CA can sign those of RayClusters, as the default of trust needs',
+  async t => {
+    for (const [name, extensions, reason] of [
+      ['short', ['basicConstraints=critical,CA:TRUE,pathlen:0'], /path length of the CA \(0\)/],
+      [
+        'constrained',
+        [
+          'basicConstraints=critical,CA:TRUE',
+          'nameConstraints=permitted;DNS:cluster.local,permitted;DNS:localhost'
+        ],
+        /name constraints/
+      ]
+    ] as const) {
+      makeCa(workshop, name, { extensions: [...extensions, ...caExtensions.slice(1)] })
+      const files = ['--certificate-file', workshop.path(`${name}.crt`)]
+      files.push('--private-key-file', workshop.path(`${name}.key`))
+      const checked = await run('check', ...files)
+      t.equal(checked.code, 1, `${name} fails`)
+      const [line = ''] = checked.stdout.match(/^✗ .*$/gm) ?? []
+      t.match(line, /^✗ It can sign a CA for each RayCluster .*--trust shared/, 'with a way out')
+      t.match(line, reason, 'and the reason')
+      t.equal((await run('check', ...files, '--trust', 'shared')).code, 0, 'enough for shared')
+    }
+  }
+)
 
 t.test('check and show say what is wrong with a CA of somebody else', async t => {
   const certificate = makeCa(workshop, 'bad', {
