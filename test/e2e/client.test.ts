@@ -33,7 +33,8 @@ part(
     await api.create(`/api/v1/namespaces/${people}/serviceaccounts`, {
       metadata: { name: 'alice' }
     })
-    await installed(api, openReader(t), people)
+    const administrator = openReader(t)
+    await installed(api, administrator, people)
 
     await t.test('a user who is no administrator, outside the pods', async t => {
       const programs = join(t.testdir({}), 'programs')
@@ -59,6 +60,12 @@ part(
         ...['-n', namespace, 'idle', '--directory', others]
       ])
       t.equal(asked.code, 0, asked.stderr)
+
+      t.match(
+        await handshakes(administrator, mine),
+        /Verified[\s\S]*Verify return code: 0/,
+        'both ways'
+      )
 
       const inNotebook = (command: string): Promise<Finished> =>
         run('kubectl', ['exec', '-n', people, 'notebook', '--', 'bash', '-c', command])
@@ -152,6 +159,23 @@ async function getOne(reader: Reader): Promise<string> {
     },
     limitMs
   )
+}
+
+/** By the commands of the page, with the certificate in this folder and with that of a worker. */
+async function handshakes(reader: Reader, directory: string): Promise<string> {
+  const named = ['-n', namespace, 'get', 'pods', '-l', 'ray.io/node-type=worker', '-o', 'name']
+  const worker = (await run('kubectl', named)).stdout.trim()
+  const changes = {
+    'rayguard-client-NAMESPACE-NAME': directory,
+    NAMESPACE: namespace,
+    NAME: 'demo',
+    POD: worker
+  }
+  return await reader.follow({
+    page: 'troubleshooting.md',
+    heading: 'What a handshake says',
+    changes
+  })
 }
 
 /** By the commands of the pages; beside the RayCluster that runs there is one that has a CA alone. */
