@@ -17,8 +17,10 @@ export interface Credentials {
 }
 
 export interface Connection {
-  /** Base URL. */
+  /** Base URL. Its path, where it has one, stands before that of each call. */
   server: string
+  /** URL of the HTTP proxy by which it is reached. */
+  proxy?: string
   /** PEM; without it the system's authorities. */
   ca?: string
   /** The name that the server's certificate must have, where it is not the host of `server`. */
@@ -101,9 +103,10 @@ export async function kubeconfigConnection(options: KubeconfigOptions = {}): Pro
       'Credentials',
       `The cluster "${cluster.name}" has insecure-skip-tls-verify; give it certificate-authority-data instead.`
     )
+  const reached = placeOf(cluster)
   const first = await applied(config)
   return {
-    server: cluster.server.replace(/\/+$/, ''),
+    ...reached,
     ...(first.ca === undefined ? {} : { ca: text(first.ca) }),
     ...(cluster.tlsServerName === undefined ? {} : { servername: cluster.tlsServerName }),
     async credentials() {
@@ -118,6 +121,33 @@ export async function kubeconfigConnection(options: KubeconfigOptions = {}): Pro
       }
     }
   }
+}
+
+/** Where a URL is of no use its scheme alone is shown: the rest may hold a password. */
+function placeOf(cluster: {
+  name: string
+  server: string
+  proxyUrl?: string
+}): Pick<Connection, 'server' | 'proxy'> {
+  const { name, server, proxyUrl: proxy } = cluster
+  const refuse = (expected: string, url: string, todo: string) => {
+    const found = URL.canParse(url) ? `one of ${new URL(url).protocol}//` : 'something else'
+    const where = `The cluster "${name}" of the kubeconfig`
+    return new KubernetesError(
+      'Credentials',
+      `${where}: expected ${expected}, found ${found}; ${todo}.`
+    )
+  }
+  if (!isUrl(server, 'https:'))
+    throw refuse('an https:// URL as its server', server, 'give it the one that can be verified')
+  if (!proxy) return { server: server.replace(/\/+$/, '') }
+  if (!isUrl(proxy, 'http:', 'https:'))
+    throw refuse('an http:// or https:// URL as its proxy-url', proxy, 'give it an HTTP proxy')
+  return { server: server.replace(/\/+$/, ''), proxy }
+}
+
+function isUrl(text: string, ...protocols: string[]): boolean {
+  return URL.canParse(text) && protocols.includes(new URL(text).protocol)
 }
 
 async function applied(config: {

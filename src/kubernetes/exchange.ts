@@ -4,11 +4,12 @@
  * By undici's `dispatch`: the stream, the iterator and the signal of its `request` are a fifth of a call's processor time, and
  * each pod's certificate takes several calls.
  */
-import type { Dispatcher, Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import { tooLarge } from './body.ts'
 
 export interface Question {
   method: Dispatcher.HttpMethod
+  origin: string
   path: string
   headers: Record<string, string>
   body: string | null
@@ -26,7 +27,7 @@ export interface Answer {
 }
 
 /** Rejects with what undici says, with the signal's reason, and with `TooLarge` of {@link KubernetesError}. */
-export function exchange(pool: Pool, question: Question): Promise<Answer> {
+export function exchange(pool: Dispatcher, question: Question): Promise<Answer> {
   const { limitBytes, timeoutMs, signal, ...asked } = question
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []

@@ -6,13 +6,14 @@
  * message.
  */
 import type { Readable } from 'node:stream'
-import { Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import { createTurns } from '../flow/turns.ts'
 import { readText } from './body.ts'
 import type { Connection } from './connection.ts'
 import { codeOfStatus, KubernetesError } from './error.ts'
 import { exchange } from './exchange.ts'
 import { type Query, withQuery } from './path.ts'
+import { createPool } from './pool.ts'
 
 export interface TransportOptions {
   /** For one call, from its start to the end of its answer. The wait for a connection has a limit of its own. */
@@ -52,12 +53,13 @@ const repeats = 2
 const mostWaiting = 5_000
 
 export function createTransport(connection: Connection, options: TransportOptions): Transport {
+  const { origin, base } = placeOf(connection)
   const connections = options.connections ?? 16
   const connectionWaitMs = options.connectionWaitMs ?? 10_000
   // Here and not in the pool: there the wait would count as the API's own time, and under load every call would seem to
   // have gone unanswered.
   const turns = createTurns({ atOnce: connections, waiting: mostWaiting, waitMs: connectionWaitMs })
-  let pools: { identity: string; calls: Pool; watches: Pool } | undefined
+  let pools: { identity: string; calls: Dispatcher; watches: Dispatcher } | undefined
 
   return {
     text: inTurn,
@@ -66,7 +68,8 @@ export function createTransport(connection: Connection, options: TransportOption
       const answer = await watches
         .request({
           method: 'GET',
-          path: withQuery(path, query),
+          origin,
+          path: base + withQuery(path, query),
           headers,
           signal,
           headersTimeout: options.timeoutMs,
@@ -116,7 +119,8 @@ export function createTransport(connection: Connection, options: TransportOption
     try {
       const answer = await exchange(calls, {
         method: call.method,
-        path: call.path,
+        origin,
+        path: base + call.path,
         headers: { ...headers, ...contentHeaders(call) },
         body: call.body === undefined ? null : JSON.stringify(call.body),
         limitBytes: call.limitBytes,
@@ -148,19 +152,17 @@ export function createTransport(connection: Connection, options: TransportOption
 
   async function access(fresh: boolean): Promise<{
     headers: Record<string, string>
-    calls: Pool
-    watches: Pool
+    calls: Dispatcher
+    watches: Dispatcher
   }> {
     const { headers, cert, key } = await connection.credentials(fresh)
     const identity = `${cert ?? ''}${key ?? ''}`
     if (pools?.identity !== identity) {
       // A client certificate belongs to the connection: a new one needs new connections.
       const former = pools
-      pools = {
-        identity,
-        calls: poolFor(connection, options, { cert, key }, connections),
-        watches: poolFor(connection, options, { cert, key }, null)
-      }
+      const pool = (connections: number | null) =>
+        createPool(connection, { cert, key }, { timeoutMs: options.timeoutMs, connections })
+      pools = { identity, calls: pool(connections), watches: pool(null) }
       void former?.calls.close()
       void former?.watches.close()
     }
@@ -168,27 +170,10 @@ export function createTransport(connection: Connection, options: TransportOption
   }
 }
 
-function poolFor(
-  connection: Connection,
-  options: TransportOptions,
-  pair: { cert: string | undefined; key: string | undefined },
-  connections: number | null
-): Pool {
-  const { ca, servername } = connection
-  return new Pool(connection.server, {
-    connections,
-    keepAliveTimeout: 60_000,
-    headersTimeout: options.timeoutMs,
-    bodyTimeout: options.timeoutMs,
-    connect: {
-      timeout: options.timeoutMs,
-      minVersion: 'TLSv1.2',
-      ...(ca === undefined ? {} : { ca }),
-      ...(servername === undefined ? {} : { servername }),
-      ...(pair.cert === undefined ? {} : { cert: pair.cert }),
-      ...(pair.key === undefined ? {} : { key: pair.key })
-    }
-  })
+/** `base`: of a server behind another, such as Rancher's `/k8s/clusters/NAME`. */
+function placeOf({ server }: Connection): { origin: string; base: string } {
+  const { origin, pathname } = new URL(server)
+  return { origin, base: pathname.replace(/\/+$/, '') }
 }
 
 function contentHeaders(call: Call): Record<string, string> {
