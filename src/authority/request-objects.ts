@@ -25,8 +25,8 @@ export interface RequestKind<O extends KubernetesObject> {
   changes(object: O): (string | null | undefined)[]
   /** Whether this program has made it, as far as the API server vouches for that. */
   isOwn(object: O): boolean
-  /** Approves by this program's own identity; absent where others do that. */
-  approve?: ((object: O) => Promise<void>) | undefined
+  /** Approves by this program's own identity what says `sent` and nothing beside; absent where others do that. */
+  approve?: ((object: O, sent: ObjectMeta) => Promise<void>) | undefined
 }
 
 export interface WantedRequest<O extends KubernetesObject> {
@@ -183,7 +183,7 @@ export function createRequestDesk<O extends KubernetesObject>(
       const progress = kind.progress(current)
       if (progress.state !== 'pending' || progress.approved) return current
       try {
-        await kind.approve(current)
+        await kind.approve(current, metadataOf(wanted, current.metadata.name ?? ''))
         return current
       } catch (error) {
         // Somebody else has changed it meanwhile, such as a controller that adds an annotation.

@@ -183,6 +183,24 @@ t.test('a signer of the cluster', { skip: without }, async t => {
     t.strictSame(found.status, {}, 'but not that one')
   })
 
+  await t.test('attack 84: what others note on a request is not approved', async t => {
+    const [policy, binding] = everyRequestIsNoted()
+    await kubectl(['apply', '-f', '-'], toInput([policy, binding] as KubernetesObject[]))
+    t.teardown(() => kubectl(['delete', '-f', '-'], toInput([policy, binding] as never)))
+    const dryRun = () =>
+      api.create<CertificateSigningRequest>(
+        `${signingRequests}?dryRun=All`,
+        signingRequest('noted', evil)
+      )
+    await eventually('each is noted', async () => (await dryRun()).metadata.annotations?.[noteKey])
+    t.equal((await stage.asked()).code, 'Issued')
+    t.strictSame(
+      Object.keys(signer.signed.at(-1)?.metadata.annotations ?? {}),
+      ['rayguard.dev/ray-cluster'],
+      'the signer finds what Rayguard has sent'
+    )
+  })
+
   await t.test('attack 86: whoever has taken the enrollment server over', async t => {
     const taken = api.as(await makeToken(api, own, 'rayguard-enrollment'))
     t.teardown(taken.close)
@@ -653,6 +671,33 @@ function signingRequest(name: string, csr: string) {
       usages: ['digital signature', 'server auth', 'client auth']
     }
   }
+}
+
+/** https://cert-manager.io/docs/usage/kube-csr/: a signer of cert-manager makes a CA of it. */
+const noteKey = 'experimental.cert-manager.io/request-is-ca'
+
+function everyRequestIsNoted(): object[] {
+  const apiVersion = 'admissionregistration.k8s.io/v1'
+  const metadata = { name: 'every-request-is-noted' }
+  const rule = {
+    ...{ apiGroups: ['certificates.k8s.io'], apiVersions: ['v1'], operations: ['CREATE'] },
+    resources: ['certificatesigningrequests']
+  }
+  const note = `Object{metadata: Object.metadata{annotations: {"${noteKey}": "true"}}}`
+  return [
+    {
+      ...{ apiVersion, kind: 'MutatingAdmissionPolicy', metadata },
+      spec: {
+        ...{ failurePolicy: 'Fail', reinvocationPolicy: 'Never' },
+        matchConstraints: { resourceRules: [rule] },
+        mutations: [{ patchType: 'ApplyConfiguration', applyConfiguration: { expression: note } }]
+      }
+    },
+    {
+      ...{ apiVersion, kind: 'MutatingAdmissionPolicyBinding', metadata },
+      spec: { policyName: metadata.name }
+    }
+  ]
 }
 
 function issuer(kind: string): KubernetesObject {

@@ -11,7 +11,7 @@ import type { AuthorityOptions, ClusterAccess } from '../../src/authority/option
 import { openPatiently } from '../../src/authority/patient.ts'
 import { createCalls } from '../../src/kubernetes/calls.ts'
 import type { Client } from '../../src/kubernetes/client.ts'
-import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import type { KubernetesObject, ObjectMeta, Pod } from '../../src/kubernetes/objects.ts'
 import { missingRights } from '../../src/kubernetes/rights.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import type { CertificateNames } from '../../src/x509/names.ts'
@@ -317,18 +317,15 @@ for (const { settings, of } of both) {
       // cert-manager approves what it finds.
       if (!ofIssuers) t.strictSame(now?.status, null, `${what}: it is not approved`)
     }
-    for (const metadata of ofIssuers
-      ? []
-      : [
-          { annotations: { 'experimental.cert-manager.io/request-is-ca': 'true' } },
-          { labels: { ...ours.metadata.labels, more: 'true' } }
-        ]) {
+    const { labels } = ours.metadata
+    for (const [what, change] of Object.entries(ofIssuers ? {} : metadataOfOthers(labels))) {
       stage.standIn.put({
-        ...ours,
-        metadata: { ...ours.metadata, ...metadata }
+        ...{ ...ours, status: null },
+        metadata: { ...ours.metadata, ...change }
       } as KubernetesObject)
-      t.match(await enroll(key), { status: 503 }, 'words that a signer may read')
-      t.match(reason(), /asks for something else/, 'are looked at, too')
+      t.match(await enroll(key), { status: 503 }, what)
+      t.match(reason(), /asks for something else/, `${what}: the log says so`)
+      t.strictSame(signer.present()[0]?.status, null, `${what}: it is not approved`)
     }
     const spec = ofIssuers ? { ...ours.spec, duration: '48h0m0s' } : ours.spec
     stage.standIn.put({ ...ours, spec } as KubernetesObject)
@@ -387,6 +384,18 @@ for (const { settings, of } of both) {
       'what is missing is named'
     )
   })
+}
+
+/** In which an object is not ours any more. */
+function metadataOfOthers(labels: Record<string, string> | null | undefined): {
+  [what: string]: Pick<ObjectMeta, 'labels' | 'annotations'>
+} {
+  return {
+    'another word of ours': { labels: { ...labels, 'app.kubernetes.io/managed-by': 'mallory' } },
+    'one more in our name': { labels: { ...labels, 'rayguard.dev/more': 'true' } },
+    'of another RayCluster': { annotations: { 'rayguard.dev/ray-cluster': 'team-b/demo' } },
+    'of none': { annotations: {} }
+  }
 }
 
 t.test('a request of a tenant is never approved', async t => {
@@ -448,6 +457,56 @@ t.test('attack 84: a request is changed between the look and the approval', asyn
   const before = changes
   t.match(await enroll(), { status: 503 }, 'one that changes without end is left')
   t.equal(changes - before, 3, 'after three tries')
+})
+
+t.test('what others note on a request is no reason to refuse it, and is not approved', async t => {
+  const { stage, signer, enroll } = await play(t, {
+    ...{ settings: csrSettings, of: 'CertificateSigningRequest', cluster: { waitMs: 50 } }
+  })
+  const labels = { 'cost.example.com/centre': '7' }
+  // https://cert-manager.io/docs/usage/kube-csr/: its signer makes a CA of it.
+  const annotations = { 'experimental.cert-manager.io/request-is-ca': 'true' }
+  const note = ({ metadata, ...object }: KubernetesObject) =>
+    stage.standIn.put({
+      ...object,
+      metadata: {
+        ...metadata,
+        labels: { ...metadata.labels, ...labels },
+        annotations: { ...metadata.annotations, ...annotations }
+      }
+    })
+  const approved: KubernetesObject[] = []
+  stage.standIn.store.subscribe(({ object }) => {
+    const { status } = object as CertificateSigningRequest
+    if (status?.conditions?.length) approved.push(structuredClone(object))
+  })
+  let noted = 0
+  stage.standIn.interfere(({ method, path }) => {
+    const [, name] = /requests\/([^/]+)\/approval$/.exec(path) ?? []
+    const object = signer.present().find(({ metadata }) => metadata.name === name)
+    if (method === 'PUT' && object && noted++ === 0) note(object)
+    return undefined
+  })
+  t.equal((await enroll()).status, 201, 'noted between its creation and its approval')
+  t.equal(noted, 2, 'which was tried again')
+
+  signer.behave('wait')
+  const key = newKey()
+  t.match(await enroll(key), { status: 503 }, 'a slow signer')
+  const sent = signer.created.at(-1)?.metadata
+  const slow = signer.present().find(({ metadata }) => metadata.uid === sent?.uid)
+  if (sent === undefined || slow === undefined) throw new Error('there is a request')
+  note({ ...slow, status: null } as KubernetesObject)
+  t.match(await enroll(key), { status: 503 }, 'noted before the pod has come again')
+  signer.behave('sign')
+  t.equal((await enroll(key)).status, 201, 'it is approved and signed')
+  t.ok(approved.length >= 2)
+  for (const { metadata } of approved)
+    t.strictSame(
+      { labels: metadata.labels, annotations: metadata.annotations },
+      { labels: sent.labels, annotations: sent.annotations },
+      'attack 84: what a signer may read of it is ours'
+    )
 })
 
 t.test('where others approve, Rayguard does not', async t => {

@@ -6,6 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '../../kubernetes/client.ts'
+import type { ObjectMeta } from '../../kubernetes/objects.ts'
 import { path } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
 import type { Chain } from '../../x509/chain.ts'
@@ -68,7 +69,9 @@ export async function openKubernetesCsrAuthority(
       progress: progressOf,
       changes: changesOf,
       isOwn: ({ spec }) => spec.username === username,
-      approve: settings.approve ? object => approve(client, settings, object) : undefined
+      approve: settings.approve
+        ? (object, sent) => approve(client, settings, object, sent)
+        : undefined
     },
     options
   )
@@ -162,18 +165,27 @@ function wanted(
       kind: 'CertificateSigningRequest',
       spec: { request: encodeRequest(csr), signerName, expirationSeconds: seconds, usages }
     },
-    // Attack: a tenant makes the request of his own pod before Rayguard does, with annotations from which its signer takes
-    // a longer life or a CA. Who has made it is written by the API server.
+    // Attack: a tenant makes the request of his own pod before Rayguard does. Who has made it is written by the API server.
     isSame: ({ spec, metadata }, sent) =>
       spec.username === username &&
-      isDeepStrictEqual(metadata.labels, sent.labels) &&
-      isDeepStrictEqual(metadata.annotations, sent.annotations) &&
+      saysOurs(metadata.labels, sent.labels) &&
+      saysOurs(metadata.annotations, sent.annotations) &&
       spec.signerName === signerName &&
       asksForSame(spec.request, csr) &&
       equalUsages(spec.usages, usages) &&
       isSameLife(spec.expirationSeconds, { seconds, lifetimeSeconds })
   }
 }
+
+/** What others note beside, such as a controller that labels whatever it sees, is left out of what is approved. */
+function saysOurs(found: Words, sent: Words): boolean {
+  const ours = Object.entries(found ?? {}).filter(
+    ([key]) => key.startsWith('rayguard.dev/') || Object.hasOwn(sent ?? {}, key)
+  )
+  return isDeepStrictEqual(Object.fromEntries(ours), sent ?? {})
+}
+
+type Words = ObjectMeta['labels']
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/self-subject-review-v1/ */
 async function ownName(client: Client): Promise<string> {
@@ -187,11 +199,18 @@ async function ownName(client: Client): Promise<string> {
   throw new AuthorityError('Unavailable', 'The API server does not say who this program is.')
 }
 
-/** `replace` names the version that was looked at: what is approved is what was compared. */
+/**
+ * `replace` names the version that was looked at: what is approved is what was compared.
+ *
+ * Attack: whoever may change such objects, and not approve them, writes an annotation on one from which its signer takes a
+ * longer life or a CA (cert-manager: `experimental.cert-manager.io/request-is-ca`). The approval of the API server writes
+ * labels and annotations, too, so that the version that is approved says what we have sent and nothing else.
+ */
 async function approve(
   client: Client,
   { intermediateSignerName }: KubernetesCsrSettings,
-  object: CertificateSigningRequest
+  object: CertificateSigningRequest,
+  { labels = {}, annotations = {} }: ObjectMeta
 ): Promise<void> {
   const { name = '' } = object.metadata
   const message =
@@ -202,6 +221,7 @@ async function approve(
   const conditions = [...(object.status?.conditions ?? []), condition]
   await client.replace(`${collection}${path`/${name}/approval`}`, {
     ...object,
+    metadata: { ...object.metadata, labels, annotations },
     status: { ...object.status, conditions }
   })
 }
