@@ -5,6 +5,7 @@
  */
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { type ChangedFiles, createChangedFiles } from './changed-files.ts'
 
 export class ClientCaError extends Error {
   readonly code: 'Unreadable' | 'Malformed'
@@ -48,46 +49,24 @@ export interface ClientCaReloadOptions {
   /** Hands it to the listener; throws where it cannot be used. */
   use(ca: string): void
   onDone(): void
-  /** Once for each problem. */
+  /** Once for each problem, until it is over. */
   onFailed(error: unknown): void
 }
 
-export interface ClientCaReload {
-  /** Looks once. Never throws. */
-  look(): Promise<void>
-  start(everyMs: number): void
-  stop(): void
-}
-
-export function createClientCaReload(options: ClientCaReloadOptions): ClientCaReload {
-  let current = options.initial
-  let reported: string | undefined
-  let timer: NodeJS.Timeout | undefined
-
-  return {
-    look,
-    start(everyMs) {
-      timer = setInterval(() => void look(), everyMs)
-      timer.unref()
-    },
-    stop() {
-      clearInterval(timer)
-    }
-  }
-
-  async function look(): Promise<void> {
-    try {
-      const ca = await readClientCa(options.file)
-      if (ca === current) return
-      options.use(ca)
+export function createClientCaReload({
+  file,
+  initial,
+  use,
+  ...told
+}: ClientCaReloadOptions): ChangedFiles {
+  let current = initial
+  return createChangedFiles<string>({
+    read: () => readClientCa(file),
+    isInUse: ca => ca === current,
+    take(ca) {
+      use(ca)
       current = ca
-      reported = undefined
-      options.onDone()
-    } catch (error) {
-      const { message } = error as Error
-      if (message === reported) return
-      reported = message
-      options.onFailed(error)
-    }
-  }
+    },
+    ...told
+  })
 }

@@ -1,9 +1,5 @@
-/**
- * Looks at the files of the serving pair now and then, and hands on a new pair that can be used.
- *
- * By reading and comparing, not by file events: the kubelet exchanges a whole directory by a symbolic link, of which
- * watchers see different things on different systems.
- */
+/** The serving pair from its files, and again when they have changed. */
+import { type ChangedFiles, createChangedFiles } from './changed-files.ts'
 import { checkPair, type LoadedPair, type PairFiles, readPair } from './serving-pair.ts'
 import type { ServingPair } from './tls.ts'
 
@@ -15,15 +11,11 @@ export interface ServingReloadOptions {
   /** Hands the pair to the listeners; throws where it cannot be used. */
   use(pair: LoadedPair): void
   onDone(pair: LoadedPair): void
-  /** Once for each problem; the pair in use stays. */
+  /** Once for each problem, until it is over; the pair in use stays. */
   onFailed(error: unknown): void
 }
 
-export interface ServingReload {
-  /** Looks once. Never throws. */
-  look(): Promise<void>
-  start(everyMs: number): void
-  stop(): void
+export interface ServingReload extends ChangedFiles {
   /** The pair in use. */
   current(): LoadedPair
 }
@@ -31,39 +23,18 @@ export interface ServingReload {
 export function createServingReload(options: ServingReloadOptions): ServingReload {
   const { files, clock } = options
   let current = options.initial
-  let reported: string | undefined
-  let timer: NodeJS.Timeout | undefined
-
-  return {
-    look,
-    start(everyMs) {
-      timer = setInterval(() => void look(), everyMs)
-      timer.unref()
-    },
-    stop() {
-      clearInterval(timer)
-    },
-    current: () => current
-  }
-
-  /** A pair that was refused is tried again each time: its other half may be on the way, its day may come. */
-  async function look(): Promise<void> {
-    try {
-      const pair = await wholePair(await readPair(files))
-      if (samePair(pair, current)) return
+  const changed = createChangedFiles<ServingPair>({
+    read: async () => wholePair(await readPair(files)),
+    isInUse: pair => samePair(pair, current),
+    take(pair) {
       const loaded = checkPair(pair, files, clock())
       options.use(loaded)
       current = loaded
-      reported = undefined
-      options.onDone(loaded)
-    } catch (error) {
-      const { message } = error as Error
-      // The same problem is spoken of once, not every few seconds.
-      if (message === reported) return
-      reported = message
-      options.onFailed(error)
-    }
-  }
+    },
+    onDone: () => options.onDone(current),
+    onFailed: options.onFailed
+  })
+  return { ...changed, current: () => current }
 
   /** A new pair is read until two reads agree: the directory may be exchanged between certificate and key. */
   async function wholePair(first: ServingPair): Promise<ServingPair> {

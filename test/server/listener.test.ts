@@ -9,7 +9,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { createClientCaReload, readClientCa } from '../../src/server/client-ca.ts'
+import {
+  type ClientCaError,
+  createClientCaReload,
+  readClientCa
+} from '../../src/server/client-ca.ts'
 import { paceHandshakes } from '../../src/server/handshakes.ts'
 import { type Limits, limits } from '../../src/server/limits.ts'
 import { listenError, listenOn } from '../../src/server/listen-on.ts'
@@ -529,19 +533,26 @@ t.test(
 
     listener.useServing(pair)
     t.equal(await asking('foreign'), 'closed', 'a new server certificate does not end the check')
-    let failed: unknown
+    const told: unknown[] = []
     const reload = createClientCaReload({
       file: files.ca,
       initial: clientCa,
       use: listener.useClientCa,
-      onDone() {},
-      onFailed(error) {
-        failed = error
-      }
+      onDone: () => told.push('done'),
+      onFailed: error => told.push((error as ClientCaError).code)
     })
-    await writeFile(files.ca, 'no certificate')
-    await reload.look()
-    t.match(failed, { code: 'Malformed' }, 'a file that is wrong is said')
+    for (const _ of ['a mistake', 'the same again']) {
+      await writeFile(files.ca, clientCa)
+      await reload.look()
+      await writeFile(files.ca, 'no certificate')
+      await reload.look()
+      await reload.look()
+    }
+    t.strictSame(
+      told,
+      ['Malformed', 'done', 'Malformed'],
+      'a file that is wrong is said, each time'
+    )
     t.equal(await asking('foreign'), 'closed', 'and opens nothing')
     t.equal(await asking('api-server'), '200', 'nor shuts anybody out')
     await writeFile(files.ca, await readFile(files.otherCa))

@@ -1,9 +1,5 @@
-import {
-  ClientCaError,
-  type ClientCaReload,
-  createClientCaReload,
-  readClientCa
-} from '../../server/client-ca.ts'
+import type { ChangedFiles } from '../../server/changed-files.ts'
+import { ClientCaError, createClientCaReload, readClientCa } from '../../server/client-ca.ts'
 import type { Listener, ListenerOptions } from '../../server/listener.ts'
 import { ConfigurationError, type Surroundings } from './component.ts'
 
@@ -20,7 +16,7 @@ export async function openClientCa(surroundings: Surroundings): Promise<ClientCa
   const { clientCaFile: file } = surroundings.settings.listen.webhook
   if (file === undefined) return { options: {}, follow() {}, stop() {} }
   const clientCa = await checkedClientCa(file)
-  let reload: ClientCaReload | undefined
+  let reload: ChangedFiles | undefined
   return {
     options: { clientCa },
     follow(listener) {
@@ -46,7 +42,7 @@ function reloadFor(
   initial: string,
   listener: Listener,
   { metrics, log }: Surroundings
-): ClientCaReload {
+): ChangedFiles {
   return createClientCaReload({
     file,
     initial,
