@@ -191,6 +191,28 @@ t.test('what lives is not taken away', async t => {
   t.strictSame(changes, ['made one', 'removed one'], 'told')
 })
 
+t.test('what another replica has taken away is not known as gone when it comes back', async t => {
+  const { replica, secret, standIn, time, changes } = await stage(t)
+  const one = cluster('one')
+  await replica().issue(one)
+  const name = secretOf(one.namespace)
+  const whole = secret(name) as Secret
+  const upkeep = upkeepOf(replica(), { exists: async () => false, clock: () => time.now })
+  await upkeep.look()
+  standIn.put({ ...whole, data: {} })
+  time.now += 6 * 60_000
+  await upkeep.look()
+  standIn.put({ ...whole, metadata: { name, namespace } })
+  for (const minutes of [6, 6]) {
+    time.now += minutes * 60_000
+    await upkeep.look()
+  }
+  t.strictSame(changes, ['made one'], 'such as from a backup: the ten minutes begin anew')
+  time.now += 6 * 60_000
+  await upkeep.look()
+  t.strictSame(changes, ['made one', 'removed one'], 'and end')
+})
+
 t.test('a renewal that is lost with its Secret leaves the cluster whole', async t => {
   const { replica, changes, pods, time, secret, standIn } = await stage(t)
   const one = cluster('one')

@@ -107,10 +107,11 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     for (const used of [...authority.used.values()]) {
       if (!seen.has(used.uid)) await attempted(() => bringBack(used, cas))
     }
-    for (const uid of [...authority.held.keys()]) {
-      // What could not be brought back is tried again, by what is known of where it was.
-      if (!seen.has(uid) && !authority.used.has(uid)) authority.held.delete(uid)
-    }
+    // What could not be brought back is tried again, by what is known of where it was.
+    const isOver = (uid: string) => !seen.has(uid) && !authority.used.has(uid)
+    for (const uid of [...authority.held.keys()]) if (isOver(uid)) authority.held.delete(uid)
+    // Also what another replica has taken away.
+    for (const uid of [...goneSince.keys()]) if (isOver(uid)) goneSince.delete(uid)
     if (changed && !left) await settle(secrets, record)
     // While the authority is away nobody knows by which of its keys they are sealed.
     if (authority.problem?.() !== undefined) return undefined
@@ -121,6 +122,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   function forgetAll(): void {
     for (const uid of [...authority.used.keys()]) authority.drop(uid)
     authority.held.clear()
+    goneSince.clear()
   }
 
   /** What fails for one RayCluster is no reason to leave the others. */
@@ -154,7 +156,6 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
       await secrets.change(entry, async () => 'remove')
-      goneSince.delete(uid)
       cas.delete(uid)
       authority.drop(uid)
       options.onChange('removed', entry)
