@@ -18,7 +18,7 @@ import {
 } from './client-cert/files.ts'
 import { askedFor, type ClientAnswer } from './client-cert/request.ts'
 import { clusterFlags, clusterHelp, withCluster, withRights } from './cluster.ts'
-import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { type Command, type CommandIo, exitCodes, stoppedCode, UsageError } from './command.ts'
 
 const help = `Usage: rayguard client-cert [-n NAMESPACE] RAYCLUSTER [OPTIONS]
 
@@ -125,7 +125,7 @@ function unanswered(
 
 function stopped(when: string, io: CommandIo): number {
   failed(`stopped ${when}`, io)
-  return io.signal.reason === 'SIGINT' ? 130 : 143
+  return stoppedCode(io.signal)
 }
 
 export interface Wishes {

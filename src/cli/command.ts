@@ -41,6 +41,11 @@ export const exitCodes = {
   usage: 2
 } as const
 
+/** Of a command that a signal has ended, as shells count. */
+export function stoppedCode(signal: AbortSignal): number {
+  return signal.reason === 'SIGINT' ? 130 : 143
+}
+
 /** The arguments are wrong. The message says what was expected and what was found; the program adds where the help is. */
 export class UsageError extends Error {
   readonly code = 'Usage'

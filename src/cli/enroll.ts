@@ -3,7 +3,7 @@ import { type Enrolled, enroll } from '../agent/agent.ts'
 import { createJournal, type Journal } from '../agent/journal.ts'
 import { insidePod, readOptions } from '../agent/options.ts'
 import { writeTerminationMessage } from '../agent/termination.ts'
-import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { type Command, type CommandIo, exitCodes, stoppedCode, UsageError } from './command.ts'
 
 const help = `Usage: rayguard enroll [OPTIONS]
 
@@ -44,7 +44,7 @@ export const command: Command = {
 /** The program exits with this at once; files are only ever written as a whole set, so nothing is left half done. */
 function stopped(signal: AbortSignal): Promise<number> {
   return new Promise(resolve => {
-    const end = () => resolve(signal.reason === 'SIGINT' ? 130 : 143)
+    const end = () => resolve(stoppedCode(signal))
     if (signal.aborted) end()
     signal.addEventListener('abort', end, { once: true })
   })

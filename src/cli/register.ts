@@ -4,6 +4,7 @@
  * Registers nothing that nobody would answer, takes no field from another owner without being told to, and waits until
  * the webhook has announced its CA. With the rights of the person who asks.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { stringify } from 'yaml'
 import type { Client } from '../kubernetes/client.ts'
@@ -11,7 +12,7 @@ import { KubernetesError } from '../kubernetes/error.ts'
 import type { KubernetesObject, WebhookConfiguration } from '../kubernetes/objects.ts'
 import { path } from '../kubernetes/path.ts'
 import { clusterFlags, clusterHelp, listAll, withCluster, withRights } from './cluster.ts'
-import { type Command, type CommandIo, exitCodes, UsageError } from './command.ts'
+import { type Command, type CommandIo, exitCodes, stoppedCode, UsageError } from './command.ts'
 import { registrationPath, warningsPath } from './covered.ts'
 import { type Part, planOf } from './registration/plan.ts'
 import type { RegistrationOptions } from './registration/webhooks.ts'
@@ -52,7 +53,7 @@ Options:
 ${clusterHelp}
   -h, --help             show this text
 
-Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arguments.
+Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arguments; 130 or 143 stopped by a signal.
 `,
     async run(argumentsList, io) {
       const { values } = parseArgs({
@@ -93,12 +94,21 @@ Exit codes: 0 registered; 1 refused, or the webhook announces no CA; 2 wrong arg
           const problem = await apply(client, [...before, ...registration], { force })
           if (typeof problem === 'string') return failed(io, problem)
         }
-        if (dryRun || (await announced(client, patience, io.signal))) {
+        const caBundle = dryRun ? 'written' : await announced(client, patience, io.signal)
+        if (caBundle === 'written') {
           const problem = dryRun ? undefined : await apply(client, after, { force })
           if (typeof problem === 'string') return failed(io, problem)
           if (values.output === 'yaml') io.stdout.write(judged.map(shown).join('---\n'))
           else io.stdout.write(told(options, before.length + after.length, dryRun))
           return exitCodes.ok
+        }
+        if (caBundle === 'stopped') {
+          failed(
+            io,
+            'Stopped before anybody has written a caBundle, so that Ray pods there cannot be created yet. ' +
+              'Look with: rayguard status. To take the registration back: rayguard unregister'
+          )
+          return stoppedCode(io.signal)
         }
         return failed(
           io,
@@ -191,12 +201,13 @@ async function announced(
   client: Client,
   { waitMs, everyMs }: Patience,
   signal: AbortSignal
-): Promise<boolean> {
+): Promise<'written' | 'timeout' | 'stopped'> {
   for (const until = Date.now() + waitMs; ; ) {
     const whole = await Promise.all([registrationPath, warningsPath].map(hasCaBundles))
-    if (whole.every(Boolean)) return true
-    if (Date.now() >= until || signal.aborted) return false
-    await new Promise(resolve => setTimeout(resolve, everyMs))
+    if (whole.every(Boolean)) return 'written'
+    if (signal.aborted) return 'stopped'
+    if (Date.now() >= until) return 'timeout'
+    await sleep(everyMs, undefined, { signal }).catch(() => {})
   }
 
   async function hasCaBundles(place: string): Promise<boolean> {

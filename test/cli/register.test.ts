@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
-import { command as register } from '../../src/cli/register.ts'
+import { command as register, registerCommand } from '../../src/cli/register.ts'
 import { lockDownPolicies, policyBinding } from '../../src/cli/registration/bindings.ts'
 import {
   mutatingRegistration,
@@ -10,7 +10,7 @@ import {
 } from '../../src/cli/registration/webhooks.ts'
 import { createStandIn, type StandIn } from '../../src/demo/stand-in.ts'
 import type { LabelSelector } from '../../src/kubernetes/objects.ts'
-import { runCommand } from '../support/cli.ts'
+import { captureIo, runCommand } from '../support/cli.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
 
 interface Entry {
@@ -121,6 +121,30 @@ t.test('a policy is never bound where the webhook is not asked, not for a moment
     [...bindings, 'rayguard', 'rayguard'],
     'to one: the policies first'
   )
+})
+
+t.test('the wait for a caBundle ends with its time, and with a signal', async t => {
+  const { standIn, kubeconfig } = await stage(t)
+  const apiVersion = 'admissionregistration.k8s.io/v1'
+  for (const kind of Object.keys(registrations))
+    standIn.put({ apiVersion, kind, metadata: { name: 'rayguard' } })
+  const given = ['--kubeconfig', kubeconfig, '--force']
+  const impatient = registerCommand({ waitMs: 0, everyMs: 1 })
+  t.match(await runCommand(impatient, given), { code: 1, err: /Nobody has written a caBundle/ })
+
+  // The runner ends what would be waited for so long.
+  const patient = registerCommand({ waitMs: 3_600_000, everyMs: 3_600_000 })
+  const io = captureIo()
+  standIn.interfere(({ method, path }) => {
+    // Most often in the pause between two looks.
+    if (method === 'GET' && path.endsWith('/validatingwebhookconfigurations/rayguard'))
+      setTimeout(io.abort, 100)
+    return undefined
+  })
+  t.equal(await patient.run(given, io), 143, 'by which signal')
+  t.match(io.err(), /Stopped before .* caBundle.* rayguard unregister/, 'and how it stands')
+  t.notMatch(io.err(), /Nobody/)
+  t.equal(io.out(), '', 'nor is it said to be registered')
 })
 
 t.test('wrong arguments', async t => {
