@@ -9,16 +9,24 @@ export interface Place {
 export function createPlaces(text: string): (offset: number) => Place {
   let line = 1
   let lineStart = 0
+  let lineEnd = endOfLine()
   return offset => {
     if (offset < lineStart) {
       line = 1
       lineStart = 0
+      lineEnd = endOfLine()
     }
-    for (;;) {
-      const end = text.indexOf('\n', lineStart)
-      if (end === -1 || end >= offset) return { line, column: offset - lineStart + 1 }
+    while (lineEnd < offset) {
       line += 1
-      lineStart = end + 1
+      lineStart = lineEnd + 1
+      lineEnd = endOfLine()
     }
+    return { line, column: offset - lineStart + 1 }
+  }
+
+  /** Kept from one question to the next: a line may be the whole text, with a document for each two characters of it. */
+  function endOfLine(): number {
+    const found = text.indexOf('\n', lineStart)
+    return found === -1 ? Infinity : found
   }
 }

@@ -395,3 +395,19 @@ t.test('a place is the same, in whatever order places are asked for', async t =>
     'backwards'
   )
 })
+
+t.test('a line is looked through once, however many places in it are asked for', async t => {
+  let looks = 0
+  class CountedText extends String {
+    override indexOf(searched: string, from?: number): number {
+      looks += 1
+      return super.indexOf(searched, from)
+    }
+  }
+  const documents = '{}'.repeat(1000)
+  const text = new CountedText(`${documents}\n${documents}`)
+  const placeOf = createPlaces(text as unknown as string)
+  for (let at = 0; at < text.length; at += 2) placeOf(at)
+  t.strictSame(placeOf(text.length), { line: 2, column: 2001 })
+  t.equal(looks, 2, 'one for each line')
+})
