@@ -1,4 +1,9 @@
-import { type CertificateResponse, type RefusalCode, refusals } from '../contract/enrollment.ts'
+import {
+  type CertificateResponse,
+  type NamesRequiredResponse,
+  type RefusalCode,
+  refusals
+} from '../contract/enrollment.ts'
 import { type CertificateNames, canonicalNames } from '../x509/names.ts'
 import type { Exchange } from './exchange.ts'
 
@@ -97,7 +102,7 @@ function requestIdOf(body: Record<string, unknown>): { requestId?: string } {
 }
 
 function readNames(body: Record<string, unknown>): CertificateNames | undefined {
-  const { dnsNames, ipAddresses } = body
+  const { dnsNames, ipAddresses }: { [key in keyof NamesRequiredResponse]?: unknown } = body
   if (body.code !== 'NamesRequired' || !areStrings(dnsNames) || !areStrings(ipAddresses)) return
   return canonicalNames({ dnsNames, ipAddresses })
 }

@@ -9,11 +9,13 @@ import {
   type CertificateRequest,
   certificatesPath,
   maximumBodyBytes,
+  type NamesRequiredResponse,
   type RefusalCode,
   type RefusalResponse,
   refusals
 } from '../contract/enrollment.ts'
 import { refuse } from '../identity/refusal.ts'
+import type { CertificateNames } from '../x509/names.ts'
 import type { Enrollment } from './enroll.ts'
 import { type EnrollmentOutcome, retryAfter } from './outcome.ts'
 
@@ -75,8 +77,12 @@ export function enrollmentRoutes({ enroll, observe }: EnrollmentRouteOptions) {
     if (seconds !== undefined) reply.header('retry-after', String(seconds))
     if (status === 401) reply.header('www-authenticate', 'Bearer')
     const body: RefusalResponse = { code: outcome.code, message: text, requestId }
-    return reply.code(status).send({ ...body, ...outcome.names })
+    return reply.code(status).send(outcome.names ? withNames(body, outcome.names) : body)
   }
+}
+
+function withNames(body: RefusalResponse, names: CertificateNames): NamesRequiredResponse {
+  return { ...body, code: 'NamesRequired', ...names }
 }
 
 const nothingKnown = { facts: {}, durationSeconds: 0 }
