@@ -164,7 +164,7 @@ export function withAlsoTrusted(authority: Authority, alsoTrusted: AlsoTrusted):
 }
 
 /** Throws AuthorityError `Invalid` with everything that is wrong. */
-export function usableAnchors(
+function usableAnchors(
   pem: string,
   options: ChainOptions
 ): { anchors: Anchor[]; warnings: string[] } {

@@ -18,7 +18,7 @@ import { type Part, planOf } from './registration/plan.ts'
 import type { RegistrationOptions } from './registration/webhooks.ts'
 
 /** Not the webhook's own `rayguard`, which owns the caBundle and nothing else. */
-export const registrationManager = 'rayguard-register'
+const registrationManager = 'rayguard-register'
 
 export const command: Command = registerCommand({ waitMs: 30_000, everyMs: 500 })
 

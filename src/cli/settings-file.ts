@@ -3,7 +3,7 @@ import { fileVariable } from '../settings/environment.ts'
 import { errorLine, loadSettings, type Settings } from '../settings/load.ts'
 import type { Environment, TextSink } from './command.ts'
 
-export const defaultSettingsFile = '/etc/rayguard/config.yaml'
+const defaultSettingsFile = '/etc/rayguard/config.yaml'
 
 export interface SettingsSource {
   /** Of `--config`. */

@@ -1,4 +1,4 @@
-import { createServer, isIPv6 } from 'node:net'
+import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 
 /**
@@ -40,9 +40,4 @@ export function freePort(host: string): Promise<number> {
       server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
     })
   })
-}
-
-/** As it stands in a URL. */
-export function urlHost(address: string): string {
-  return isIPv6(address) ? `[${address}]` : address
 }

@@ -55,7 +55,7 @@ export function livePod(pod: Pod): LivePod | undefined {
   }
 }
 
-export function podTls(pod: Pod): PodTls {
+function podTls(pod: Pod): PodTls {
   if (pod.spec.initContainers?.some(({ name }) => name === enrollContainer)) return 'rayguard'
   const ray = pod.spec.containers[rayContainerIndex]
   return ray !== undefined && hasCompleteTls(tlsVariables(ray)) ? 'other' : 'none'

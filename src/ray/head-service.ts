@@ -1,10 +1,9 @@
 /**
- * How KubeRay names the head service of a RayCluster, and where a pod's variables name it.
+ * How KubeRay names the head service of a RayCluster.
  *
- * Computes candidates only. That a Service of such a name exists and belongs to the RayCluster is for `identity` to prove;
- * a name from a pod's variables is for people to read and is never signed.
+ * Computes candidates only. That a Service of such a name exists and belongs to the RayCluster is for `identity` to prove.
  */
-import type { Pod, RayCluster } from '../kubernetes/objects.ts'
+import type { RayCluster } from '../kubernetes/objects.ts'
 
 const suffix = '-head-svc'
 /** `CheckName` of KubeRay before v1.4 kept the last fifty characters. */
@@ -45,17 +44,4 @@ function checkedName(name: string): string {
 /** `<service>.<namespace>.svc.<domain>`. */
 export function serviceFqdn(service: string, namespace: string, clusterDomain: string): string {
   return `${service}.${namespace}.svc.${clusterDomain}`
-}
-
-/**
- * `FQ_RAY_IP`, the head's name as KubeRay wrote it: in a worker's Ray container (appended, so the last one counts) or in any
- * init container. A head has it only where it has an init container.
- */
-export function headNameInVariables(pod: Pod): string | undefined {
-  const containers = [pod.spec.containers[0], ...(pod.spec.initContainers ?? [])]
-  for (const container of containers) {
-    const found = container?.env?.findLast(({ name, value }) => name === 'FQ_RAY_IP' && value)
-    if (found?.value) return found.value
-  }
-  return undefined
 }

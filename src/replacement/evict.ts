@@ -10,8 +10,7 @@ import type { Pod } from '../kubernetes/objects.ts'
 import { path } from '../kubernetes/path.ts'
 
 /** `blocked`: by a budget, or the API server wants fewer calls. `changed`: the pod is not the one that was judged any more. */
-export const evictionResults = ['evicted', 'blocked', 'changed', 'forbidden'] as const
-export type EvictionResult = (typeof evictionResults)[number]
+export type EvictionResult = 'evicted' | 'blocked' | 'changed' | 'forbidden'
 
 /** Throws {@link KubernetesError} where it is not known whether the pod was evicted. */
 export async function evict(client: Client, { metadata }: Pod): Promise<EvictionResult> {

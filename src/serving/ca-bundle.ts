@@ -12,8 +12,8 @@ import { encodePem } from '../x509/pem.ts'
 import type { Announcer } from './keeper.ts'
 import { certificatesIn, PartError } from './parts.ts'
 
-export const registrationName = 'rayguard'
-export const fieldManager = 'rayguard'
+const registrationName = 'rayguard'
+const fieldManager = 'rayguard'
 
 const kinds = {
   MutatingWebhookConfiguration: 'mutatingwebhookconfigurations',

@@ -117,10 +117,7 @@ export function pairOf({ chain, privateKey }: ServingLeaf): ServingPair {
   return { certificate: chain, privateKey: keyText(privateKey) }
 }
 
-export function isUnder(
-  { certificate }: ServingLeaf,
-  { certificate: ca, publicKey }: Anchor
-): boolean {
+function isUnder({ certificate }: ServingLeaf, { certificate: ca, publicKey }: Anchor): boolean {
   return equalBytes(certificate.issuer, ca.subject) && isSignedBy(certificate, publicKey)
 }
 

@@ -49,9 +49,6 @@ export interface Intermediate extends IntermediateIdentity {
   notAfter: Date
 }
 
-/** ub-common-name (RFC 5280 appendix A.1). */
-export const longestCommonName = 64
-
 const pathLengthZero = criticalExtension(
   oids.basicConstraints,
   sequence(booleanTrue(), unsignedInteger(Uint8Array.of(0)))

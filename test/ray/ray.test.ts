@@ -2,17 +2,11 @@ import t from 'tap'
 import type { Pod, RayCluster } from '../../src/kubernetes/objects.ts'
 import { classify } from '../../src/ray/classify.ts'
 import { rayContainers } from '../../src/ray/containers.ts'
-import {
-  headNameInVariables,
-  headServiceCandidates,
-  headServiceNames,
-  serviceFqdn
-} from '../../src/ray/head-service.ts'
+import { headServiceCandidates, headServiceNames, serviceFqdn } from '../../src/ray/head-service.ts'
 import { placeInResource } from '../../src/ray/places.ts'
 import { hasCompleteTls, tlsVariables } from '../../src/ray/tls-variables.ts'
 import {
   autoscaler,
-  headFqdn,
   headPod,
   redisCleanupPod,
   submitterPod,
@@ -164,29 +158,6 @@ t.test('names of the head service', async t => {
   )
   t.strictSame(headServiceCandidates({ metadata: {} }), [], 'nothing known')
   t.equal(serviceFqdn('a', 'b', 'c.d'), 'a.b.svc.c.d', 'its FQDN')
-})
-
-t.test('the head’s name in variables', async t => {
-  t.equal(headNameInVariables(workerPod()), headFqdn, 'a worker')
-  t.equal(headNameInVariables(headPod()), undefined, 'a head has none')
-  const env = [
-    { name: 'FQ_RAY_IP', value: 'users' },
-    { name: 'FQ_RAY_IP', value: 'operators' }
-  ]
-  const pod = (spec: Partial<Pod['spec']>): Pod => ({
-    metadata: {},
-    spec: { containers: container, ...spec }
-  })
-  t.equal(
-    headNameInVariables(pod({ containers: [{ name: 'a', env }] })),
-    'operators',
-    'the last one'
-  )
-  t.equal(
-    headNameInVariables(pod({ initContainers: [{ name: 'x' }, { name: 'b', env }] })),
-    'operators',
-    'any init container'
-  )
 })
 
 t.test('places where an author can edit a container', async t => {

@@ -199,7 +199,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
 }
 
 /** Throws AuthorityError `Invalid`, or `Unavailable` while the authority is away. */
-export function signingAuthority(authority: Authority): IntermediateAuthority {
+function signingAuthority(authority: Authority): IntermediateAuthority {
   const away = authority.problem?.()
   if (authority.intermediates === undefined && away !== undefined) {
     throw new AuthorityError('Unavailable', `The authority ${away}`)
