@@ -12,7 +12,7 @@ import type { createSigning, SignatureRefusal } from '../enrollment/signature.ts
 import type { Client } from '../kubernetes/client.ts'
 import { KubernetesError } from '../kubernetes/error.ts'
 import type { CertificateSigningRequest, RequestCondition } from '../kubernetes/objects.ts'
-import { path } from '../kubernetes/path.ts'
+import { signingRequestsPath as collection, path } from '../kubernetes/path.ts'
 import { createReflector } from '../kubernetes/reflector.ts'
 import { createFairTurns } from './fair-turns.ts'
 import type { ClientFacts, ClientJudge, ClientVerdict } from './judge.ts'
@@ -58,7 +58,6 @@ export interface ClientSigner {
   stop(): Promise<void>
 }
 
-const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
 /** The least that an authority signs. A user who asks for less gets this much. */
 const shortestSeconds = 3600
 

@@ -286,4 +286,6 @@ export interface RequestCondition {
   status: string
   reason?: string
   message?: string
+  lastUpdateTime?: string | null
+  lastTransitionTime?: string | null
 }

@@ -19,6 +19,9 @@ function encoded(segment: string): string {
   return encodeURIComponent(segment)
 }
 
+/** Of all CertificateSigningRequests. */
+export const signingRequestsPath = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
+
 export type Query = Record<string, string | number | boolean | undefined>
 
 export function withQuery(base: string, query: Query): string {

@@ -10,11 +10,14 @@ import {
   type CertificateRequest,
   durationSeconds
 } from '../../src/authority/cert-manager/certificate-request.ts'
-import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import { openAuthority } from '../../src/authority/open.ts'
 import { entrySecrets, recordSecret } from '../../src/authority/per-cluster/entries.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
-import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.ts'
+import type {
+  CertificateSigningRequest,
+  KubernetesObject,
+  Pod
+} from '../../src/kubernetes/objects.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import {

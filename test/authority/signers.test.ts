@@ -5,13 +5,17 @@ import t, { type Test } from 'tap'
 import type { CertManagerSettings } from '../../src/authority/cert-manager/issuer-authority.ts'
 import { createProbe } from '../../src/authority/cert-manager/probe.ts'
 import type { KubernetesCsrSettings } from '../../src/authority/kubernetes-csr/csr-authority.ts'
-import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
 import { type AuthoritySettings, neededRights, openAuthority } from '../../src/authority/open.ts'
 import type { AuthorityOptions, ClusterAccess } from '../../src/authority/options.ts'
 import { openPatiently } from '../../src/authority/patient.ts'
 import { createCalls } from '../../src/kubernetes/calls.ts'
 import type { Client } from '../../src/kubernetes/client.ts'
-import type { KubernetesObject, ObjectMeta, Pod } from '../../src/kubernetes/objects.ts'
+import type {
+  CertificateSigningRequest,
+  KubernetesObject,
+  ObjectMeta,
+  Pod
+} from '../../src/kubernetes/objects.ts'
 import { missingRights } from '../../src/kubernetes/rights.ts'
 import { checkIntermediate } from '../../src/x509/check-intermediate.ts'
 import type { CertificateNames } from '../../src/x509/names.ts'

@@ -1,5 +1,5 @@
 /** docs/authorities/kubernetes-csr.md, from nothing to a Ray cluster: the signers as the page has them, by kubectl and openssl. */
-import type { CertificateSigningRequest } from '../../src/authority/kubernetes-csr/signing-request.ts'
+import type { CertificateSigningRequest } from '../../src/kubernetes/objects.ts'
 import { eventually } from '../support/cluster.ts'
 import {
   changesOf,

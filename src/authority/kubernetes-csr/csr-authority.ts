@@ -6,8 +6,8 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Client } from '../../kubernetes/client.ts'
-import type { ObjectMeta } from '../../kubernetes/objects.ts'
-import { path } from '../../kubernetes/path.ts'
+import type { CertificateSigningRequest, ObjectMeta } from '../../kubernetes/objects.ts'
+import { path, signingRequestsPath } from '../../kubernetes/path.ts'
 import type { Right } from '../../kubernetes/rights.ts'
 import type { Chain } from '../../x509/chain.ts'
 import { encodePem } from '../../x509/pem.ts'
@@ -39,7 +39,7 @@ import {
 import { type AuthorityOptions, clusterOf } from '../options.ts'
 import { createRequestDesk, faultOf, type WantedRequest } from '../request-objects.ts'
 import { issuedCertificate, readAnswer, requireIssuer } from '../signed-answer.ts'
-import { type CertificateSigningRequest, changesOf, progressOf } from './signing-request.ts'
+import { changesOf, progressOf } from './signing-request.ts'
 
 export interface KubernetesCsrSettings {
   kind: 'kubernetes-csr'
@@ -49,8 +49,6 @@ export interface KubernetesCsrSettings {
   intermediateSignerName?: string | undefined
   approve: boolean
 }
-
-const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
 
 /** Throws AuthorityError. */
 export async function openKubernetesCsrAuthority(
@@ -65,7 +63,7 @@ export async function openKubernetesCsrAuthority(
   })
   const desk = createRequestDesk<CertificateSigningRequest>(
     {
-      collection,
+      collection: signingRequestsPath,
       progress: progressOf,
       changes: changesOf,
       isOwn: ({ spec }) => spec.username === username,
@@ -219,7 +217,7 @@ async function approve(
       : 'The names are those of the asking pod, as the Kubernetes API has confirmed.'
   const condition = { type: 'Approved', status: 'True', reason: 'ConfirmedByRayguard', message }
   const conditions = [...(object.status?.conditions ?? []), condition]
-  await client.replace(`${collection}${path`/${name}/approval`}`, {
+  await client.replace(`${signingRequestsPath}${path`/${name}/approval`}`, {
     ...object,
     metadata: { ...object.metadata, labels, annotations },
     status: { ...object.status, conditions }

@@ -1,35 +1,9 @@
 /**
- * The parts of a CertificateSigningRequest that are used, and what its status means
+ * What the status of a CertificateSigningRequest means
  * (https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/).
  */
-import type { KubernetesObject } from '../../kubernetes/objects.ts'
+import type { CertificateSigningRequest } from '../../kubernetes/objects.ts'
 import { type Progress, shortText } from '../request-progress.ts'
-
-export interface CertificateSigningRequest extends KubernetesObject {
-  spec: {
-    /** Base64 of PEM. */
-    request?: string
-    signerName?: string
-    /** Who has made it, by the API server. */
-    username?: string
-    expirationSeconds?: number | null
-    usages?: string[] | null
-  }
-  status?: {
-    conditions?: Condition[] | null
-    /** Base64 of PEM. */
-    certificate?: string | null
-  } | null
-}
-
-interface Condition {
-  type: string
-  status: string
-  reason?: string
-  message?: string
-  lastUpdateTime?: string | null
-  lastTransitionTime?: string | null
-}
 
 export function progressOf({ status }: CertificateSigningRequest): Progress {
   const conditions = status?.conditions ?? []

@@ -8,7 +8,7 @@ import {
 import type { Client } from '../../kubernetes/client.ts'
 import { KubernetesError } from '../../kubernetes/error.ts'
 import type { CertificateSigningRequest } from '../../kubernetes/objects.ts'
-import { path } from '../../kubernetes/path.ts'
+import { path, signingRequestsPath } from '../../kubernetes/path.ts'
 
 export type ClientAnswer = { request: string } & (
   | { state: 'issued'; pem: string }
@@ -27,7 +27,6 @@ export interface Question {
   timeout: number
 }
 
-const collection = '/apis/certificates.k8s.io/v1/certificatesigningrequests'
 const pauseMs = 300
 
 /** Throws KubernetesError. What comes of nothing is taken back, where this user may. */
@@ -36,9 +35,12 @@ export async function askedFor(
   question: Question,
   signal: AbortSignal
 ): Promise<ClientAnswer> {
-  const created = await client.create<CertificateSigningRequest>(collection, objectFor(question))
+  const created = await client.create<CertificateSigningRequest>(
+    signingRequestsPath,
+    objectFor(question)
+  )
   const { name: request = '' } = created.metadata
-  const at = collection + path`/${request}`
+  const at = signingRequestsPath + path`/${request}`
   // Most users may not; it is gone by itself within a day.
   const withdraw = () =>
     client.remove(at).then(
