@@ -114,7 +114,7 @@ export interface Authority {
   readonly intermediates?: IntermediateAuthority | undefined
   /** Absent where the authority holds no key that could seal. */
   readonly protection?: KeyProtection | undefined
-  /** Why it cannot be asked at all, if so; for readiness. */
+  /** Why it cannot be asked at all, if so; for the check of that name. */
   problem?(): string | undefined
   close(): Promise<void>
 }

@@ -6,6 +6,7 @@
 export interface ReplicaStatus {
   version: string
   components: string[]
+  /** Requests may come. A check that is not `ok` beside it keeps none away. */
   ready: boolean
   /** `ok`, or what is missing. */
   checks: Record<string, string>

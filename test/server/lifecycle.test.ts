@@ -276,6 +276,17 @@ t.test('probes and metrics', async t => {
     /rayguard_ready_check\{check="watch"\} 1[\s\S]*|rayguard_info\{version="1\.2\.3"\} 1/,
     'and current'
   )
+  let isKnown = false
+  readiness.add('authority', () => 'it is away', { gates: () => !isKnown })
+  t.equal((await get(port, '/readyz')).status, 503, 'what only has to be known once is waited for')
+  isKnown = true
+  const told = await get(port, '/readyz')
+  t.equal(told.status, 200, 'and keeps nobody away after that')
+  t.match(
+    JSON.parse(told.text),
+    { ready: true, checks: { authority: 'it is away', watch: 'ok' } },
+    'but is told'
+  )
   t.equal((await get(port, '/readyz', 'POST')).status, 405, 'nothing can be posted')
   t.equal((await get(port, '/debug')).status, 404, 'and there is nothing else')
 })

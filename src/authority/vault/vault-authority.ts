@@ -45,7 +45,7 @@ export interface VaultAuthority extends Authority {
 
 const timeoutMs = 5_000
 const pauseMs = 2_000
-/** Looks in a row without an answer before we call ourselves not ready. */
+/** Looks in a row without an answer that are no problem yet. */
 const toleratedMisses = 1
 
 /** Throws {@link AuthorityError}. */

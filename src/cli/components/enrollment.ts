@@ -118,7 +118,11 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   readiness.add('pods', () =>
     pods.synced() ? undefined : 'the addresses of pods are not known (yet)'
   )
-  readiness.add('authority', () => authorityProblem(authority, clocks.wall()))
+  // Once it is known, an outage is for the answers to tell: it meets all replicas at once, and RayClusters whose CA is in
+  // memory here need no authority.
+  readiness.add('authority', () => authorityProblem(authority, clocks.wall()), {
+    gates: () => authority.describe().anchorSha256 === ''
+  })
   const rights = watchRights(async () => {
     const { authority: chosen } = settings
     const ofAuthority = chosen ? neededRights(chosen, surroundings.namespace) : []
