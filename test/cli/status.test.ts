@@ -281,6 +281,18 @@ t.test('what is wrong with the installation', async t => {
   const notReady = await status()
   t.same(new Set(notReady.states('Replica')), new Set(['failed', 'ok']), 'a check of a replica')
   t.match(notReady.text, /✗ rayguard-webhook-1: namespaces: the labels are not known/)
+  const away = { checks: { enrollment: 'ok', authority: 'Vault is sealed' }, ready: true }
+  says.set('rayguard-webhook-1', replicaStatus('webhook'))
+  says.set('rayguard-enrollment-1', replicaStatus('enrollment', away))
+  t.match(
+    await status(),
+    {
+      code: 1,
+      text: /✓ 2 replicas of rayguard-enrollment ready[\s\S]*✗ rayguard-enrollment-1: authority: Vault is sealed\.\n.*AuthorityUnavailable.*docs\/authorities\/.*logs rayguard-enrollment-1/
+    },
+    'what is wrong with a replica that is ready'
+  )
+  says.set('rayguard-enrollment-1', replicaStatus('enrollment'))
   says.set('rayguard-webhook-1', undefined)
   t.match(await status(), { code: 0, text: /! rayguard-webhook-1 is ready, but did not answer/ })
   standIn.put(replica('rayguard-webhook-1', 'webhook', 'False'))
@@ -546,7 +558,16 @@ t.test('the rotation of the CA, step by step', async t => {
   signs(old, [])
   holds('head', old, [old])
   holds('worker', old)
-  t.match(await caStatus(), { code: 0, next: { step: 'none', ready: true } }, 'no rotation')
+  const well = await caStatus()
+  t.match(well, { code: 0, next: { step: 'none', ready: true } }, 'no rotation')
+  t.notHas(well.states, { AuthorityProblem: String }, 'and nothing is wrong with the CA')
+  const told = says.get('rayguard-enrollment-2')
+  const checks = { authority: 'Vault is sealed' }
+  says.set('rayguard-enrollment-2', replicaStatus('enrollment', { ...told, checks }))
+  const sealed = await caStatus()
+  t.match(sealed, { code: 0, states: { AuthorityProblem: 'warning' } }, 'a CA that is away')
+  t.match(sealed.text, /! rayguard-enrollment-2 gets nothing signed: Vault is sealed\./)
+  signs(old, [])
 
   signs(renewed, [])
   const unnamed = await caStatus()

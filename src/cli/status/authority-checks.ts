@@ -16,7 +16,7 @@ const mostNames = 5
 export function authorityChecks(report: AuthorityReport, now: number): Check[] {
   return [
     ...report.anchors.map(anchor => anchorCheck(anchor, now)),
-    ...replicaCheck(report),
+    ...replicaChecks(report),
     ...trustCheck(report),
     ...dueChecks(report),
     ...report.clusters.flatMap(cluster => clusterChecks(cluster, report)),
@@ -43,8 +43,15 @@ function anchorCheck({ role, signed, trusted, ...anchor }: AnchorReport, now: nu
   return list[0] as Check
 }
 
-function replicaCheck({ differing }: AuthorityReport): Check[] {
+function replicaChecks({ differing, problems }: AuthorityReport): Check[] {
   const { list, warn } = createChecks('Certificates')
+  for (const { name, problem } of problems) {
+    warn(
+      'AuthorityProblem',
+      `${name} gets nothing signed: ${problem}.`,
+      'A step that needs the CA has to wait for it; rayguard status says more.'
+    )
+  }
   if (differing) {
     warn(
       'ReplicasDiffer',

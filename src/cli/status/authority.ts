@@ -56,6 +56,8 @@ export interface AuthorityReport {
   clusters: ClusterAnchors[]
   /** Replicas of the enrollment server answer with different certificates. */
   differing: boolean
+  /** Why a replica gets nothing signed now. */
+  problems: { name: string; problem: string }[]
   /** Absent where no replica says it. */
   trust?: TrustStatus
   /** By the worst of all replicas; absent while one has not looked at all CAs of RayClusters. */
@@ -89,7 +91,7 @@ export function authorityReport(
   const due = silent.length === 0 ? worstOf(told.map(({ trust }) => trust?.due)) : undefined
   const settled = !differing && silent.length === 0
   return {
-    ...{ anchors, clusters, differing },
+    ...{ anchors, clusters, differing, problems: problemsOf(replicas) },
     ...(partial ? {} : { next: nextStep(anchors, pods, settled) }),
     ...(authority.trust === undefined ? {} : { trust: authority.trust }),
     ...(due === undefined ? {} : { due })
@@ -99,6 +101,13 @@ export function authorityReport(
 /** Of replicas that know it. */
 function authoritiesOf(replicas: readonly Replica[]): AuthorityStatus[] {
   return replicas.flatMap(replica => (isAway(replica) ? [] : (replica.status?.authority ?? [])))
+}
+
+function problemsOf(replicas: readonly Replica[]): AuthorityReport['problems'] {
+  return replicas.flatMap(({ name, status }) => {
+    const problem = status?.authority && status.checks.authority
+    return problem === undefined || problem === 'ok' ? [] : [{ name, problem }]
+  })
 }
 
 /** It has not reached its CA since it started, so it knows nothing of it. */

@@ -69,9 +69,16 @@ function replicaCheck({ name, pod, status, fault }: Replica, namespace: string):
   const problems = Object.entries(status.checks).filter(([, problem]) => problem !== 'ok')
   if (problems.length === 0) ok('Replica', `${name} (${status.version}) passes its checks.`)
   for (const [check, problem] of problems) {
-    fail('Replica', `${name}: ${check}: ${problem}.`, `kubectl -n ${namespace} logs ${name}`)
+    const log = `kubectl -n ${namespace} logs ${name}`
+    fail('Replica', `${name}: ${check}: ${problem}.`, `${advices[check] ?? ''}${log}`)
   }
   return list
+}
+
+/** Of checks that may fail in a replica that is ready. */
+const advices: Record<string, string> = {
+  authority:
+    'Meanwhile pods that need it are told to come again (AuthorityUnavailable). Its page in docs/authorities/ says what to look at. '
 }
 
 export function isReady({ pod }: { pod: Pod }): boolean {
