@@ -32,7 +32,7 @@ import { createLifetimes } from './lifetime.ts'
 import { gaugePodAnchors } from './pod-anchors.ts'
 import { watchRights } from './rights.ts'
 import { createServing } from './serving.ts'
-import { createTrust } from './trust.ts'
+import { createTrust, type Trust, type TrustParts } from './trust.ts'
 
 const authorityEveryMs = 5_000
 
@@ -41,7 +41,7 @@ export async function createEnrollmentServer(surroundings: Surroundings): Promis
   const serving = await createServing('enrollment', surroundings)
   const alsoTrusted = await openedAlsoTrusted(surroundings)
   const live = liveClusters(surroundings)
-  const trust = createTrust(
+  const trust = await trustIn(
     { authority: await opened(surroundings, alsoTrusted), alsoTrusted, clusters: live },
     surroundings
   )
@@ -241,6 +241,17 @@ async function opened(
     if (error instanceof AuthorityError && error.code === 'Invalid') {
       throw new ConfigurationError(`authority: ${error.message}`, { cause: error })
     }
+    throw error
+  }
+}
+
+/** Where the settings ask for too much, what was opened is closed: Vault would keep its token, cert-manager a request. */
+async function trustIn(parts: TrustParts, surroundings: Surroundings): Promise<Trust> {
+  try {
+    return createTrust(parts, surroundings)
+  } catch (error) {
+    await parts.authority.close()
+    await parts.alsoTrusted?.close()
     throw error
   }
 }
