@@ -15,7 +15,7 @@ import { createCertificateRequest } from '../../src/x509/request.ts'
 import { eventually } from '../support/cluster.ts'
 import { openssl } from '../support/cluster-certificates.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
-import { playSigner } from '../support/played-signer.ts'
+import { kindsOfCertManager, playSigner } from '../support/played-signer.ts'
 import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 import { get, place, post, ready, serve } from '../support/served.ts'
 import { makeCa, openWorkshop } from '../x509/openssl.ts'
@@ -71,22 +71,11 @@ t.test('attack 52: while it is away, pods of another CA do not pass for its own'
 
   // It comes back, and is not the one that has signed the pods.
   playSigner(standIn, workshop, 'CertificateRequest', 48 * 3600)
-  standIn.interfere(({ path }) => issuers(path))
+  standIn.interfere(({ path }) => kindsOfCertManager(path))
   await eventually('the CA is known', async () => (await check('trust')) === 'ok')
   t.equal(settled(), false, 'pods of another CA run')
   await t.rejects(enroll('new'), /503 AuthorityUnavailable/, 'and none is put beside them')
 })
-
-/** What the API server says of the kinds of cert-manager. */
-function issuers(path: string): { status: number; body: object } | undefined {
-  const group = { preferredVersion: { groupVersion: 'cert-manager.io/v1' } }
-  const bodies: Record<string, object> = {
-    '/apis/cert-manager.io': group,
-    '/apis/cert-manager.io/v1': { resources: [{ kind: 'Issuer', namespaced: true }] }
-  }
-  const body = bodies[path]
-  return body && { status: 200, body }
-}
 
 /** A head and a worker that have certificates, and say so in the words of their agent; no server. */
 async function running(t: Test) {

@@ -12,7 +12,7 @@ import { captureIo } from '../support/cli.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
 import { image, rayCluster, rayPod } from '../support/ray-objects.ts'
-import { get, pair, place, post, ready, serve } from '../support/served.ts'
+import { get, makePodsCa, pair, place, post, ready, serve } from '../support/served.ts'
 
 const program = join(import.meta.dirname, '../../dist/rayguard.js')
 
@@ -473,6 +473,51 @@ t.test('what is wrong with the settings ends it with 2 and a sentence', async t 
     await command.run(['--config', settings(), '--components', 'webhook,dashboard'], wrong),
     2,
     'an unknown component: 2'
+  )
+})
+
+t.test('a CA that signs no CAs ends it where each RayCluster is to have one', async t => {
+  const here = await place(t)
+  const certificateFile = here.file('pods.crt')
+  const pem = { certificateFile, privateKeyFile: here.file('pods.key') }
+  const signer = { kind: 'kubernetes-csr', certificateFile, signerName: 'a.test/pods' }
+  const ofCas = { ...signer, intermediateSignerName: 'a.test/cas' }
+  const names = 'nameConstraints=critical,permitted;DNS:cluster.local,permitted;DNS:localhost'
+  const cases: [string, object, () => void, RegExp][] = [
+    ['no room', pem, () => makePodsCa(here.file, 0), /path length of the CA \(0\) leaves no room/],
+    [
+      'name constraints',
+      pem,
+      () => makePodsCa(here.file, 1, ['-addext', names]),
+      /has name constraints, which pods that trust an intermediate would not see/
+    ],
+    [
+      'the same of a CA whose key is elsewhere',
+      ofCas,
+      () => {},
+      /has name constraints, which pods/
+    ],
+    [
+      'a signer for pods alone',
+      signer,
+      () => makePodsCa(here.file),
+      /authority\.intermediateSignerName/
+    ]
+  ]
+  for (const [what, authority, make, why] of cases) {
+    make()
+    const io = captureIo()
+    const settings = here.settings({ trust: 'perCluster', authority })
+    t.equal(await command.run(['--config', settings, '--components', 'enrollment'], io), 2, what)
+    t.match(io.err(), why, `${what}: why`)
+    t.match(io.err(), /trust: shared.*docs\/trust\.md/, 'and the way out')
+    t.notMatch(io.out(), /"msg":"listening"/, 'no port was opened')
+  }
+  makePodsCa(here.file, 0, ['-addext', names])
+  const shared = here.settings({ trust: 'shared' })
+  t.ok(
+    await ready(await serve(t, shared, ['--components', 'enrollment']).port('ops')),
+    'where all share it, such a CA signs pods'
   )
 })
 

@@ -131,6 +131,17 @@ export function playSigner(
   }
 }
 
+/** What the API server says of the kinds of cert-manager. */
+export function kindsOfCertManager(path: string): { status: number; body: object } | undefined {
+  const group = { preferredVersion: { groupVersion: 'cert-manager.io/v1' } }
+  const bodies: Record<string, object> = {
+    '/apis/cert-manager.io': group,
+    '/apis/cert-manager.io/v1': { resources: [{ kind: 'Issuer', namespaced: true }] }
+  }
+  const body = bodies[path]
+  return body && { status: 200, body }
+}
+
 export function approve(standIn: StandIn, object: RequestObject): void {
   const conditions = [...(object.status?.conditions ?? []), { type: 'Approved', status: 'True' }]
   standIn.put({ ...object, status: { ...object.status, conditions } } as RequestObject)

@@ -27,12 +27,7 @@ export async function place(t: Test): Promise<Place> {
   const standIn = createStandIn({ ...pair, clientToken, clock: Date.now })
   t.teardown(() => standIn.close())
   const server = await standIn.listen()
-  openssl(
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
-    ...['-subj', '/CN=pods', '-days', '400', '-keyout', file('pods.key'), '-out', file('pods.crt')],
-    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:1'],
-    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign']
-  )
+  makePodsCa(file)
   writeFileSync(file('tls.crt'), pair.certificate)
   writeFileSync(file('tls.key'), pair.privateKey)
   writeFileSync(file('ca.crt'), pair.ca)
@@ -73,6 +68,16 @@ export async function place(t: Test): Promise<Place> {
       return file('config.yaml')
     }
   }
+}
+
+/** A CA of its own for pods, of openssl. `more`: further arguments, such as an extension. */
+export function makePodsCa(file: Place['file'], pathLength = 1, more: string[] = []): void {
+  openssl(
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+    ...['-subj', '/CN=pods', '-days', '400', '-keyout', file('pods.key'), '-out', file('pods.crt')],
+    ...['-addext', `basicConstraints=critical,CA:TRUE,pathlen:${pathLength}`],
+    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign', ...more]
+  )
 }
 
 export interface Served {
