@@ -97,6 +97,11 @@ t.test(
       [token, 'token.number.1', 'token.number.2', 'token.number.3', 'token.number.4'],
       'each try reads the token anew'
     )
+    t.equal(
+      new Set(server.received.map(({ port }) => port)).size,
+      5,
+      'and comes by another connection, so that another replica may answer it'
+    )
     t.same(sleeps, [2250, 500, 1000, 2000], 'what the server asks for, and the backoff on top')
     t.same(
       entries.map(entry => entry.code),

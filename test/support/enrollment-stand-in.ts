@@ -17,6 +17,8 @@ export interface Received {
   path: string
   token: string
   source: string
+  /** Of the client's end: another one is another connection. */
+  port: number | undefined
   body: CertificateRequest
   /** Read strictly, by the code of the real server. */
   publicKey: KeyObject
@@ -75,6 +77,7 @@ export async function startEnrollmentStandIn(
       path: request.url ?? '',
       token: (request.headers.authorization ?? '').replace(/^Bearer /, ''),
       source: request.socket.remoteAddress ?? '',
+      port: request.socket.remotePort,
       body,
       publicKey: createPublicKey({ key: Buffer.from(csr.publicKey), format: 'der', type: 'spki' }),
       names: csr.names
