@@ -2,8 +2,10 @@
  * Does a pod carry our init container as it was injected? Whoever enrolls must be that container: nothing else in the pod
  * gets the token, and its image is ours.
  *
- * Looks only at the fields that we set: the API server, LimitRanger and other webhooks add theirs.
+ * Looks only at the fields that we set, and at what makes other code run there: the API server, LimitRanger and other webhooks
+ * add theirs.
  */
+import { foreignCode, foreignMount } from '../contract/enroll-container.ts'
 import {
   enrollCommand,
   enrollContainer,
@@ -32,7 +34,17 @@ export function injectionFault(pod: Pod, audience: string): string | undefined {
   if (!equalLists(container.command, enrollCommand) || (container.args ?? []).length > 0)
     return `${enrollContainer} runs another command`
   if (container.restartPolicy) return `${enrollContainer} is a sidecar`
-  return tokenFault(pod, container, audience)
+  return codeFault(container) ?? tokenFault(pod, container, audience)
+}
+
+/** Attack: with our image and command, a mount over the program or a variable makes other code the holder of the token. */
+function codeFault(container: Container): string | undefined {
+  const code = foreignCode(container)
+  if (code) return `${enrollContainer} may run other code: ${code}`
+  const found = foreignMount(container)
+  return (
+    found && `${enrollContainer} mounts the volume ${found.mount.name}, which meets ${found.place}`
+  )
 }
 
 /** Attack: another container of the pod (added by its author, a sidecar, an ephemeral one) mounts our token. */

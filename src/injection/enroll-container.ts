@@ -4,33 +4,17 @@
  * Compares only the fields that we set. The API server defaults what was injected, a LimitRange and other webhooks extend
  * it, and an earlier version of ours may have written it: none of that is a reason to refuse a pod.
  */
-import {
-  agentVariables,
-  apiTokenDirectory,
-  enrollCommand,
-  enrollContainer,
-  noApiTokenVolume,
-  tlsDirectory,
-  tlsVolume,
-  tokenDirectory,
-  tokenVolume
-} from '../contract/pod.ts'
-import type { Container, EnvVar, Pod, VolumeMount } from '../kubernetes/objects.ts'
+import { enrollMounts, foreignCode, foreignMount } from '../contract/enroll-container.ts'
+import { agentVariables, enrollCommand, enrollContainer } from '../contract/pod.ts'
+import type { Container, EnvVar, Pod } from '../kubernetes/objects.ts'
 import type { Edits } from './edits.ts'
 import type { KeyReaders } from './key-group.ts'
-import { putMount, refuseOverlap } from './mounts.ts'
+import { putMount, refuseMount } from './mounts.ts'
 import { type Refusal, refuse } from './outcome.ts'
 import { isSameQuantity } from './quantity.ts'
 import { quote } from './quote.ts'
 import type { InjectionSettings } from './settings.ts'
 import { putVariables } from './variables.ts'
-
-const mounts: readonly VolumeMount[] = [
-  { name: tlsVolume, mountPath: tlsDirectory },
-  { name: tokenVolume, mountPath: tokenDirectory, readOnly: true },
-  // The ServiceAccount plugin runs again after us and mounts the API token where nothing else is mounted.
-  { name: noApiTokenVolume, mountPath: apiTokenDirectory, readOnly: true }
-]
 
 /** Undefined unless something else carries the name. */
 export function refuseForeignEnrollContainer(
@@ -46,32 +30,17 @@ export function refuseForeignEnrollContainer(
   }
   if (found.args?.length) return reserved('it has arguments')
   if (found.restartPolicy) return reserved('it has a restartPolicy')
-  const foreign = foreignCode(found)
+  const foreign = foreignCode(found) ?? repeatedVariable(found)
   if (foreign) return reserved(foreign)
-  for (const mount of mounts) {
-    const refusal = refuseOverlap(found, mount)
-    if (refusal) return refusal
-  }
-  return undefined
+  const conflict = foreignMount(found)
+  return conflict && refuseMount(found, conflict.mount, conflict.place)
 }
 
-/** Variables that make Node or the loader run or trust something else (node(1), ld.so(8)). */
-const steering = /^(?:NODE_|LD_|SSL_|OPENSSL_|PATH$)/
-
-/**
- * Attack: with our command and image, a variable, a list of variables or a capability still makes other code the holder of
- * the token. A variable of ours that stands twice is not from us or any webhook, and would make the patch as long as one
- * likes.
- */
-function foreignCode(container: Container): string | undefined {
-  if (container.envFrom?.length) return 'it has envFrom'
-  if (container.securityContext?.capabilities?.add?.length) return 'it adds capabilities'
+/** One of ours that stands twice is not from us or any webhook, and would make the patch as long as one likes. */
+function repeatedVariable({ env }: Container): string | undefined {
   const names = new Set<string>(Object.values(agentVariables))
-  for (const { name } of container.env ?? []) {
-    if (steering.test(name)) return `it sets the variable ${quote(name)}`
-    if (name.startsWith('RAYGUARD_') && !names.delete(name)) return `it sets ${quote(name)} twice`
-  }
-  return undefined
+  const found = env?.find(({ name }) => name.startsWith('RAYGUARD_') && !names.delete(name))
+  return found && `it sets ${quote(found.name)} twice`
 }
 
 export function isEnroll(container: Container): boolean {
@@ -100,7 +69,7 @@ function enrollContainerOf(readers: KeyReaders, settings: InjectionSettings) {
     command: [...enrollCommand],
     env: variables(readers, settings),
     resources: { requests: { cpu, memory }, limits: { cpu, memory } },
-    volumeMounts: [...mounts],
+    volumeMounts: [...enrollMounts],
     securityContext: {
       allowPrivilegeEscalation: false,
       capabilities: { drop: ['ALL'] },

@@ -137,6 +137,7 @@ export interface Container {
   ports?: { containerPort?: number; hostPort?: number | null }[] | null
   resources?: ResourceRequirements | null
   volumeMounts?: VolumeMount[] | null
+  volumeDevices?: object[] | null
   livenessProbe?: Handler | null
   readinessProbe?: Handler | null
   startupProbe?: Handler | null

@@ -7,6 +7,7 @@ import { enrollContainer, tokenDirectory, tokenVolume } from '../../src/contract
 import type { Container, Pod, RayCluster } from '../../src/kubernetes/objects.ts'
 import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
+import { besideProgram, overProgram } from '../support/enroll-mounts.ts'
 import { type EnrollWishes, type Stage, startStage } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
 import {
@@ -153,6 +154,39 @@ const cases: Case[] = [
       ours(pod).args = ['--help']
     }
   },
+  ...overProgram.map(mountPath => ({
+    title: `attacks 26, 27: other code mounted over our program: ${mountPath}`,
+    code: 'PodNotInjected' as const,
+    pod: (pod: Pod) => {
+      ours(pod).volumeMounts?.push({ name: 'evil', mountPath })
+    }
+  })),
+  {
+    title: 'attacks 26, 27: other code mounted by a link in another volume',
+    code: 'PodNotInjected',
+    pod: pod => {
+      const mounts = ['/links', '/links/x/rayguard'].map(mountPath => ({ name: 'evil', mountPath }))
+      ours(pod).volumeMounts?.push(...mounts)
+    }
+  },
+  ...['NODE_OPTIONS', 'LD_PRELOAD', 'PATH', 'OPENSSL_CONF'].map(name => ({
+    title: `attacks 26, 27: our program steered by ${name}`,
+    code: 'PodNotInjected' as const,
+    pod: (pod: Pod) => {
+      ours(pod).env = [{ name, value: 'x' }]
+    }
+  })),
+  ...[
+    { envFrom: [{ configMapRef: { name: 'evil' } }] },
+    { volumeDevices: [{ name: 'evil', devicePath: '/lib/libm.so.6' }] },
+    { securityContext: { capabilities: { add: ['SYS_PTRACE'] } } }
+  ].map(change => ({
+    title: `attacks 26, 27: our init container with ${Object.keys(change)}`,
+    code: 'PodNotInjected' as const,
+    pod: (pod: Pod) => {
+      Object.assign(ours(pod), change)
+    }
+  })),
   {
     title: 'our init container as a sidecar',
     code: 'PodNotInjected',
@@ -632,6 +666,20 @@ t.test('each refusal has its code, status and time, and nothing is signed', asyn
     t.notOk('certificate' in body, `${one.title}: holds no certificate`)
     stage.standIn.remove(stored)
   }
+})
+
+t.test('attack 74: what platforms add to our init container keeps no pod out', async t => {
+  const stage = await startStage()
+  t.teardown(() => stage.close())
+  stage.standIn.put(cluster)
+  const pod = rayPod({ cluster, ips: ['127.2.1.1'] })
+  const names = ['AWS_ROLE_ARN', 'KUBERNETES_SERVICE_HOST', 'HTTPS_PROXY', 'RAYGUARD_OF_LATER']
+  ours(pod).env = names.map(name => ({ name, value: 'x' }))
+  ours(pod).volumeMounts?.push(
+    ...besideProgram.map(mountPath => ({ name: 'platform', mountPath, readOnly: true }))
+  )
+  const { status, body } = await stage.enroll(await stage.run(pod))
+  t.equal(status, 201, `it has its certificate: ${body.code}`)
 })
 
 t.test('every code of the contract that this server gives is tried', async t => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { overlaps } from '../../src/contract/enroll-container.ts'
 import { createEdits } from '../../src/injection/edits.ts'
-import { overlaps } from '../../src/injection/mounts.ts'
 import { pointer } from '../../src/injection/pointer.ts'
 import { isSameQuantity } from '../../src/injection/quantity.ts'
 import type { Pod } from '../../src/kubernetes/objects.ts'

@@ -5,7 +5,7 @@ import { podSecurityModes, reportAnnotation, tlsModes } from '../../src/contract
 import { inject } from '../../src/injection/inject.ts'
 import type { Injection } from '../../src/injection/outcome.ts'
 import type { InjectionRequest } from '../../src/injection/settings.ts'
-import type { Container, EnvVar, Pod } from '../../src/kubernetes/objects.ts'
+import type { Container, EnvVar, Pod, VolumeMount } from '../../src/kubernetes/objects.ts'
 import { applied, defaulted } from '../support/api-server.ts'
 import { arbitraryPod } from '../support/arbitrary-pods.ts'
 import {
@@ -16,6 +16,7 @@ import {
   submitterPod,
   workerPod
 } from '../support/builders.ts'
+import { besideProgram, overProgram } from '../support/enroll-mounts.ts'
 import { enrolledPods, foreignTlsPods, hardened, jobPods } from '../support/kuberay-pods.ts'
 
 const settings = injectionSettings({ imagePullSecrets: ['rayguard-pull'] })
@@ -1078,8 +1079,31 @@ t.test('attack 25: the enroll container runs nothing but our code', async t => {
     t.equal(changed(variables({ name, value: 'x' })), 'ReservedContainer', name)
   }
   t.equal(changed({ envFrom: [{}] }), 'ReservedContainer', 'variables from elsewhere')
+  t.equal(changed({ volumeDevices: [{}] }), 'ReservedContainer', 'a device')
   const securityContext = { ...ours.securityContext, capabilities: { add: ['NET_ADMIN'] } }
   t.equal(changed({ securityContext }), 'ReservedContainer', 'a capability')
+})
+
+t.test('attacks 25, 26: no mount puts other code in the place of our program', async t => {
+  const { pod } = injected(workerPod())
+  const ours = pod.spec.initContainers?.[0] as Container
+  const mounting = (...mounts: VolumeMount[]): Pod => {
+    const volumeMounts = [...(ours.volumeMounts ?? []), ...mounts]
+    const others = pod.spec.initContainers?.slice(1) ?? []
+    return { ...pod, spec: { ...pod.spec, initContainers: [{ ...ours, volumeMounts }, ...others] } }
+  }
+  for (const mountPath of overProgram) {
+    t.equal(codeOf(mounting({ name: 'evil', mountPath })), 'MountConflict', mountPath)
+  }
+  const file = { name: 'evil', mountPath: '/opt/rayguard/rayguard.js', subPath: 'rayguard.js' }
+  t.equal(codeOf(mounting(file)), 'MountConflict', 'a single file')
+  const again = { name: 'rayguard-tls', mountPath: '/usr/local/bin' }
+  t.equal(codeOf(mounting(again)), 'MountConflict', 'a volume of ours')
+  const linked = ['/links/x/rayguard', '/links'].map(mountPath => ({ name: 'evil', mountPath }))
+  t.equal(codeOf(mounting(...linked)), 'MountConflict', 'one that may lead there by a link')
+
+  const fine = mounting(...besideProgram.map(mountPath => ({ name: 'platform', mountPath })))
+  t.strictSame(injected(fine).operations, [], 'what platforms mount elsewhere stays as it is')
 })
 
 t.test('attack 28: no ephemeral container gets at our volumes by a changed label', async t => {
