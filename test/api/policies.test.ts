@@ -15,12 +15,18 @@ import {
   skip
 } from '../support/cluster.ts'
 import { checkInjected } from '../support/cluster-checks.ts'
-import { forgeries, type PodChange, withoutAgent } from '../support/cluster-forgeries.ts'
+import {
+  forgeries,
+  mountInAgent,
+  type PodChange,
+  withoutAgent
+} from '../support/cluster-forgeries.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { type PlayedKubelet, playKubelet } from '../support/cluster-kubelet.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 import { startRayguard } from '../support/cluster-rayguard.ts'
 import { sample } from '../support/cluster-samples.ts'
+import { besideProgram } from '../support/enroll-mounts.ts'
 
 const admission = '/apis/admissionregistration.k8s.io/v1'
 const required = { 'rayguard.dev/tls': 'required' }
@@ -207,6 +213,11 @@ t.test('policies for namespaces that require TLS', { skip }, async t => {
       copyOf(worker, pod => pod.spec.initContainers?.unshift(mesh))
     )
     t.pass('the containers of a mesh may come first')
+    await kuberay.create(
+      `${podsOf(locked)}?dryRun=All`,
+      copyOf(worker, pod => mountInAgent(pod, ...besideProgram))
+    )
+    t.pass('platforms may mount what they have beside the program')
     const bare = copyOf(worker, withoutAgent)
     await api.create(`${podsOf('locked-paused')}?dryRun=All`, bare)
     t.pass('a paused namespace is left alone')

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { isLockDownPolicy } from '../../src/cli/registration/bindings.ts'
+import { enrollMounts, programPlaces } from '../../src/contract/enroll-container.ts'
 import { meshContainers } from '../../src/injection/mesh.ts'
 import type { KubernetesObject, Pod, WebhookConfiguration } from '../../src/kubernetes/objects.ts'
 import { evaluate } from '../../src/pod-security/evaluate.ts'
@@ -18,6 +19,10 @@ const chart = 'manifests/chart'
 
 interface Deployment extends KubernetesObject {
   spec: { replicas: number; template: Pod }
+}
+
+interface Policy extends KubernetesObject {
+  spec: { variables: { name: string; expression: string }[] }
 }
 
 const find = <T extends KubernetesObject>(
@@ -53,6 +58,15 @@ t.test('the manifest installs by itself', async t => {
     readFileSync('manifests/rayguard.yaml', 'utf8').replace(/^ *#.*$/gm, ''),
     /caBundle|kind: Secret\n/,
     'nothing that is written at run time stands in it, so nothing takes it back'
+  )
+})
+
+t.test('the policies guard the same places of the agent as the program', async t => {
+  const policy = find<Policy>(await readManifest(), 'ValidatingAdmissionPolicy', 'rayguard-pods')
+  const places = policy.spec.variables.find(({ name }) => name === 'guardedPlaces')
+  t.strictSame(
+    [...(places?.expression ?? '').matchAll(/'(\/[^']+)'/g)].map(([, place]) => place),
+    [...enrollMounts.map(({ mountPath }) => mountPath), ...programPlaces]
   )
 })
 

@@ -21,6 +21,28 @@ export const forgeries: [string, PodChange][] = [
     'an agent that reads its variables elsewhere',
     pod => Object.assign(agentOf(pod), { envFrom: [{ configMapRef: { name: 'evil' } }] })
   ],
+  ...['/opt/rayguard/rayguard.js', '/lib', '/', '/data/../opt/rayguard', '/opt//rayguard'].map(
+    (mountPath): [string, PodChange] => [
+      `an agent with other code mounted at ${mountPath}`,
+      pod => mountInAgent(pod, mountPath)
+    ]
+  ),
+  ['an agent with code behind a link', pod => mountInAgent(pod, '/links', '/links/x/rayguard')],
+  [
+    'an agent with a device for a library',
+    pod => {
+      const device = { name: 'evil', devicePath: '/lib/libm.so.6' }
+      mountInAgent(pod)
+      return Object.assign(agentOf(pod), { volumeDevices: [device] })
+    }
+  ],
+  [
+    'an agent that may do more',
+    pod =>
+      Object.assign(agentOf(pod).securityContext ?? {}, {
+        capabilities: { drop: ['ALL'], add: ['SYS_PTRACE'] }
+      })
+  ],
   [
     'an agent that stays as a sidecar',
     pod => Object.assign(agentOf(pod), { restartPolicy: 'Always' })
@@ -67,6 +89,13 @@ export const forgeries: [string, PodChange][] = [
   ['a role of no meaning', pod => label(pod, 'Worker')],
   ['a clean-up of Redis that is no Job', pod => label(pod, 'redis-cleanup')]
 ]
+
+export function mountInAgent(pod: Pod, ...paths: string[]): void {
+  const evil = { name: 'evil', persistentVolumeClaim: { claimName: 'evil' } }
+  pod.spec.volumes = [...(pod.spec.volumes ?? []), evil]
+  const mounts = paths.map(mountPath => ({ name: 'evil', mountPath }))
+  agentOf(pod).volumeMounts?.push(...mounts)
+}
 
 function agentOf(pod: Pod): Container {
   return containerOf(pod, 'rayguard-enroll')
