@@ -30,17 +30,25 @@ export function refuseForeignEnrollContainer(
   }
   if (found.args?.length) return reserved('it has arguments')
   if (found.restartPolicy) return reserved('it has a restartPolicy')
-  const foreign = foreignCode(found) ?? repeatedVariable(found)
+  const foreign = foreignCode(found) ?? oddVariable(found)
   if (foreign) return reserved(foreign)
   const conflict = foreignMount(found)
   return conflict && refuseMount(found, conflict.mount, conflict.place)
 }
 
+const ownVariables: ReadonlySet<string> = new Set(Object.values(agentVariables))
+
 /** One of ours that stands twice is not from us or any webhook, and would make the patch as long as one likes. */
-function repeatedVariable({ env }: Container): string | undefined {
-  const names = new Set<string>(Object.values(agentVariables))
-  const found = env?.find(({ name }) => name.startsWith('RAYGUARD_') && !names.delete(name))
-  return found && `it sets ${quote(found.name)} twice`
+function oddVariable({ env }: Container): string | undefined {
+  const seen = new Set<string>()
+  for (const { name } of env ?? []) {
+    if (!name.startsWith('RAYGUARD_')) continue
+    if (!ownVariables.has(name))
+      return `it sets ${quote(name)}, which is none of Rayguard's variables`
+    if (seen.has(name)) return `it sets ${quote(name)} twice`
+    seen.add(name)
+  }
+  return undefined
 }
 
 export function isEnroll(container: Container): boolean {

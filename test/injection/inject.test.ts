@@ -1078,6 +1078,12 @@ t.test('attack 25: the enroll container runs nothing but our code', async t => {
   ]) {
     t.equal(changed(variables({ name, value: 'x' })), 'ReservedContainer', name)
   }
+  const reasonOf = (name: string) => {
+    const initContainers = [{ ...ours, ...variables({ name, value: 'x' }) }]
+    return inject(workerPod({ spec: { initContainers } }), injectionRequest(), settings)
+  }
+  t.match(reasonOf('RAYGUARD_POD_UID'), { reason: /"RAYGUARD_POD_UID" twice/ })
+  t.match(reasonOf('RAYGUARD_FOO'), { reason: /"RAYGUARD_FOO", which is none of/ }, 'said as it is')
   t.equal(changed({ envFrom: [{}] }), 'ReservedContainer', 'variables from elsewhere')
   t.equal(changed({ volumeDevices: [{}] }), 'ReservedContainer', 'a device')
   const securityContext = { ...ours.securityContext, capabilities: { add: ['NET_ADMIN'] } }
