@@ -12,12 +12,13 @@ import {
   readFileSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
-import { placeFor, writeClientFiles } from '../../src/cli/client-cert/files.ts'
+import { leavePlace, placeFor, writeClientFiles } from '../../src/cli/client-cert/files.ts'
 import { command } from '../../src/cli/client-cert.ts'
 import { captureIo, runCommand } from '../support/cli.ts'
 import {
@@ -250,6 +251,23 @@ t.test('the files at the user’s side', async t => {
     { problem: /link/ },
     'attack 96: a directory that is led elsewhere'
   )
+  const [lead, real] = [join(planted, 'lead'), join(planted, 'real')]
+  mkdirSync(real, { mode: 0o755 })
+  symlinkSync(real, lead)
+  const led = await placeFor(join(lead, 'deeper', 'mine'), false)
+  if ('problem' in led) throw new Error(led.problem)
+  t.equal(led.directory, join(real, 'deeper', 'mine'), 'attack 96: a link above is followed once')
+  unlinkSync(lead)
+  symlinkSync(planted, lead)
+  await writeClientFiles(led, files)
+  const environment = readFileSync(join(real, 'deeper', 'mine', 'env.sh'), 'utf8')
+  t.match(environment, `=${join(real, 'deeper', 'mine', 'tls.key')}\n`, 'and turned in vain')
+  unlinkSync(lead)
+  symlinkSync(real, lead)
+  const left = await placeFor(join(lead, 'other', 'mine'), false)
+  if ('problem' in left) throw new Error(left.problem)
+  await leavePlace(left)
+  t.strictSame(readdirSync(real), ['deeper'], 'what was made for nothing goes')
   const shared = join(planted, 'shared')
   const below = join(shared, 'deeper', 'mine')
   mkdirSync(shared)

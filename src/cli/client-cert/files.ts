@@ -11,7 +11,7 @@ import {
 } from '../../contract/pod.ts'
 
 export interface Place {
-  /** Absolute. */
+  /** Absolute, and without links: whoever may turn one leads nobody elsewhere afterwards. */
   directory: string
   /** The uppermost of the directories that were not there before. */
   made: string | undefined
@@ -25,11 +25,20 @@ export async function placeFor(
   force: boolean
 ): Promise<Place | { problem: string }> {
   const path = resolve(directory)
-  const place = { directory: path, made: await mkdir(path, { recursive: true, mode: 0o700 }) }
-  const problem = (await ownerProblem(path)) ?? (force ? undefined : await presentProblem(path))
+  const made = await mkdir(path, { recursive: true, mode: 0o700 })
+  const place = { directory: await realpath(path), made: made && (await realpath(made)) }
+  const problem =
+    (await linkProblem(path)) ??
+    (await ownerProblem(place.directory)) ??
+    (force ? undefined : await presentProblem(place.directory))
   if (problem === undefined) return place
   await leavePlace(place)
   return { problem }
+}
+
+async function linkProblem(path: string): Promise<string | undefined> {
+  if (!(await lstat(path)).isSymbolicLink()) return undefined
+  return `${path} is a link; name the directory itself`
 }
 
 /**
@@ -37,12 +46,10 @@ export async function placeFor(
  * later by words of their own. Read as ssh reads the places of its keys.
  */
 async function ownerProblem(directory: string): Promise<string | undefined> {
-  if ((await lstat(directory)).isSymbolicLink())
-    return `${directory} is a link; name the directory itself`
   const self = process.getuid?.()
   // Windows, where modes say nothing.
   if (self === undefined) return undefined
-  let at = await realpath(directory)
+  let at = directory
   for (let below = ''; at !== below; [below, at] = [at, dirname(at)]) {
     const { uid, mode } = await stat(at)
     if (uid !== 0 && uid !== self)
