@@ -9,6 +9,8 @@ export interface Memory {
   failed(uid: string): void
   isDue(uid: string): boolean
   forget(uid: string): void
+  /** How many requests. */
+  readonly size: number
 }
 
 interface Remembered {
@@ -47,7 +49,10 @@ export function createMemory({
       request.failures += 1
     },
     isDue: uid => clock() >= (known.get(uid)?.againAt ?? 0),
-    forget: uid => void known.delete(uid)
+    forget: uid => void known.delete(uid),
+    get size() {
+      return known.size
+    }
   }
 
   function of(uid: string): Remembered {

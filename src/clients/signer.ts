@@ -16,7 +16,7 @@ import { signingRequestsPath as collection, path } from '../kubernetes/path.ts'
 import { createReflector } from '../kubernetes/reflector.ts'
 import { createFairTurns } from './fair-turns.ts'
 import type { ClientFacts, ClientJudge, ClientVerdict } from './judge.ts'
-import { createMemory } from './memory.ts'
+import { createMemory, type Memory } from './memory.ts'
 import { type ClientRefusal, refuseClient } from './request.ts'
 import { shownUser } from './shown-user.ts'
 
@@ -35,6 +35,8 @@ export interface ClientSignerOptions {
   clock(): number
   /** How often open requests are looked at again. Default 10 s. */
   againEveryMs?: number
+  /** Its own unless others look on. */
+  memory?: Memory
 }
 
 export type ClientObservation = ClientFacts & {
@@ -74,7 +76,7 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
   const { client, judge, sign, observe, clock } = options
   const againEveryMs = options.againEveryMs ?? 10_000
   const turns = createFairTurns()
-  const memory = createMemory({ clock, againEveryMs })
+  const memory = options.memory ?? createMemory({ clock, againEveryMs })
   const stopping = new AbortController()
   // All who wait listen to it.
   setMaxListeners(0, stopping.signal)
@@ -92,8 +94,8 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
       stage: stageOf(object)
     }),
     onChange({ uid, after }) {
-      if (after === undefined || after.stage === 'done') memory.forget(uid)
-      else take(after)
+      if (isOpen(after)) take(after)
+      else memory.forget(uid)
     },
     onFault: options.onWatchFault,
     random: options.random,
@@ -118,15 +120,18 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
   async function sweep(): Promise<void> {
     while (!stopping.signal.aborted) {
       await sleep(againEveryMs, undefined, { signal: stopping.signal }).catch(() => {})
-      for (const each of requests.values())
-        if (each.stage !== 'done' && memory.isDue(each.uid)) take(each)
+      for (const each of requests.values()) if (isOpen(each) && memory.isDue(each.uid)) take(each)
     }
   }
 
   function take(seen: Seen): void {
     const { uid } = seen
     if (underWay.has(uid) || stopping.signal.aborted) return
-    const work = inTurn(seen).finally(() => underWay.delete(uid))
+    const work = inTurn(seen).finally(() => {
+      underWay.delete(uid)
+      // It was withdrawn or answered while at work: nobody says so again.
+      if (!isOpen(requests.get(uid))) memory.forget(uid)
+    })
     underWay.set(uid, work)
   }
 
@@ -136,8 +141,6 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
     try {
       await answer(name, uid)
     } catch (error) {
-      // Somebody else was faster: the watch brings what became of it.
-      if (error instanceof KubernetesError && error.code === 'Conflict') return
       putOff(uid, error, { request: name })
     } finally {
       leave()
@@ -150,25 +153,27 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
   }
 
   async function answer(name: string, uid: string): Promise<void> {
-    let object = await client.get<CertificateSigningRequest>(collection + path`/${name}`)
+    const object = await client.get<CertificateSigningRequest>(collection + path`/${name}`)
     // The watch shows only ours; what is written depends on nothing but the object itself.
     if (object?.metadata.uid !== uid || object.spec.signerName !== clientSigner) return
-    let stage = stageOf(object)
+    const stage = stageOf(object)
     if (stage === 'done' || (stage === 'approved' && !memory.maySign(uid))) return
     const verdict = await judge(object)
     if (!verdict.allowed) return await refused(object, stage, verdict, verdict.facts)
-    if (stage === 'open') {
-      const { user, namespace, rayCluster } = verdict.request
-      const message = `${shownUser(user.username)} may connect to RayCluster ${namespace}/${rayCluster}.`
-      object = await write(
-        object,
-        'approval',
-        withCondition(object, 'Approved', 'RayClientAllowed', message)
-      )
-      memory.approved(uid)
-      stage = 'approved'
-    }
-    await signed(object, uid, verdict)
+    const approved = stage === 'open' ? await approve(object, uid, verdict) : object
+    if (approved) await signed(approved, uid, verdict)
+  }
+
+  async function approve(
+    object: CertificateSigningRequest,
+    uid: string,
+    { request: { user, namespace, rayCluster } }: ClientVerdict & { allowed: true }
+  ): Promise<CertificateSigningRequest | undefined> {
+    const message = `${shownUser(user.username)} may connect to RayCluster ${namespace}/${rayCluster}.`
+    const status = withCondition(object, 'Approved', 'RayClientAllowed', message)
+    const approved = await write(object, 'approval', status)
+    if (approved) memory.approved(uid)
+    return approved
   }
 
   async function signed(
@@ -197,10 +202,8 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
       notAfter
     } = answer.certificate
     const pem = certificate + trustAnchors + alsoTrusted
-    await write(object, 'status', {
-      ...object.status,
-      certificate: Buffer.from(pem).toString('base64')
-    })
+    const status = { ...object.status, certificate: Buffer.from(pem).toString('base64') }
+    if (!(await write(object, 'status', status))) return
     const issued = { serialNumber, notAfter, apiVersion, uid: rayCluster.uid }
     observe({ ...facts, code: 'Issued', issued })
   }
@@ -214,19 +217,31 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
   ): Promise<void> {
     const denial = ['open', 'Denied', 'approval'] as const
     const [, type, subresource] = stage === 'open' ? denial : (['', 'Failed', 'status'] as const)
-    await write(object, subresource, withCondition(object, type, code, text))
+    if (!(await write(object, subresource, withCondition(object, type, code, text)))) return
     observe({ ...facts, code, reason: text })
   }
 
+  /** Undefined: somebody else was faster, or it was withdrawn; the watch brings what became of it. */
   async function write(
     object: CertificateSigningRequest,
     subresource: 'approval' | 'status',
     status: CertificateSigningRequest['status']
-  ): Promise<CertificateSigningRequest> {
+  ): Promise<CertificateSigningRequest | undefined> {
     const at = collection + path`/${object.metadata.name ?? ''}/${subresource}`
-    // Of the version that was judged: whoever has changed it meanwhile makes this a conflict.
-    return await client.replace<CertificateSigningRequest>(at, { ...object, status })
+    try {
+      // Of the version that was judged: whoever has changed it meanwhile makes this a conflict.
+      return await client.replace<CertificateSigningRequest>(at, { ...object, status })
+    } catch (error) {
+      if (!(error instanceof KubernetesError)) throw error
+      if (error.code !== 'Conflict' && error.code !== 'NotFound') throw error
+      return undefined
+    }
   }
+}
+
+/** It is there, and has no answer. */
+function isOpen(seen: Seen | undefined): seen is Seen {
+  return seen !== undefined && seen.stage !== 'done'
 }
 
 /** Of what would not be answered otherwise another time. */

@@ -10,6 +10,7 @@ import { readClientRequest } from '../../src/clients/request.ts'
 import { shownUser } from '../../src/clients/shown-user.ts'
 import { clientRefusals } from '../../src/contract/client-certificates.ts'
 import { clientCertificateIssued } from '../../src/events/reasons.ts'
+import type { KubernetesError } from '../../src/kubernetes/error.ts'
 import {
   cluster,
   namespace,
@@ -326,6 +327,43 @@ t.test('attack: a user whose name is a page long, or looks like lines of its own
   )
   t.notMatch(told.note, /\n/)
   t.ok(told.note.length < 1024, 'or the API server would take no Event')
+})
+
+t.test('a request that is withdrawn while it is judged is no fault, and is forgotten', async t => {
+  for (const [title, status] of [
+    ['', 404],
+    ['and the API server is away then', 503]
+  ] as const) {
+    const memory = createMemory({ clock: () => performance.now(), againEveryMs: 10 })
+    const stage = await startClientStage(t, { memory })
+    const { answered, decide, faults, interfere, observed, reviews, standIn, stop, until } = stage
+    let release = () => {}
+    const held = new Promise<void>(resolve => {
+      release = resolve
+    })
+    decide(({ user }) => (user === 'alice' ? held : 403))
+    const { metadata } = standIn.put(request())
+    await until(() => reviews.length > 0)
+    standIn.remove({ ...request(), metadata })
+    t.match(await answered(request({ spec: { username: 'bob' } })), { type: 'Denied' })
+    const writes = RegExp(`^PUT .*/${metadata.name}/approval`)
+    interfere(({ method, path }) =>
+      status === 503 && writes.test(`${method} ${path}`) ? { status } : undefined
+    )
+    release()
+    await until(() => standIn.requests.some(each => writes.test(each)))
+    await stop()
+    t.strictSame(
+      faults.map(fault => (fault as KubernetesError).code),
+      status === 503 ? ['Unavailable'] : [],
+      `only what is one is told as a fault ${title}`
+    )
+    t.notOk(
+      observed.some(({ user }) => user === 'alice'),
+      'nothing was answered'
+    )
+    t.equal(memory.size, 0, `what is gone is not remembered ${title}`)
+  }
 })
 
 t.test('what a replica remembers of a request', async t => {

@@ -2,6 +2,7 @@
 import type { Test } from 'tap'
 import type { Authority } from '../../src/authority/authority.ts'
 import { createClientJudge } from '../../src/clients/judge.ts'
+import type { Memory } from '../../src/clients/memory.ts'
 import { type ClientObservation, createClientSigner } from '../../src/clients/signer.ts'
 import { clientSigner, rayClusterAnnotation } from '../../src/contract/client-certificates.ts'
 import type { Fault, StandInRequest } from '../../src/demo/stand-in.ts'
@@ -65,6 +66,8 @@ export interface ClientStageOptions {
   authority?: Authority
   /** The test starts the signers. */
   unstarted?: boolean
+  /** What the signers remember, where the test looks on. */
+  memory?: Memory
 }
 
 export async function startClientStage(t: Test, options: ClientStageOptions = {}) {
@@ -104,15 +107,17 @@ export async function startClientStage(t: Test, options: ClientStageOptions = {}
       onWatchFault: error => faults.push(error),
       random: Math.random,
       clock: () => performance.now(),
-      againEveryMs: 30
+      againEveryMs: 30,
+      ...(options.memory ? { memory: options.memory } : {})
     })
   )
   const start = () => {
     for (const signer of signers) signer.start()
   }
   if (!options.unstarted) start()
+  const stop = () => Promise.all(signers.map(signer => signer.stop()))
   t.teardown(async () => {
-    await Promise.all(signers.map(signer => signer.stop()))
+    await stop()
     await stage.close()
   })
   const target = { kind: 'CertificateSigningRequest', apiVersion: 'certificates.k8s.io/v1' }
@@ -144,7 +149,8 @@ export async function startClientStage(t: Test, options: ClientStageOptions = {}
       until,
       read,
       present,
-      start
+      start,
+      stop
     },
     server: stage.server,
     /** What the API server says to a question about a user: 201 yes, 403 no; a promise: yes, but only then. */
