@@ -17,7 +17,8 @@ export function watchConnections(
   const byAddress = new Map<string, number>()
 
   server.on('drop', onRefused)
-  server.on('connection', (socket: Socket) => {
+  // Before those who begin handshakes.
+  server.prependListener('connection', (socket: Socket) => {
     const address = socket.remoteAddress ?? ''
     const already = byAddress.get(address) ?? 0
     if (already >= perAddress) {

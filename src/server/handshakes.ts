@@ -23,6 +23,8 @@ export function paceHandshakes(server: Server, { perTurn, waitMs }: Pace): void 
 
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {
+    // Refused by who has looked before us.
+    if (socket.destroyed) return
     if (begun < perTurn && waiting.size === 0) begin(socket)
     else wait(socket)
   })

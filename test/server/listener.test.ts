@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks'
 import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -363,6 +364,21 @@ t.test(
     t.equal(again.status, 200, 'a place that was left is free again')
   }
 )
+
+t.test('attack 75: no handshake begins for an address that has its share', async t => {
+  const { port } = await start(t, { limits: { connectionsPerAddress: 2, handshakesPerTurn: 2 } })
+  let begun = 0
+  const counting = createHook({
+    init(_id, type) {
+      if (type === 'TLSWRAP') begun += 1
+    }
+  }).enable()
+  t.teardown(() => counting.disable())
+  // The clients are without TLS, so that what begins is the server's.
+  const mine = [await openTcp(port), await openTcp(port)]
+  for (let times = 0; times < 20; times += 1) await (await openTcp(port)).ended()
+  t.equal(begun, mine.length, 'two have begun, twenty were cut before')
+})
 
 t.test('what strangers cause is told at once, then as a number', async t => {
   const told: number[] = []
