@@ -34,7 +34,7 @@ export interface EnrollmentOptions extends QuotaOptions {
   authority: Authority
   /** Who has shown which key; its own unless others have to know as well. */
   knownKeys?: KnownKeys
-  /** Of the certificates of a namespace. Never throws. */
+  /** Of the certificates of a namespace. An API that does not answer is a refusal; what is thrown is a fault. */
   lifetimeOf(namespace: string): Promise<Proof<Lifetime>>
   /** Requests that wait for their address, and for how long. Default 500 and 3 s; 0 answers at once. */
   hold?: { requests: number; timeoutMs: number }

@@ -56,7 +56,7 @@ export function lifetimeNotice(
 /** For how long a label is not read again: a burst of pods asks once, and people who correct it do not wait. */
 const rememberedMs = 5_000
 
-/** Reads the label when a pod asks. Never throws. */
+/** Reads the label when a pod asks. Where the API does not answer, that is a refusal; whatever else is thrown is a fault. */
 export function createLifetimes(options: {
   calls: Pick<Calls, 'namespace'>
   lifetimes: Lifetimes
