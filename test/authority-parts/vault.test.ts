@@ -329,6 +329,36 @@ t.test('a token that has ended in the middle is had anew', async t => {
   await byFile.close()
 })
 
+/** Of the test's policy, unless with others. */
+async function newToken(changes: object): Promise<string> {
+  const { auth } = await vault.write('auth/token/create', { policies: ['rayguard'], ...changes })
+  return auth?.client_token ?? ''
+}
+
+t.test('a login that failed is tried again by itself, for readiness', async t => {
+  const first = await newToken({ ttl: '1h' })
+  const login = { kind: 'tokenFile' as const, tokenFile: workshop.write('replaced', first) }
+  const authority = await openAuthority(settings({ login }), options)
+  t.teardown(authority.close)
+  const until = async (is: 'ready' | 'not ready') => {
+    while ((authority.problem?.() === undefined) !== (is === 'ready')) await sleep(50)
+  }
+  await vault.write('auth/token/revoke', { token: first })
+  while (authority.problem?.() === undefined) {
+    await t.rejects(authority.issue(request), { name: 'AuthorityError' }, 'it was revoked')
+    await sleep(200)
+  }
+  t.match(authority.problem?.(), /expired, was revoked/, 'and so is the one in the file')
+  workshop.write('replaced', await newToken({ ttl: '6s', renewable: false }))
+  await until('ready')
+  t.strictSame(problems(await authority.issue(request)), [], 'the next one was taken unasked')
+  await until('not ready')
+  t.match(authority.problem?.(), /expired, was revoked/, 'its end is seen unasked, too')
+  workshop.write('replaced', await newToken({ ttl: '1h' }))
+  await until('ready')
+  t.strictSame(problems(await authority.issue(request)), [])
+})
+
 t.test('the pod’s own token opens the door, to a role of Kubernetes', async t => {
   // Stands for the API server's TokenReview, over TLS; Vault itself is real.
   const pair = servingPair()

@@ -1,5 +1,6 @@
 /** How Vault is spoken to, against a server of the test's own: no real Vault can be made to hold its answers back. */
 import { once } from 'node:events'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,30 +14,51 @@ import { openWorkshop } from '../x509/openssl.ts'
 type Answers = (
   path: string,
   token: string,
-  answer: (status: number, body?: object) => void
+  answer: (status: number, body?: object, headers?: OutgoingHttpHeaders) => void,
+  headers: IncomingHttpHeaders
 ) => void
 
-async function speakWith(t: Test, answers: Answers) {
-  const pair = servingPair()
+const pair = servingPair()
+
+async function listen(t: Test, answers: Answers): Promise<string> {
   const server = createServer(
     { cert: pair.certificate, key: pair.privateKey },
     (request, response) =>
       answers(
         request.url ?? '',
         `${request.headers['x-vault-token'] ?? ''}`,
-        (status, body = {}) => {
-          response.writeHead(status).end(JSON.stringify(body))
-        }
+        (status, body = {}, headers = {}) => {
+          response.writeHead(status, headers).end(JSON.stringify(body))
+        },
+        request.headers
       )
   ).listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const address = `https://127.0.0.1:${port}`
-  const transport = createTransport({ address, ca: pair.ca, timeoutMs: 60_000 })
+  return `https://127.0.0.1:${port}`
+}
+
+async function speakWith(
+  t: Test,
+  answers: Answers,
+  options: { namespace?: string; timeoutMs?: number } = {}
+) {
+  const address = await listen(t, answers)
+  const transport = createTransport({ address, ca: pair.ca, timeoutMs: 60_000, ...options })
   t.teardown(() => transport.close())
   return transport
 }
+
+function appRole(t: Test) {
+  const workshop = openWorkshop(t)
+  const [roleIdFile, secretIdFile] = [workshop.write('role', 'r'), workshop.write('secret', 's')]
+  return { kind: 'appRole', mount: 'approle', roleIdFile, secretIdFile } as const
+}
+
+const auth = (token: string, seconds: number) => ({
+  auth: { client_token: token, lease_duration: seconds, renewable: true }
+})
 
 t.test('what looks whether Vault is there does not stand behind signatures', async t => {
   const held: (() => void)[] = []
@@ -68,9 +90,6 @@ t.test('a token that was given up does not come back with its renewal', async t 
     renew = resolve
   })
   let release = () => {}
-  const auth = (token: string, seconds: number) => ({
-    auth: { client_token: token, lease_duration: seconds, renewable: true }
-  })
   const transport = await speakWith(t, (path, token, answer) => {
     calls.push(`${path.split('/').at(-1)} ${token}`)
     if (path.endsWith('/login')) {
@@ -82,10 +101,7 @@ t.test('a token that was given up does not come back with its renewal', async t 
     } else if (path.includes('/sign/')) answer(token === 't1' ? 403 : 200)
     else answer(200)
   })
-  const workshop = openWorkshop(t)
-  const [roleIdFile, secretIdFile] = [workshop.write('role', 'r'), workshop.write('secret', 's')]
-  const login = { kind: 'appRole', mount: 'approle', roleIdFile, secretIdFile } as const
-  const session = await createSession({ transport, login, pauseMs: 1 })
+  const session = await createSession({ transport, login: appRole(t), pauseMs: 1 })
   await renewing
   await session.post('pki/sign/ray-pods', {})
   release()
@@ -99,5 +115,81 @@ t.test('a token that was given up does not come back with its renewal', async t 
     'the one that took its place stays'
   )
   t.equal(logins, 2)
+  await session.close()
+})
+
+/** Logins that are answered one after the other; each token but the last is denied all signatures. */
+async function loggingIn(t: Test, statuses: number[], pauseMs: number) {
+  const at: number[] = []
+  const transport = await speakWith(t, (path, token, answer) => {
+    if (path.endsWith('/login')) {
+      const status = statuses[at.push(performance.now()) - 1] ?? 200
+      answer(status, status === 200 ? auth(`t${at.length}`, 3600) : {})
+    } else if (path.includes('/sign/')) answer(token === `t${statuses.length}` ? 200 : 403)
+    else answer(200)
+  })
+  /** Long enough for whatever is due. */
+  const turns = async () => {
+    for (let count = 0; count < 50; count += 1) {
+      await transport.call({ method: 'GET', path: 'sys/health', repeatable: true })
+    }
+  }
+  const opening = createSession({ transport, login: appRole(t), pauseMs })
+  return { at, opening, turns }
+}
+
+t.test('a login that failed is tried again by itself, ever more seldom', async t => {
+  const { at, opening, turns } = await loggingIn(t, [200, 400, 503, 400, 400, 200], 20)
+  const session = await opening
+  while (session.problem() === undefined) {
+    // denied, which is not believed of a token that is new
+    await session.post('pki/sign/ray-pods', {}).catch(() => {})
+  }
+  t.match(session.problem(), /400/, 'the second one fails')
+  while (session.problem() !== undefined) await sleep(5)
+  t.equal(at.length, 6, 'nobody has asked for anything, and there is a token')
+  const pauses = at.slice(2).map((ms, index) => ms - (at[index + 1] ?? 0))
+  // a timer may be a millisecond early
+  const early = pauses.filter((ms, index) => ms < 20 * 2 ** index - 2)
+  t.strictSame(early, [], `at least 20, 40, 80 and 160 ms: ${pauses.map(Math.round)}`)
+  await session.post('pki/sign/ray-pods', {})
+  await turns()
+  t.equal(at.length, 6, 'and no login more')
+  await session.close()
+})
+
+t.test('no login is tried for what was not opened, or was closed', async t => {
+  const first = await loggingIn(t, [400, 200], 1)
+  await t.rejects(first.opening, { code: 'Refused' })
+  await first.turns()
+  t.equal(first.at.length, 1, 'whoever opens it decides when it is tried again')
+  const later = await loggingIn(t, [200, 400, 200], 1)
+  const session = await later.opening
+  while (session.problem() === undefined) {
+    await session.post('pki/sign/ray-pods', {}).catch(() => {})
+  }
+  await session.close()
+  await later.turns()
+  t.equal(later.at.length, 2, 'it is closed')
+})
+
+t.test('all who wait share the login that is tried by itself', async t => {
+  let logins = 0
+  let release: (() => void) | undefined
+  const transport = await speakWith(t, (path, token, answer) => {
+    if (path.endsWith('/login')) {
+      logins += 1
+      if (logins === 2) answer(503)
+      else if (logins === 1) answer(200, auth('t1', 3600))
+      else release = () => answer(200, auth(`t${logins}`, 3600))
+    } else answer(token === 't1' ? 403 : 200)
+  })
+  const session = await createSession({ transport, login: appRole(t), pauseMs: 1 })
+  while (session.problem() === undefined) await session.post('pki/sign/x', {}).catch(() => {})
+  while (release === undefined) await sleep(1)
+  const asked = Array.from({ length: 20 }, () => session.post('pki/sign/x', {}))
+  release()
+  t.equal((await Promise.all(asked)).length, 20, 'all have what they asked for')
+  t.equal(logins, 3, 'by one login')
   await session.close()
 })

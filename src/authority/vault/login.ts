@@ -116,10 +116,12 @@ async function found(transport: Transport, text: string): Promise<VaultToken> {
     )
   }
   if (reply.status !== 200) throw faultOf(reply, path, [text])
-  const { ttl, renewable } = (reply.body.data ?? {}) as Record<string, unknown>
+  const { ttl, expire_time, renewable } = (reply.body.data ?? {}) as Record<string, unknown>
+  const seconds = typeof ttl === 'number' ? ttl : 0
   return {
     text,
-    lifetimeMs: typeof ttl === 'number' ? ttl * 1000 : 0,
+    // Whole seconds: 0 in the last one, too.
+    lifetimeMs: (typeof expire_time === 'string' ? Math.max(1, seconds) : seconds) * 1000,
     renewable: renewable === true
   }
 }

@@ -3,7 +3,8 @@
  * more.
  *
  * Decides when to log in: once for all who wait, not again right after a login that failed, and not because a token that
- * is new is denied something; ever more seldom for what new tokens have been denied, too.
+ * is new is denied something; ever more seldom for what new tokens have been denied, too. Without a token it goes on
+ * to log in by itself: a server that is not ready is sent nothing that would make it do so.
  */
 import { AuthorityError } from '../authority.ts'
 import { faultOf } from './faults.ts'
@@ -31,6 +32,8 @@ interface Held extends VaultToken {
 
 /** A policy of which nobody takes care: each login is a token, and may be one use less of a secret id. */
 const longestPauseMs = 5 * 60_000
+/** Of one login that failed and the next by itself; whoever asks may be sooner. */
+const longestLoginPauseMs = 60_000
 /** Of the token's life; what is left is for tries that fail. */
 const renewAfter = 2 / 3
 const longestTimerMs = 24 * 3600 * 1000
@@ -39,19 +42,20 @@ const longestTimerMs = 24 * 3600 * 1000
 export async function createSession(options: SessionOptions): Promise<Session> {
   const { transport, login, pauseMs } = options
   let held: Held | undefined
-  let first: VaultToken | undefined
   let opening: Promise<Held> | undefined
-  /** During the pause after a login that failed. */
-  let failure: AuthorityError | undefined
-  let reason: string | undefined
-  let pause: NodeJS.Timeout | undefined
+  /** The last login, where it failed, and how many in a row have. */
+  let failed: { fault: AuthorityError; at: number; count: number } | undefined
   let timer: NodeJS.Timeout | undefined
   let keeping: Promise<void> = Promise.resolve()
   let closed = false
   /** By path: how often in a row a new token was denied it, and which one was last. */
   const denials = new Map<string, { count: number; token: Held }>()
 
-  await token()
+  // Of no session yet: whoever opens it anew decides when.
+  let first = await logIn(login, transport).catch((error: unknown) => {
+    throw asFault(error)
+  })
+  hold(first)
   return {
     async post(path, body, secrets = []) {
       const used = await token()
@@ -70,11 +74,10 @@ export async function createSession(options: SessionOptions): Promise<Session> {
       if (second.status === 403) noteDenial(path, fresh)
       throw faultOf(second, path, [...secrets, fresh.text])
     },
-    problem: () => (held === undefined ? reason : undefined),
+    problem: () => (held === undefined ? failed?.fault.message : undefined),
     async close() {
       closed = true
       clearTimeout(timer)
-      clearTimeout(pause)
       await Promise.all([keeping, opening?.catch(() => {})])
       if (held !== undefined) await giveBack(held)
       held = undefined
@@ -106,38 +109,44 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     return await token()
   }
 
-  /** One login for all who wait; after one that failed, the same answer for a while. */
+  /** After a login that failed the same answer for a while. */
   async function token(): Promise<Held> {
     if (closed) throw new AuthorityError('Unavailable', 'The authority is closed.')
     if (held !== undefined) return held
-    if (failure !== undefined) throw failure
-    opening ??= newToken().finally(() => {
-      opening = undefined
-    })
-    return await opening
+    if (failed !== undefined && performance.now() - failed.at < pauseMs) throw failed.fault
+    return await newToken()
   }
 
-  async function newToken(): Promise<Held> {
+  /** One login for all who wait. */
+  function newToken(): Promise<Held> {
+    opening ??= loggedIn().finally(() => {
+      opening = undefined
+    })
+    return opening
+  }
+
+  async function loggedIn(): Promise<Held> {
     try {
       first = await logIn(login, transport)
       return hold(first)
     } catch (error) {
-      failure = asFault(error)
-      reason = failure.message
-      pause = setTimeout(() => {
-        failure = undefined
-      }, pauseMs)
-      pause.unref()
-      throw failure
+      throw noted(asFault(error))
     }
   }
 
   function hold(found: VaultToken): Held {
     held = { ...found, since: performance.now() }
-    failure = undefined
-    reason = undefined
+    failed = undefined
     schedule(found.lifetimeMs * renewAfter)
     return held
+  }
+
+  function noted(fault: AuthorityError): AuthorityError {
+    const count = (failed?.count ?? 0) + 1
+    failed = { fault, at: performance.now(), count }
+    if (held !== undefined && hasEnded(held)) held = undefined
+    schedule(Math.min(pauseMs * 2 ** (count - 1), Math.max(pauseMs, longestLoginPauseMs)))
+    return fault
   }
 
   function schedule(afterMs: number): void {
@@ -155,25 +164,15 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   /** The old token stays in use until there is another: it is good for a third of its life. */
   async function keep(): Promise<void> {
     const before = held
-    if (before === undefined) return
-    try {
-      const longer = before.renewable
-        ? await renewed(transport, before).catch(() => undefined)
-        : undefined
-      // Given up meanwhile, and revoked, because it was denied something.
-      if (held !== before) return
-      // Less than half of what it had: Vault lets no token live for ever, and this one nears its end.
-      const enough = longer !== undefined && longer.lifetimeMs >= (first?.lifetimeMs ?? 0) / 2
-      if (enough) hold(longer)
-      else {
-        first = await logIn(login, transport)
-        if (held === before) hold(first)
-        else await giveBack({ ...first, since: 0 })
-      }
-    } catch {
-      // Whoever needs a token when this one has ended learns why.
-      schedule(pauseMs)
-    }
+    const longer = before?.renewable
+      ? await renewed(transport, before).catch(() => undefined)
+      : undefined
+    // Given up meanwhile, and revoked, because it was denied something.
+    if (held !== before) return
+    // Less than half of what it had: Vault lets no token live for ever, and this one nears its end.
+    if (longer !== undefined && longer.lifetimeMs >= first.lifetimeMs / 2) hold(longer)
+    // One that fails is noted, and whoever needs a token when this one has ended learns why.
+    else await newToken().catch(() => {})
   }
 
   /** Only what was given to us for ourselves, and without insisting. */
@@ -187,6 +186,10 @@ export async function createSession(options: SessionOptions): Promise<Session> {
 
 function isDone({ status }: { status: number }): boolean {
   return status >= 200 && status <= 299
+}
+
+function hasEnded({ since, lifetimeMs }: Held): boolean {
+  return lifetimeMs > 0 && performance.now() - since >= lifetimeMs
 }
 
 function asFault(error: unknown): AuthorityError {
