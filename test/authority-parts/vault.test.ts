@@ -474,6 +474,38 @@ t.test('the CA of a Ray cluster, and a key that seals what is kept of it', async
   await authority.close()
 })
 
+t.test('an opening that fails spends no more than it must', async t => {
+  await vault.write('auth/approle/role/once', {
+    ...{ token_policies: 'rayguard', secret_id_num_uses: 1 }
+  })
+  const { data: id } = await vault.read('auth/approle/role/once/role-id')
+  const { data: secret } = await vault.write('auth/approle/role/once/secret-id', {})
+  const login: LoginSettings = {
+    ...{ kind: 'appRole', mount: 'approle' },
+    roleIdFile: workshop.write('once-id', id.role_id),
+    secretIdFile: workshop.write('once-secret', secret.secret_id)
+  }
+  const nowhere = await failure(openVaultAuthority(settings({ login, mount: 'pkj' }), options))
+  t.match(nowhere, { code: 'Refused', message: /authority\.mount/ }, 'no such mount')
+  const opened = await openVaultAuthority(settings({ login }), options)
+  t.ok(opened, 'the one login of the secret id is left')
+  await opened.close()
+
+  await vault.write('pki/roles/kept', { ...podRole, no_store: false })
+  const signs = policy.replaceAll('ray-pods', 'kept').replace(/^path "transit.*\n/gm, '')
+  await vault.write('sys/policies/acl/kept', { policy: signs })
+  const tokenFile = workshop.write('kept-token', await newToken({ policies: ['kept'] }))
+  const kept = settings({ role: 'kept', login: { kind: 'tokenFile', tokenFile } })
+  const count = async () => (await vault.read('pki/certs?list=true')).data.keys.length
+  const before = await count()
+  const transit = { mount: 'transit', key: 'rayguard' }
+  const denied = await failure(openVaultAuthority({ ...kept, transit }, options))
+  t.match(denied, { code: 'Refused', message: /transit\/encrypt/ }, 'no right to the transit key')
+  t.equal(await count(), before, 'and no certificate was made')
+  await (await openVaultAuthority(kept, options)).close()
+  t.equal(await count(), before + 1, 'as one is where all is well')
+})
+
 t.test('a CA for each RayCluster below Vault’s, its key sealed by Vault', async t => {
   const pair = servingPair()
   // Stands for the Secrets of Rayguard's namespace alone.

@@ -57,8 +57,10 @@ export async function openVaultAuthority(
   const transport = createTransport({ ...settings, ca, timeoutMs })
   let session: Session | undefined
   try {
+    // Wants no token: each login may be one use less of a secret id.
+    const text = await shownBy(transport, settings)
     session = await createSession({ transport, login: settings.login, pauseMs })
-    return await opened(settings, options, { transport, session, ca })
+    return await opened(settings, options, { transport, session, ca, text })
   } catch (error) {
     await session?.close()
     await transport.close()
@@ -70,6 +72,8 @@ interface Parts {
   transport: Transport
   session: Session
   ca: string
+  /** PEM of the issuing CA and those above it. */
+  text: string
 }
 
 interface Issuer {
@@ -81,14 +85,15 @@ interface Issuer {
 async function opened(
   settings: VaultAuthoritySettings,
   options: AuthorityOptions,
-  { transport, session, ca }: Parts
+  { transport, session, ca, text }: Parts
 ): Promise<VaultAuthority> {
   const { clock, clusterDomain = 'cluster.local' } = options
   const namesFrom = settings.mode === 'sign' ? 'server' : 'request'
   let trusted = ca
-  let current = await judged(await shown())
   const protection = settings.transit && (await openTransit(session, settings.transit))
   let denied = await denial(session, intermediatePath(settings))
+  // The last that may fail: it has a certificate signed, and an opening that failed is tried again and again.
+  let current = await judged(text)
   /** Why the issuing CA that Vault shows now is not taken. */
   let refused: string | undefined
   /** Looks without an answer, in a row, and why. */
@@ -163,7 +168,7 @@ async function opened(
   async function look(): Promise<ReloadOutcome | undefined> {
     try {
       await renewTrust()
-      const text = await shown()
+      const text = await shownBy(transport, settings)
       misses = { count: 0, reason: '' }
       const changed = text !== current.text
       if (changed) current = await judged(text)
@@ -189,10 +194,6 @@ async function opened(
     if (found === trusted) return
     transport.trust(found)
     trusted = found
-  }
-
-  function shown(): Promise<string> {
-    return readIssuer(transport, settings.mount, settings.issuerRef ?? 'default')
   }
 
   async function judged(text: string): Promise<Issuer> {
@@ -224,6 +225,10 @@ async function opened(
       { made: true }
     )
   }
+}
+
+function shownBy(transport: Transport, { mount, issuerRef }: PkiSettings): Promise<string> {
+  return readIssuer(transport, mount, issuerRef ?? 'default')
 }
 
 async function readCa(file: string): Promise<string> {
