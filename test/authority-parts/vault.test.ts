@@ -335,6 +335,22 @@ async function newToken(changes: object): Promise<string> {
   return auth?.client_token ?? ''
 }
 
+t.test('a token that can be renewed lives on, and is the same', async t => {
+  const ttl = 6
+  const token = await newToken({ ttl: `${ttl}s`, explicit_max_ttl: '1h' })
+  const tokenFile = workshop.write('renewable', token)
+  const login = { kind: 'tokenFile' as const, tokenFile }
+  const authority = await openAuthority(settings({ login }), options)
+  // A login could not make it live on: it would only look at the file again. Throws when Vault knows it no more.
+  const found = async () => (await vault.write('auth/token/lookup', { token })).data
+  const { creation_time: since } = await found()
+  const lived = async () => Date.parse((await found()).expire_time) / 1000 - since
+  while ((await lived()) <= 2 * ttl) await sleep(200)
+  t.type((await found()).last_renewal_time, 'number', 'Vault knows of it')
+  t.strictSame(problems(await authority.issue(request)), [], 'and signs with it')
+  await authority.close()
+})
+
 t.test('a login that failed is tried again by itself, for readiness', async t => {
   const first = await newToken({ ttl: '1h' })
   const login = { kind: 'tokenFile' as const, tokenFile: workshop.write('replaced', first) }
