@@ -236,7 +236,7 @@ t.test('what is wrong is said in words, and never with a token or a secret id', 
   makeCa(workshop, 'stranger')
   const wrongSecret = workshop.write('wrong-secret', '11111111-2222-3333-4444-555555555555')
   const rows: [string, Partial<VaultAuthoritySettings>, string, RegExp][] = [
-    ['another CA', { caFile: workshop.path('stranger.crt') }, 'Invalid', /caFile/],
+    ['attack 54: another CA', { caFile: workshop.path('stranger.crt') }, 'Invalid', /caFile/],
     ['no caFile', { caFile: '/nowhere/ca.crt' }, 'Unavailable', /nowhere/],
     ['nobody there', { address: 'https://127.0.0.1:1' }, 'Unavailable', /ECONNREFUSED/],
     [

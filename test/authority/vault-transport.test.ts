@@ -5,6 +5,7 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { readIssuer } from '../../src/authority/vault/issuer.ts'
 import { createSession } from '../../src/authority/vault/session.ts'
 import { createTransport } from '../../src/authority/vault/transport.ts'
 import { servingPair } from '../support/enrollment-stage.ts'
@@ -192,4 +193,91 @@ t.test('all who wait share the login that is tried by itself', async t => {
   t.equal((await Promise.all(asked)).length, 20, 'all have what they asked for')
   t.equal(logins, 3, 'by one login')
   await session.close()
+})
+
+t.test('the namespace goes with each call, and none where none is set', async t => {
+  const seen: unknown[] = []
+  const answers: Answers = (_path, _token, answer, headers) => {
+    seen.push(headers['x-vault-namespace'])
+    answer(200)
+  }
+  for (const options of [{ namespace: 'ml/team-a' }, {}]) {
+    const transport = await speakWith(t, answers, options)
+    await transport.call({ method: 'GET', path: 'pki/issuer/x', repeatable: true })
+    await transport.call({ method: 'POST', path: 'a/login', body: {}, repeatable: false })
+  }
+  t.strictSame(seen, ['ml/team-a', 'ml/team-a', undefined, undefined])
+})
+
+/** As often as it takes to answer one call; all but these are answered well. */
+async function triesOf(
+  t: Test,
+  answers: [number, object?, OutgoingHttpHeaders?][],
+  repeatable = true
+) {
+  let tries = 0
+  const transport = await speakWith(t, (_path, _token, answer) => {
+    answer(...(answers[tries++] ?? [200]))
+  })
+  const { status } = await transport.call({ method: 'POST', path: 'x', body: {}, repeatable })
+  return { status, tries }
+}
+
+t.test('what passes by itself is tried again, where that does no harm', async t => {
+  const passing = [429, 500, 502, 503, 504].map(async status => {
+    const [one, two, three] = await Promise.all([
+      triesOf(t, [[status], [status]]),
+      triesOf(t, [[status], [status], [status]]),
+      triesOf(t, [[status]], false)
+    ])
+    t.strictSame(one, { status: 200, tries: 3 }, `${status} twice, and then well`)
+    t.strictSame(two, { status, tries: 3 }, `${status} and no more`)
+    t.strictSame(three, { status, tries: 1 }, `${status} for what may be one use of a secret id`)
+  })
+  await Promise.all(passing)
+  for (const status of [400, 403, 404]) {
+    t.strictSame(await triesOf(t, [[status]]), { status, tries: 1 }, `${status} does not pass`)
+  }
+  const sealed = await triesOf(t, [[503, { errors: ['Vault is sealed'] }]])
+  t.strictSame(sealed, { status: 503, tries: 1 }, 'nor does a seal')
+  for (const status of [429, 503]) {
+    const found = await triesOf(t, [[status, {}, { 'retry-after': '3600' }]])
+    t.strictSame(found, { status, tries: 1 }, `${status}: an hour is not waited for`)
+  }
+})
+
+t.test('an answer that does not come in time is none', async t => {
+  const transport = await speakWith(t, () => {}, { timeoutMs: 100 })
+  for (const repeatable of [true, false]) {
+    await t.rejects(
+      transport.call({ method: 'POST', path: 'pki/sign/ray-pods', body: {}, repeatable }),
+      { name: 'AuthorityError', code: 'Unavailable', message: /not in time/ },
+      'pods come again'
+    )
+  }
+})
+
+t.test('attack 54: a redirect is not followed, and takes no token elsewhere', async t => {
+  const elsewhere: string[] = []
+  const other = await listen(t, (path, token, answer) => {
+    elsewhere.push(`${path} ${token}`)
+    answer(200, auth('t2', 3600))
+  })
+  for (const status of [301, 302, 307, 308]) {
+    let redirects = 'login'
+    const transport = await speakWith(t, (path, _token, answer) => {
+      if (path.includes(redirects)) answer(status, {}, { location: `${other}${path}` })
+      else answer(200, auth('t1', 3600))
+    })
+    const open = () => createSession({ transport, login: appRole(t), pauseMs: 1 })
+    const expected = { code: 'Unavailable', message: /redirect/ }
+    await t.rejects(open, expected, `${status}: of a login`)
+    redirects = 'sign'
+    const session = await open()
+    await t.rejects(session.post('pki/sign/ray-pods', {}), expected, `${status}: of a signature`)
+    redirects = 'issuer'
+    await t.rejects(readIssuer(transport, 'pki', 'default'), expected, `${status}: of the CA`)
+    await session.close()
+  }
+  t.strictSame(elsewhere, [], 'nothing has come there')
 })
