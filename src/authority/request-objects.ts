@@ -40,9 +40,15 @@ export interface WantedRequest<O extends KubernetesObject> {
   isSame(found: O, sent: ObjectMeta): boolean
 }
 
+/** Of whoever cannot come again soon: how long is waited, whether it is approved or not. */
+export interface Patience {
+  waitMs: number
+  signal: AbortSignal
+}
+
 export interface RequestDesk<O extends KubernetesObject> {
   /** Throws {@link AuthorityError}. */
-  ask(wanted: WantedRequest<O>): Promise<Progress & { state: 'issued' }>
+  ask(wanted: WantedRequest<O>, patience?: Patience): Promise<Progress & { state: 'issued' }>
   /** Takes away what was asked for, behind the caller. */
   withdraw(wanted: WantedRequest<O>): void
   close(): Promise<void>
@@ -93,7 +99,7 @@ export function createRequestDesk<O extends KubernetesObject>(
   watch.start()
 
   return {
-    async ask(wanted) {
+    async ask(wanted, patience) {
       const place = turns.place()
       if (!(await place.enter())) {
         throw new AuthorityError('Unavailable', 'Too many requests wait for the signer.')
@@ -101,7 +107,7 @@ export function createRequestDesk<O extends KubernetesObject>(
       const name = nameOf(wanted)
       inUse.add(name)
       try {
-        return await answerTo(wanted, name)
+        return await answerTo(wanted, name, patience)
       } catch (error) {
         throw faultOf(error)
       } finally {
@@ -119,11 +125,12 @@ export function createRequestDesk<O extends KubernetesObject>(
 
   async function answerTo(
     wanted: WantedRequest<O>,
-    name: string
+    name: string,
+    patience: Patience | undefined
   ): Promise<Progress & { state: 'issued' }> {
     const object = await approved(await createdOrFound(wanted, name), wanted)
     const startedAt = access.steadyClock()
-    const progress = await finished(object)
+    const progress = await finished(object, patience)
     if (progress.state === 'issued') {
       remove(name)
       return progress
@@ -194,19 +201,21 @@ export function createRequestDesk<O extends KubernetesObject>(
     }
   }
 
-  async function finished(object: O): Promise<Progress> {
+  async function finished(object: O, patience: Patience | undefined): Promise<Progress> {
     let progress = kind.progress(object)
-    if (isUnapproved(progress) && kind.approve === undefined) {
+    if (isUnapproved(progress) && kind.approve === undefined && patience === undefined) {
       await shown(approvalMs, now => !isUnapproved(now))
       if (isUnapproved(progress)) return await atLast()
     }
-    if (progress.state === 'pending') await shown(waitMs, now => now.state !== 'pending')
+    if (progress.state === 'pending')
+      await shown(patience?.waitMs ?? waitMs, now => now.state !== 'pending')
     return progress.state === 'pending' ? await atLast() : progress
 
     /** By the watch. Absent: it has not shown the object yet, or that is gone; the API itself is asked in the end. */
     async function shown(timeoutMs: number, until: (now: Progress) => boolean): Promise<void> {
       await watch.changed(object.metadata.uid ?? '', {
         timeoutMs,
+        ...(patience && { signal: patience.signal }),
         until(now) {
           if (now === undefined || !until(now.progress)) return false
           progress = now.progress

@@ -21,6 +21,9 @@ interface Condition {
   message?: string
 }
 
+/** `leave`: nobody has approved; `wait`: somebody has, where it is cert-manager. */
+type Behaviour = 'sign' | 'leave' | 'wait' | 'deny' | 'fail'
+
 export interface PlayedSigner {
   /** Every object that was created, as it was sent. */
   readonly created: RequestObject[]
@@ -29,7 +32,7 @@ export interface PlayedSigner {
   /** What it does wrong; `undefined`: nothing. */
   bend: Bend | undefined
   /** Signs what is there already too. */
-  behave(as: 'sign' | 'wait' | 'deny' | 'fail'): void
+  behave(as: Behaviour): void
   /** The name of the CA in the workshop, made by `makeCa`. */
   ca: string
   /** Names of what is told above the CA, as cert-manager does it. */
@@ -57,7 +60,7 @@ export function playSigner(
         new URLSearchParams()
       ) as { items: RequestObject[] }
     ).items
-  let behaviour: 'sign' | 'wait' | 'deny' | 'fail' = 'sign'
+  let behaviour: Behaviour = 'sign'
   const signer: PlayedSigner = {
     created,
     present,
@@ -83,7 +86,7 @@ export function playSigner(
     const types = (current?.status?.conditions ?? []).map(({ type }) => type)
     const done =
       current?.status?.certificate || types.some(type => /Denied|Failed|Ready/.test(type))
-    if (current === undefined || done) return
+    if (current === undefined || done || behaviour === 'leave') return
     // cert-manager approves by itself; a CertificateSigningRequest needs somebody who does.
     if (behaviour === 'wait') {
       if (kind === 'CertificateRequest' && !types.includes('Approved')) approve(standIn, current)

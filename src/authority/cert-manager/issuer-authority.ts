@@ -30,7 +30,12 @@ import {
   secondsToAsk
 } from '../limits.ts'
 import { type AuthorityOptions, clusterOf } from '../options.ts'
-import { createRequestDesk, type RequestDesk, type WantedRequest } from '../request-objects.ts'
+import {
+  createRequestDesk,
+  type Patience,
+  type RequestDesk,
+  type WantedRequest
+} from '../request-objects.ts'
 import { issuedCertificate, readAnswer } from '../signed-answer.ts'
 import {
   type CertificateRequest,
@@ -41,7 +46,8 @@ import {
 } from './certificate-request.ts'
 import { checkIssuerKind } from './issuer-kind.ts'
 import { caOfAnswers, caOfFile, type IssuingCa } from './issuing-ca.ts'
-import { createProbe } from './probe.ts'
+import { createProbe, type Probe } from './probe.ts'
+import { lookForRenewedCa } from './renewed-ca.ts'
 
 export interface CertManagerSettings {
   kind: 'cert-manager'
@@ -68,7 +74,9 @@ export async function openCertManagerAuthority(
       : await openAnchorFile(kind, { certificateFile }, options)
   const ca = file === undefined ? caOfAnswers(kind, options) : caOfFile(file)
   let desk: RequestDesk<CertificateRequest> | undefined
+  let stopLooking = async () => {}
   const close = async () => {
+    await stopLooking()
     await desk?.close()
     await file?.close()
   }
@@ -82,8 +90,13 @@ export async function openCertManagerAuthority(
     const ask = asking(opened, ca, issuer, options.clock)
     const withdraw: Withdraw = asked =>
       opened.withdraw(wanted(asked, issuer, asked.lifetimeSeconds))
-    const first = ca.chain ?? (await ask(await probe())).chain
+    const learn = learning(opened, ca, issuer, probe)
+    const first = ca.chain ?? (await learn())
     const chain = () => ca.chain ?? first
+    if (file === undefined) {
+      const answeredAt = () => ca.answeredAt
+      stopLooking = lookForRenewedCa({ ...options, chain, answeredAt, ask: learn })
+    }
     return {
       namesFrom: 'request',
       async issue(request) {
@@ -128,6 +141,26 @@ function asking(
     }
     const answer = await desk.ask(wanted(asked, issuer, seconds))
     return { certificate: readAnswer(answer.certificate)[0], chain: ca.of(answer) }
+  }
+}
+
+/** By a request of always the same life, whatever the CA that is known would still sign: it may have ended. */
+function learning(
+  desk: RequestDesk<CertificateRequest>,
+  ca: IssuingCa,
+  issuer: IssuerReference,
+  probe: Probe
+): (patience?: Patience) => Promise<Chain> {
+  return async patience => {
+    const asked = await probe()
+    const request = wanted(asked, issuer, asked.lifetimeSeconds)
+    try {
+      return ca.of(await desk.ask(request, patience))
+    } catch (error) {
+      // Of a process that ends: its key goes with it, and nobody should still approve it.
+      if (patience?.signal.aborted) desk.withdraw(request)
+      throw error
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import { encodePem } from '../../x509/pem.ts'
 import { bestFirst } from '../../x509/same-authority.ts'
 import { type AnchorFile, chainOptions, loadedChain } from '../anchor-file.ts'
 import { AuthorityError } from '../authority.ts'
-import type { AuthorityOptions } from '../options.ts'
+import { type AuthorityOptions, clusterOf } from '../options.ts'
 import { readAnswer, requireIssuer } from '../signed-answer.ts'
 import { toldChain } from '../told-chain.ts'
 
@@ -22,6 +22,8 @@ export interface Answer {
 export interface IssuingCa {
   /** `undefined` until there was an answer. */
   readonly chain: Chain | undefined
+  /** When an answer has last told it, by the steady clock; `undefined` where none has to. */
+  readonly answeredAt?: number | undefined
   /** Who signed this answer. Throws AuthorityError `Invalid` where that is not to be trusted, or not there. */
   of(answer: Answer): Chain
 }
@@ -39,10 +41,15 @@ export function caOfFile(file: AnchorFile): IssuingCa {
 }
 
 export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa {
+  const { steadyClock } = clusterOf(options)
   let current: { pem: string; chain: Chain } | undefined
+  let answeredAt: number | undefined
   return {
     get chain() {
       return current?.chain
+    },
+    get answeredAt() {
+      return answeredAt
     },
     of({ certificate, authority }) {
       const [first, ...above] = readAnswer(certificate)
@@ -62,6 +69,7 @@ export function caOfAnswers(kind: string, options: AuthorityOptions): IssuingCa 
         .join('')
       // The same key in a renewed certificate is another anchor, with another end.
       if (current?.pem !== pem) current = { pem, chain: loaded(pem) }
+      answeredAt = steadyClock()
       return current.chain
     }
   }
