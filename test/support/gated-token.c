@@ -6,6 +6,9 @@
  *
  * When the file GATED_TOKEN_GATE.lost appears, it loses its HSM: each call that begins a signature ends with a code of the
  * maker's own, until the library is initialized anew.
+ *
+ * What SoftHSM never says it says by files, in hexadecimal: the flags in GATED_TOKEN_GATE.flags are added to those of each
+ * token, and a login ends with the code in GATED_TOKEN_GATE.answer. Each login that is tried is a line in .logins.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -45,9 +48,38 @@ static CK_RV connected(void) {
   return lost ? CKR_VENDOR_DEFINED + 7 : CKR_OK;
 }
 
+/* 0: no such file. */
+static CK_ULONG told(const char *ending) {
+  char name[4096];
+  CK_ULONG value = 0;
+  snprintf(name, sizeof name, "%s.%s", getenv("GATED_TOKEN_GATE"), ending);
+  FILE *file = fopen(name, "r");
+  if (file == 0) return 0;
+  if (fscanf(file, "%lx", &value) != 1) value = 0;
+  fclose(file);
+  return value;
+}
+
+static void note_login(void) {
+  char name[4096];
+  snprintf(name, sizeof name, "%s.logins", getenv("GATED_TOKEN_GATE"));
+  FILE *file = fopen(name, "a");
+  if (file == 0) return;
+  fputs("login\n", file);
+  fclose(file);
+}
+
+static CK_RV token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info) {
+  CK_RV result = real->C_GetTokenInfo(slot, info);
+  if (result == CKR_OK) info->flags |= told("flags");
+  return result;
+}
+
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG size) {
   pthread_mutex_lock(&lock);
+  note_login();
   CK_RV result = pass();
+  if (result == CKR_OK) result = told("answer");
   if (result == CKR_OK) result = real->C_Login(session, user, pin, size);
   pthread_mutex_unlock(&lock);
   return result;
@@ -78,6 +110,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
   if (result != CKR_OK) return result;
   gated = *real;
   gated.C_Initialize = initialize;
+  gated.C_GetTokenInfo = token_info;
   gated.C_Login = login;
   gated.C_SignInit = sign_init;
   gated.C_Sign = sign;

@@ -1,6 +1,9 @@
-/** A PKCS#11 library whose logins and signatures come back only while its gate is open: an HSM as slow as a test wants. */
+/**
+ * A PKCS#11 library whose logins and signatures come back only while its gate is open: an HSM as slow as a test wants. It also
+ * says of its tokens what SoftHSM never does.
+ */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { libraryFile as softHsm } from './soft-hsm.ts'
@@ -12,6 +15,12 @@ export interface GatedToken {
   open(): void
   /** With the next signature the HSM is gone, until the library is initialized anew. */
   lose(): void
+  /** CK_TOKEN_INFO flags beside those of SoftHSM (PKCS#11 2.40 §3.2). */
+  say(flags: number): void
+  /** A return value for each login; 0: that of SoftHSM. */
+  answer(value: number): void
+  /** How many were tried. */
+  logins(): number
   /** That have loaded this library. */
   processes(): number[]
 }
@@ -35,6 +44,12 @@ export function openGatedToken(directory: string): GatedToken {
     shut: () => writeFileSync(gate, ''),
     open: () => rmSync(gate, { force: true }),
     lose: () => writeFileSync(`${gate}.lost`, ''),
+    say: flags => writeFileSync(`${gate}.flags`, flags.toString(16)),
+    answer: value => writeFileSync(`${gate}.answer`, value.toString(16)),
+    logins: () =>
+      existsSync(`${gate}.logins`)
+        ? readFileSync(`${gate}.logins`, 'utf8').split('\n').length - 1
+        : 0,
     processes: () =>
       readdirSync('/proc')
         .map(Number)

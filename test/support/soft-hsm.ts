@@ -12,9 +12,16 @@ import { objectIdentifier } from '../../src/x509/der.ts'
 export const libraryFile = '/usr/lib/softhsm/libsofthsm2.so'
 
 export interface SoftHsm {
-  makeToken(label: string, pin: string): void
-  /** Puts the private key of a PEM file, PKCS#8, into the token. */
-  importKey(token: string, pin: string, key: { file: string; label: string; id: string }): void
+  /** Returns its slot. */
+  makeToken(label: string, pin: string): number
+  /** Without a PIN for its user. Returns its slot. */
+  makeBlankToken(label: string): number
+  /** Puts the private key of a PEM file, PKCS#8, into the token of a label or in a slot. */
+  importKey(
+    token: string | number,
+    pin: string,
+    key: { file: string; label: string; id: string }
+  ): void
   /** As no tool does it any more: the key can be read in plain text. P-256. */
   importOpen(token: string, pin: string, key: { file: string; label: string }): Promise<void>
   /** pkcs11-tool of OpenSC, logged in. */
@@ -38,13 +45,34 @@ export function openSoftHsm(directory: string): SoftHsm {
   process.env.SOFTHSM2_CONF = settings
   const run = (command: string, ...parameters: string[]) =>
     execFileSync(command, parameters, { stdio: 'pipe' }).toString()
+  const officer = '87654321'
+  const flags = () => run('pkcs11-tool', '--module', libraryFile, '--list-token-slots')
+  /** SoftHSM gives each token a slot of its own, by a number that it makes itself, and has one more that is free. */
+  const slots = (next: 'label' | 'state') =>
+    [...flags().matchAll(new RegExp(`slot ID (0x[0-9a-f]+)\\n  token ${next}`, 'g'))].map(
+      ([, id]) => Number(id)
+    )
+  const made = (make: () => void) => {
+    const before = slots('label')
+    make()
+    const [slot] = slots('label').filter(each => !before.includes(each))
+    if (slot === undefined) throw new Error('SoftHSM shows no token more')
+    return slot
+  }
   const util = (...parameters: string[]) => run('softhsm2-util', ...parameters)
   return {
-    makeToken(label, pin) {
-      util('--init-token', '--free', '--label', label, '--pin', pin, '--so-pin', '87654321')
-    },
+    makeToken: (label, pin) =>
+      made(() =>
+        util('--init-token', '--free', '--label', label, '--pin', pin, '--so-pin', officer)
+      ),
+    makeBlankToken: label =>
+      made(() => {
+        const where = ['--module', libraryFile, '--slot', String(slots('state').at(0))]
+        run('pkcs11-tool', ...where, '--init-token', '--label', label, '--so-pin', officer)
+      }),
     importKey(token, pin, { file, label, id }) {
-      const where = ['--token', token, '--pin', pin, '--label', label, '--id', id]
+      const place = typeof token === 'number' ? ['--slot', String(token)] : ['--token', token]
+      const where = [...place, '--pin', pin, '--label', label, '--id', id]
       util('--import', file, '--force', ...where)
     },
     async importOpen(token, pin, { file, label }) {
@@ -87,7 +115,7 @@ export function openSoftHsm(directory: string): SoftHsm {
         pin,
         ...parameters
       ),
-    flags: () => run('pkcs11-tool', '--module', libraryFile, '--list-token-slots'),
+    flags,
     remove() {
       renameSync(tokens, away)
       mkdirSync(tokens)
