@@ -337,29 +337,7 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
   })
 
   await t.test('it signs the CA of a Ray cluster', async t => {
-    const token = await makeToken(api, own, 'rayguard-enrollment')
-    const credentials = async () => ({ headers: { authorization: `Bearer ${token}` } })
-    const client = createClient(
-      { server: api.server, ca: api.ca, credentials },
-      { timeoutMs: 5_000 }
-    )
-    const authority = await openAuthority(
-      {
-        ...{ kind: 'cert-manager', issuerOpenToAllNamespaces: false },
-        issuer: { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' }
-      },
-      {
-        ...{ clock: Date.now, random: randomBytes, pollMs: 0 },
-        cluster: {
-          ...{ client, namespace: own, fraction: Math.random },
-          steadyClock: () => performance.now()
-        }
-      }
-    )
-    t.teardown(async () => {
-      await authority.close()
-      await client.close()
-    })
+    const authority = await openOver(t, Date.now)
     const key = newKey()
     const request = intermediateRequest(key, 'team-a/demo', 30 * 86_400)
     const pem = await authority.intermediates?.issue(request)
@@ -369,6 +347,43 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
       ...{ issuers: workshop.read('ca.crt'), mayLackPathLength: true }
     })
     t.strictSame(problems, [], 'as it was asked for')
+  })
+
+  await t.test('renewed while nobody asks it is learned, even when it has ended', async t => {
+    const time = { passed: 0 }
+    const authority = await openOver(t, () => Date.now() + time.passed, { pollMs: 100 })
+    const anchor = () => authority.chain?.().trustAnchor
+    t.equal(anchor(), workshop.read('ca.crt'), 'the one that is known')
+    const day = 86_400_000
+    const again = ['-req', '-in', 'ca.csr', '-extfile', 'ca.cnf', '-extensions', 'ext']
+    for (const [days, when, renew] of [
+      [200, 'with its key', () => workshop.run(...renewed('2000'))],
+      [
+        2001,
+        'with another key, and the former has ended',
+        () => makeCa(workshop, 'ca', { days: 9000 })
+      ]
+    ] as const) {
+      const former = anchor()
+      renew()
+      await api.patch(`/api/v1/namespaces/${own}/secrets/ray-pods-ca`, caSecret(own))
+      time.passed = days * day
+      await eventually(when, async () => {
+        // A day later again: the informer of cert-manager may not have shown it to its signer.
+        time.passed += 1.1 * day
+        await sleep(500)
+        return anchor() !== former
+      })
+      t.equal(anchor(), workshop.read('ca.crt'), when)
+    }
+    await eventually(
+      'its requests are taken away',
+      async () => (await api.list(requestsOf(own))).length === 0
+    )
+
+    function renewed(days: string): string[] {
+      return ['x509', ...again, '-key', 'ca.key', '-days', days, '-out', 'ca.crt']
+    }
   })
 
   await t.test('attack 86: whoever has taken the enrollment server over', async t => {
@@ -462,6 +477,35 @@ t.test('an issuer of cert-manager', { skip: without }, async t => {
     await eventually('it goes on', async () => (await stage.asked()).code === 'Issued')
     await eventually('and the other begins', starting.isReady)
   })
+
+  /** The authority alone, with the rights of the enrollment server and a clock of the test's. */
+  async function openOver(t: Test, clock: () => number, { pollMs = 0 } = {}) {
+    const token = await makeToken(api, own, 'rayguard-enrollment')
+    const credentials = async () => ({ headers: { authorization: `Bearer ${token}` } })
+    const client = createClient(
+      { server: api.server, ca: api.ca, credentials },
+      { timeoutMs: 5_000 }
+    )
+    const authority = await openAuthority(
+      {
+        ...{ kind: 'cert-manager', issuerOpenToAllNamespaces: false },
+        issuer: { name: 'ray-pods', kind: 'Issuer', group: 'cert-manager.io' }
+      },
+      {
+        ...{ clock, random: randomBytes, pollMs },
+        cluster: {
+          ...{ client, namespace: own, fraction: Math.random },
+          // What others ask for looks old by this clock, and is theirs.
+          ...{ steadyClock: clock, sweepEveryMs: 3_600_000 }
+        }
+      }
+    )
+    t.teardown(async () => {
+      await authority.close()
+      await client.close()
+    })
+    return authority
+  }
 
   /** One more enrollment server, whose issuer signs nothing yet. */
   async function startLearning(t: Test) {
