@@ -6,6 +6,7 @@ import { createPublicKey, randomBytes, randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { RayClusterReference } from '../../src/authority/authority.ts'
 import { openPemAuthority } from '../../src/authority/pem-authority.ts'
 import {
   entryIn,
@@ -18,15 +19,18 @@ import { createPerClusterAuthority } from '../../src/authority/per-cluster/per-c
 import { createRecord, settlingMs } from '../../src/authority/per-cluster/record.ts'
 import { createClusterSecrets } from '../../src/authority/per-cluster/secrets.ts'
 import { createUpkeep } from '../../src/authority/per-cluster/upkeep.ts'
+import { isThere } from '../../src/cli/components/trust.ts'
+import { createCalls } from '../../src/kubernetes/calls.ts'
 import { createClient } from '../../src/kubernetes/client.ts'
-import type { Secret } from '../../src/kubernetes/objects.ts'
+import type { KubernetesObject, Secret } from '../../src/kubernetes/objects.ts'
 import { makeKeyPairSync } from '../../src/x509/new-key.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
-import { connect, makeToken, skip } from '../support/cluster.ts'
+import { connect, makeNamespace, makeToken, skip } from '../support/cluster.ts'
 import { makeCa, openssl } from '../support/cluster-certificates.ts'
 import { kubectl } from '../support/cluster-kubectl.ts'
 import { readManifest, toInput } from '../support/cluster-manifest.ts'
 import { createRights } from '../support/cluster-process.ts'
+import { rayCluster } from '../support/cluster-ray.ts'
 import { connectionTo } from '../support/enrollment-stage.ts'
 
 const own = 'rayguard-system'
@@ -71,11 +75,11 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
       await authority.close()
       await client.close()
     })
-    return { authority, secrets }
+    return { authority, secrets, client }
   }
   const replicas = await Promise.all([replica(), replica(), replica()])
   const [first, second] = replicas as [(typeof replicas)[0], (typeof replicas)[0], ...unknown[]]
-  const issue = ({ authority }: typeof first, rayCluster: ReturnType<typeof cluster>) => {
+  const issue = ({ authority }: typeof first, rayCluster: RayClusterReference) => {
     const { privateKey } = makeKeyPairSync()
     return authority.issue({
       publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'der' }),
@@ -167,5 +171,56 @@ t.test('the CAs of Ray clusters on a real API server', { skip }, async t => {
     )
     time.now += 10_000
     t.equal(new Set((await read()).map(({ since }) => since)).size, 1, 'and one word stands again')
+  })
+
+  await t.test('attack 76: RayClusters come and go, and each CA goes with its own', async t => {
+    const namespace = 'trust-removal'
+    await makeNamespace(api, namespace)
+    t.teardown(() => api.delete(`/api/v1/namespaces/${namespace}`))
+    const path = `/apis/ray.io/v1/namespaces/${namespace}/rayclusters`
+    const made = async (name: string) => {
+      const { spec, ...rest } = rayCluster(name)
+      // Left to another controller, so that KubeRay makes no pods of it.
+      const idle = { ...rest, spec: { ...spec, managedBy: 'kueue.x-k8s.io/multikueue' } }
+      const { metadata } = await api.create<KubernetesObject>(path, idle)
+      const found = { namespace, name, uid: metadata.uid ?? '' }
+      await issue(first, found)
+      return found
+    }
+    const [stays, gone, former] = [await made('stays'), await made('gone'), await made('again')]
+    for (const { name } of [gone, former]) await api.delete(`${path}/${name}`)
+    const again = await made('again')
+    t.not(again.uid, former.uid, 'one comes back under its name')
+
+    const time = { now: 0 }
+    const removed: string[] = []
+    const calls = createCalls(second.client)
+    const upkeep = createUpkeep({
+      ...second,
+      record: async () => ({ trust: 'perCluster', since: 0, settled: false }),
+      exists: entry => isThere(calls, entry),
+      runs: () => false,
+      foreign: () => false,
+      clock: () => time.now,
+      apiClock: Date.now,
+      everyMs: 60_000,
+      onChange: (change, { uid }) => removed.push(`${change} ${uid}`),
+      onFault: error => t.fail(String(error))
+    })
+    const left = async () => {
+      const { data } = await api.get<Secret>(secretPath(secretOf(namespace)))
+      return ownCasIn(data ?? {}, namespace).sort()
+    }
+    const all = [stays, gone, former, again].map(({ uid }) => uid).sort()
+    await upkeep.look()
+    time.now += 10 * 60_000 - 1
+    await upkeep.look()
+    t.strictSame(await left(), all, 'not before they have been gone for ten minutes')
+    time.now += 1
+    await upkeep.look()
+    t.strictSame(await left(), [stays.uid, again.uid].sort(), 'then theirs alone are gone')
+    for (const { uid } of [gone, former]) t.ok(removed.includes(`removed ${uid}`), 'which is told')
+    const { trustAnchors } = await issue(second, stays)
+    t.equal(trustAnchors, (await issue(first, stays)).trustAnchors, 'the CA that stays signs on')
   })
 })

@@ -185,7 +185,8 @@ function upkeepOf(
   })
 }
 
-async function isThere(
+/** By name and UID: another of the same name is another. Throws KubernetesError. */
+export async function isThere(
   calls: Calls,
   { namespace, name, uid }: { namespace: string; name: string; uid: string }
 ): Promise<boolean> {
