@@ -733,3 +733,34 @@ t.test(
     t.equal(reply.status, 201, 'there it is')
   }
 )
+
+t.test('a CA that cannot be taken is not tried at every look', async t => {
+  await vault.write('pki/roles/kept', { ...podRole, no_store: false })
+  const tokenFile = workshop.write('trials-token', await newToken({ policies: ['kept'] }))
+  const login: LoginSettings = { kind: 'tokenFile', tokenFile }
+  const authority = await openVaultAuthority(settings({ role: 'kept', login }), {
+    ...options,
+    pollMs: 20
+  })
+  t.teardown(authority.close)
+  const count = async () => (await vault.read('pki/certs?list=true')).data.keys.length
+  await vault.write('pki/roles/kept', { ...podRole, no_store: false, server_flag: false })
+  const next = { common_name: 'Ray pods 4', key_type: 'ec', key_bits: 256, ttl: '43800h' }
+  await vault.write('pki/root/rotate/internal', { ...next, issuer_name: 'fourth' })
+  const before = await count()
+  await vault.write('pki/root/replace', { default: 'fourth' })
+  t.teardown(() => vault.write('pki/root/replace', { default: 'second' }))
+  await until(() => /cannot be used/.test(authority.problem?.() ?? ''))
+  // Some ten looks and more; the next trial is due after ten seconds.
+  await sleep(1_000)
+  t.equal(await count(), before + 1, 'one trial is kept')
+  t.equal(await authority.reload(), undefined, 'of who asks for it there is another')
+  t.equal(await count(), before + 2, 'which is kept as well')
+  await vault.write('pki/roles/kept', { ...podRole, no_store: false })
+  t.match(await authority.reload(), { loaded: true, description: { subject: 'CN=Ray pods 4' } })
+  t.equal(authority.problem?.(), undefined, 'and one that can be used is taken')
+})
+
+async function until(is: () => boolean): Promise<void> {
+  while (!is()) await sleep(20)
+}

@@ -21,6 +21,7 @@ import { toldChain } from '../told-chain.ts'
 import { createIntermediates, intermediatePath } from './intermediates.ts'
 import { readIssuer } from './issuer.ts'
 import type { LoginSettings } from './login.ts'
+import { createRefusedIssuer } from './refused-issuer.ts'
 import { denial } from './rights.ts'
 import { createSession, type Session } from './session.ts'
 import { type PkiSettings, signLeaf } from './signing.ts'
@@ -94,8 +95,7 @@ async function opened(
   let denied = await denial(session, intermediatePath(settings))
   // The last that may fail: it has a certificate signed, and an opening that failed is tried again and again.
   let current = await judged(text)
-  /** Why the issuing CA that Vault shows now is not taken. */
-  let refused: string | undefined
+  const refused = createRefusedIssuer(() => performance.now())
   /** Looks without an answer, in a row, and why. */
   let misses = { count: 0, reason: '' }
   let looking: Promise<ReloadOutcome | undefined> | undefined
@@ -106,14 +106,14 @@ async function opened(
     return outcome
   }
   const loaded = () => tell({ loaded: true, description: describe(), warnings: current.warnings })
-  const stop = poll(options.pollMs ?? defaultPollMs, reload)
+  const stop = poll(options.pollMs ?? defaultPollMs, () => looked())
   loaded()
   return {
     namesFrom,
     issue,
     describe,
     chain: () => current.chain,
-    reload,
+    reload: () => looked({ always: true }),
     problem,
     intermediates: createIntermediates({
       session,
@@ -144,7 +144,7 @@ async function opened(
   }
 
   async function isReplaced(chain: Chain): Promise<boolean> {
-    await (looking ?? (performance.now() - lookedAt >= pauseMs ? reload() : undefined))
+    await (looking ?? (performance.now() - lookedAt >= pauseMs ? looked() : undefined))
     return current.chain !== chain
   }
 
@@ -154,27 +154,29 @@ async function opened(
 
   function problem(): string | undefined {
     if (misses.count > toleratedMisses) return misses.reason
-    return session.problem() ?? (refused && `the CA that Vault shows cannot be used: ${refused}`)
+    const { reason } = refused
+    return session.problem() ?? (reason && `the CA that Vault shows cannot be used: ${reason}`)
   }
 
-  function reload(): Promise<ReloadOutcome | undefined> {
-    looking ??= look().finally(() => {
+  /** `always`: also at what was refused a moment ago. */
+  function looked({ always = false } = {}): Promise<ReloadOutcome | undefined> {
+    looking ??= look(always).finally(() => {
       looking = undefined
       lookedAt = performance.now()
     })
     return looking
   }
 
-  async function look(): Promise<ReloadOutcome | undefined> {
+  async function look(always: boolean): Promise<ReloadOutcome | undefined> {
+    let text: string | undefined
     try {
       await renewTrust()
-      const text = await shownBy(transport, settings)
+      text = await shownBy(transport, settings)
       misses = { count: 0, reason: '' }
       const changed = text !== current.text
+      if (changed && !always && !refused.isDue(text)) return undefined
       if (changed) current = await judged(text)
-      const news = changed || refused !== undefined
-      refused = undefined
-      if (news) return loaded()
+      if (refused.forget() || changed) return loaded()
       if (denied !== undefined) denied = await denial(session, intermediatePath(settings))
       return undefined
     } catch (error) {
@@ -183,9 +185,7 @@ async function opened(
         misses = { count: misses.count + 1, reason: message }
         return undefined
       }
-      if (message === refused) return undefined
-      refused = message
-      return tell({ loaded: false, reason: message })
+      return refused.note(message, text) ? tell({ loaded: false, reason: message }) : undefined
     }
   }
 
