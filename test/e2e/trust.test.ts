@@ -38,24 +38,49 @@ part('trust', async (t, { api, namespace }) => {
   }
 
   await t.test('attack 52: a pod of another cluster under the same CA is not let in', async t => {
-    const address = `demo-head-svc.${mine}.svc.cluster.local:6379`
+    const host = `demo-head-svc.${mine}.svc.cluster.local`
     const check = (from: string, pod: string, ...variables: string[]) =>
       execute(
         ...([from, pod, 'env', ...variables, 'timeout', '100'] as const),
-        ...['ray', 'health-check', '--address', address]
+        ...['ray', 'health-check', '--address', `${host}:6379`]
       )
-    const anchor = await anchorOf(head)
-    t.equal(await anchorOf(worker), anchor, 'head and worker trust the same')
-    const command = `cat >/tmp/theirs.crt <<'PEM'\n${anchor}\nPEM`
-    await execute(other, stranger, 'sh', '-c', command)
+    const refusal = async (files: { ca: string; own: string }) => {
+      const parameters = [
+        host,
+        `${files.ca}/ca.crt`,
+        `${files.own}/tls.crt`,
+        `${files.own}/tls.key`
+      ]
+      const { stdout, stderr } = await execute(
+        ...([other, stranger, 'python3', '-c', handshake, ...parameters] as const)
+      )
+      return stdout.trim() || stderr.slice(-300)
+    }
+    t.equal(await anchorOf(worker), await anchorOf(head), 'head and worker trust the same')
+    const theirs = '/tmp/theirs'
+    await copyFiles([mine, worker], [other, stranger], theirs)
     const [own, foreign, trusting] = await Promise.all([
       check(mine, worker),
       check(other, stranger),
-      check(other, stranger, 'RAY_TLS_CA_CERT=/tmp/theirs.crt')
+      check(other, stranger, `RAY_TLS_CA_CERT=${theirs}/ca.crt`)
     ])
     t.equal(own.code, 0, `a worker of the cluster is: ${own.stderr.slice(-300)}`)
     t.not(foreign.code, 0, 'a pod of the other does not trust the head')
     t.not(trusting.code, 0, 'and when it does, the head does not trust it')
+
+    t.equal(await refusal({ ca: tls, own: tls }), 'CERTIFICATE_VERIFY_FAILED', 'for its CA')
+    t.equal(await refusal({ ca: theirs, own: tls }), 'closed', 'for its own certificate alone')
+    t.equal(await refusal({ ca: theirs, own: theirs }), 'h2', 'it gets there all the same')
+    const control = await check(
+      ...([other, stranger, `RAY_TLS_CA_CERT=${theirs}/ca.crt`] as const),
+      ...[`RAY_TLS_SERVER_CERT=${theirs}/tls.crt`, `RAY_TLS_SERVER_KEY=${theirs}/tls.key`]
+    )
+    t.equal(
+      control.code,
+      0,
+      `with the files of a worker it is let in: ${control.stderr.slice(-300)}`
+    )
+    await execute(other, stranger, 'rm', '-r', theirs)
   })
 
   await t.test('a renewal of its CA leaves a running cluster whole', async t => {
@@ -109,6 +134,43 @@ async function idlePodWithRay(api: ClusterApi, namespace: string): Promise<strin
 
 async function rayClusterIn(api: ClusterApi, namespace: string): Promise<KubernetesObject> {
   return api.get<KubernetesObject>(`/apis/ray.io/v1/namespaces/${namespace}/rayclusters/demo`)
+}
+
+/**
+ * Says `h2` where the head of a Ray cluster goes on after the handshake, `closed` where it does not, and why this side does
+ * not. Whatever else goes wrong, such as a name that is not found, is none of these.
+ */
+const handshake = `
+import socket, ssl, sys
+host, ca, certificate, key = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+# the CA of a RayCluster is below another, which pods do not have
+context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+context.load_cert_chain(certificate, key)
+context.set_alpn_protocols(['h2'])
+try:
+    with socket.create_connection((host, 6379), 30) as plain:
+        with context.wrap_socket(plain, server_hostname=host) as connection:
+            # with TLS 1.3 the server looks at the certificate of the client after this side is through; gRPC sends no alert
+            print(connection.selected_alpn_protocol() if connection.recv(9) else 'closed')
+except ssl.SSLError as error:
+    print(error.reason)
+except ConnectionResetError:
+    print('closed')
+`
+
+/** Attack: what a thief of the files could do. They are never shown. */
+async function copyFiles(
+  [fromNamespace, from]: [string, string],
+  [toNamespace, to]: [string, string],
+  folder: string
+): Promise<void> {
+  for (const name of ['ca.crt', 'tls.crt', 'tls.key']) {
+    const { code, stdout } = await execute(fromNamespace, from, 'cat', `${tls}/${name}`)
+    if (code !== 0) throw new Error(`${name} of ${from} cannot be read`)
+    const write = `umask 077; mkdir -p ${folder} && cat >${folder}/${name}`
+    await kubectl(['-n', toNamespace, 'exec', '-i', to, '--', 'sh', '-c', write], stdout)
+  }
 }
 
 /** One that was made a moment ago is not made again: an eighth of its life has to pass. */
