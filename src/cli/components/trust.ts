@@ -31,7 +31,7 @@ export interface Trust {
   stop(): Promise<void>
 }
 
-export interface TrustParts {
+interface TrustParts {
   authority: Authority
   alsoTrusted: AlsoTrusted | undefined
   clusters: LiveClusters
