@@ -47,8 +47,8 @@ export const programPlaces: readonly string[] = [
   '/etc/ssl/openssl.cnf'
 ]
 
-/** Variables that make Node or the loader run or trust something else (node(1), ld.so(8)). */
-const steering = /^(?:NODE_|LD_|SSL_|OPENSSL_|PATH$)/
+/** Variables that make Node or the loader run something else (node(1), ld.so(8)). The agent is told whom to trust by ours. */
+const steering = /^(?:NODE_|LD_|OPENSSL_|PATH$)/
 
 /** For people: what of a variable, a list of variables, a device or a capability steers the program. */
 export function foreignCode(container: Container): string | undefined {
@@ -63,8 +63,8 @@ export function foreignCode(container: Container): string | undefined {
 /**
  * A mount that puts something else in the place of the program or of our own mounts. `place`: what it meets.
  *
- * A runtime follows the links in what it has mounted already. Attack: a volume with a link `x` to `/opt`, and another one at
- * `x/rayguard` in it.
+ * A runtime follows the links in what it has mounted already, before it takes a `..` back. Attack: a volume with a link `x` to
+ * `/opt`, and another one at `x/rayguard` in it; `/proc/self/root/opt`, which is `/opt`.
  */
 export function foreignMount(
   container: Container
@@ -73,6 +73,8 @@ export function foreignMount(
     .filter(mount => !enrollMounts.some(ours => isSameMount(mount, ours)))
     .map(mount => ({ mount, path: resolved(mount.mountPath) }))
   for (const { mount, path } of found) {
+    if (mount.mountPath.split('/').includes('..')) return { mount, place: 'what a “..” leads to' }
+    if (ofProcess.test(path)) return { mount, place: 'the files of a process' }
     const met = guarded.find(each => meet(path, each.path))
     if (met) return { mount, place: met.place }
   }
@@ -81,6 +83,9 @@ export function foreignMount(
   const inner = found.find(({ path }, at) => at > 0 && meet(path, found[at - 1]?.path ?? path))
   return inner && { mount: inner.mount, place: 'another volume' }
 }
+
+/** proc(5). Other files there are replaced by such as LXCFS, rightly. */
+const ofProcess = /^\/proc\/(?:self|thread-self|\d+)\//
 
 const guarded = [...enrollMounts.map(({ mountPath }) => mountPath), ...programPlaces].map(
   place => ({ place, path: resolved(place) })
@@ -105,10 +110,7 @@ function meet(one: string, other: string): boolean {
   return one.startsWith(other) || other.startsWith(one)
 }
 
-/**
- * As a container runtime reads it: from the root, without empty and `.` members, `..` taken back. Ends in a slash, so that
- * what is above begins what is below.
- */
+/** From the root, without empty and `.` members, `..` taken back. Ends in a slash, so that what is above begins what is below. */
 function resolved(path: string): string {
   const members: string[] = []
   for (const member of path.split('/')) {

@@ -21,12 +21,17 @@ export const forgeries: [string, PodChange][] = [
     'an agent that reads its variables elsewhere',
     pod => Object.assign(agentOf(pod), { envFrom: [{ configMapRef: { name: 'evil' } }] })
   ],
-  ...['/opt/rayguard/rayguard.js', '/lib', '/', '/data/../opt/rayguard', '/opt//rayguard'].map(
-    (mountPath): [string, PodChange] => [
-      `an agent with other code mounted at ${mountPath}`,
-      pod => mountInAgent(pod, mountPath)
-    ]
-  ),
+  ...[
+    '/opt/rayguard/rayguard.js',
+    '/lib',
+    '/',
+    '/data/../opt/rayguard',
+    '/opt//rayguard',
+    '/proc/self/root/opt/rayguard'
+  ].map((mountPath): [string, PodChange] => [
+    `an agent with other code mounted at ${mountPath}`,
+    pod => mountInAgent(pod, mountPath)
+  ]),
   ['an agent with code behind a link', pod => mountInAgent(pod, '/links', '/links/x/rayguard')],
   [
     'an agent with a device for a library',

@@ -17,7 +17,11 @@ export const overProgram = [
   '/etc/ssl',
   '/etc/ssl/openssl.cnf',
   '/data/../opt/rayguard',
+  '/data/../rayguard',
   '/.//opt//rayguard/.',
+  '/proc/self/root/opt/rayguard/rayguard.js',
+  '/proc//thread-self/root/lib',
+  '/proc/1/root',
   'opt/rayguard',
   '/etc/rayguard',
   '/var/run/secrets/rayguard.dev/token'
@@ -34,5 +38,6 @@ export const besideProgram = [
   '/usr/share/zoneinfo',
   '/opt/rayguard-extra',
   '/library',
+  '/proc/meminfo',
   '/tmp'
 ]
