@@ -147,7 +147,7 @@ function placeOf(cluster: {
 }
 
 function isUrl(text: string, ...protocols: string[]): boolean {
-  return URL.canParse(text) && protocols.includes(new URL(text).protocol)
+  return URL.canParse(text) && protocols.includes(new URL(text).protocol) && isDecodable(text)
 }
 
 async function applied(config: {
@@ -170,4 +170,14 @@ function stringHeaders(headers: RequestOptions['headers']): Record<string, strin
   return Object.fromEntries(
     Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), String(value)])
   )
+}
+
+/** A user with a stray `%` could not be told to a proxy. */
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
 }

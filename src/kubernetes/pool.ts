@@ -40,10 +40,32 @@ export function createPool(
   return new ProxyAgent({
     ...common,
     uri: proxy,
+    ...proxyUser(proxy),
     requestTls: connect,
     // As kubectl does: a proxy that is reached by https has to be of the same CA.
     proxyTls: trust,
     // Else one that takes the connection and says nothing would hold a watch for minutes.
-    clientFactory: (origin, options) => new Pool(origin, { ...options, headersTimeout: timeoutMs })
+    clientFactory: (origin, options) =>
+      new TunnelPool(origin, { ...options, headersTimeout: timeoutMs })
   })
+}
+
+/** A user alone is sent, too: some proxies take a token so. */
+function proxyUser(proxy: string): { token?: string } {
+  const { username, password } = new URL(proxy)
+  if (username === '') return {}
+  const text = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  return { token: `Basic ${Buffer.from(text).toString('base64')}` }
+}
+
+class TunnelPool extends Pool {
+  /** undici connects again at once, and for ever, where the code says that a socket was closed. */
+  override connect = (async (options: Dispatcher.ConnectOptions) => {
+    try {
+      return await super.connect(options)
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'UND_ERR_SOCKET') throw cause
+      throw new Error('The proxy has closed the connection.', { cause })
+    }
+  }) as Pool['connect']
 }

@@ -72,6 +72,10 @@ t.test('a proxy leads there, and sees neither the token nor what is said', async
   const expected = `${new URL(server).host} Basic ${base64('me:pass word')}`
   t.same(new Set(seen), new Set([expected]), 'it is asked for the server by the user of its URL')
 
+  const named = { server, ...certified, 'proxy-url': url.replace('//', '//token@') }
+  t.ok(await (await clientBy(t, kubeconfig(t, named))).list(podsPath))
+  t.ok(seen.includes(`${new URL(server).host} Basic ${base64('token:')}`), 'a user alone, too')
+
   const other = base64(newAuthority('Other').certificate)
   const cluster = { server, 'certificate-authority-data': other, 'proxy-url': url }
   const deceived = await clientBy(t, kubeconfig(t, cluster))
@@ -131,6 +135,29 @@ t.test('a proxy that says nothing holds neither a call nor a watch', async t => 
   await t.rejects(watch.next(), { code: 'Unavailable' }, 'a watch')
 })
 
+t.test('a proxy that hangs up fails a call and a watch at once', async t => {
+  let taken = 0
+  const closing = createTcpServer(socket => {
+    taken += 1
+    socket.on('error', () => {})
+    socket.end()
+  })
+  closing.listen(0, '127.0.0.1')
+  await once(closing, 'listening')
+  t.teardown(() => closing.close())
+  const { port } = closing.address() as AddressInfo
+  const cluster = {
+    ...{ server: 'https://api.test', ...certified },
+    'proxy-url': `http://127.0.0.1:${port}`
+  }
+  const client = await clientBy(t, kubeconfig(t, cluster), 60_000)
+  const told = { code: 'Unavailable', message: /proxy has closed/ }
+  await t.rejects(client.create(podsPath, {}, { repeatable: false }), told, 'a call')
+  const watch = client.watch(podsPath, {}, new AbortController().signal)
+  await t.rejects(watch.next(), told, 'a watch')
+  t.equal(taken, 2, 'which comes there once each')
+})
+
 t.test('what cannot be reached so is told with the name of the cluster', async t => {
   const server = 'https://api.test'
   const secret = 'hush'
@@ -145,7 +172,8 @@ t.test('what cannot be reached so is told with the name of the cluster', async t
       { server, 'proxy-url': `socks5://me:${secret}@proxy.test:1080` },
       /"far".* proxy-url, found one of socks5:/
     ],
-    [{ server, 'proxy-url': `me:${secret}@proxy` }, /"far".* proxy-url, found/]
+    [{ server, 'proxy-url': `me:${secret}@proxy` }, /"far".* proxy-url, found/],
+    [{ server, 'proxy-url': `http://me:${secret}%zz@proxy` }, /"far".* proxy-url, found/]
   ] as const) {
     const asked = kubeconfigConnection({ file: kubeconfig(t, cluster) })
     const error = await asked.then(
