@@ -175,7 +175,7 @@ function wanted(
   }
 }
 
-/** What others note beside, such as a controller that labels whatever it sees, is left out of what is approved. */
+/** What others note beside, such as a controller that labels whatever it sees, is left out of what we approve. */
 function saysOurs(found: Words, sent: Words): boolean {
   const ours = Object.entries(found ?? {}).filter(
     ([key]) => key.startsWith('rayguard.dev/') || Object.hasOwn(sent ?? {}, key)

@@ -7,8 +7,8 @@ export interface RefusedIssuer {
   /** Why, if there is one. */
   readonly reason: string | undefined
   isDue(text: string): boolean
-  /** `text`: what Vault showed, if so much was known. Returns whether the reason is a new one. */
-  note(reason: string, text: string | undefined): boolean
+  /** Returns whether the reason is a new one. */
+  note(reason: string, text: string): boolean
   /** Returns whether there was one. */
   forget(): boolean
 }
@@ -32,10 +32,8 @@ export function createRefusedIssuer(clock: () => number): RefusedIssuer {
     note(found, text) {
       const isNew = found !== reason
       reason = found
-      if (text !== undefined) {
-        const count = tried?.text === text ? tried.count + 1 : 1
-        tried = { text, at: clock(), count }
-      }
+      const count = tried?.text === text ? tried.count + 1 : 1
+      tried = { text, at: clock(), count }
       return isNew
     },
     forget() {

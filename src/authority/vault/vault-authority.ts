@@ -96,6 +96,8 @@ async function opened(
   // The last that may fail: it has a certificate signed, and an opening that failed is tried again and again.
   let current = await judged(text)
   const refused = createRefusedIssuer(() => performance.now())
+  /** Why it is not known which issuing CA Vault shows, though it answers. */
+  let unread: string | undefined
   /** Looks without an answer, in a row, and why. */
   let misses = { count: 0, reason: '' }
   let looking: Promise<ReloadOutcome | undefined> | undefined
@@ -154,7 +156,7 @@ async function opened(
 
   function problem(): string | undefined {
     if (misses.count > toleratedMisses) return misses.reason
-    const { reason } = refused
+    const reason = unread ?? refused.reason
     return session.problem() ?? (reason && `the CA that Vault shows cannot be used: ${reason}`)
   }
 
@@ -173,10 +175,12 @@ async function opened(
       await renewTrust()
       text = await shownBy(transport, settings)
       misses = { count: 0, reason: '' }
+      const again = unread !== undefined
+      unread = undefined
       const changed = text !== current.text
-      if (changed && !always && !refused.isDue(text)) return undefined
-      if (changed) current = await judged(text)
-      if (refused.forget() || changed) return loaded()
+      const tried = !changed || always || refused.isDue(text)
+      if (changed && tried) current = await judged(text)
+      if (tried && (refused.forget() || changed || again)) return loaded()
       if (denied !== undefined) denied = await denial(session, intermediatePath(settings))
       return undefined
     } catch (error) {
@@ -185,7 +189,9 @@ async function opened(
         misses = { count: misses.count + 1, reason: message }
         return undefined
       }
-      return refused.note(message, text) ? tell({ loaded: false, reason: message }) : undefined
+      const isNew = text === undefined ? message !== unread : refused.note(message, text)
+      if (text === undefined) unread = message
+      return isNew ? tell({ loaded: false, reason: message }) : undefined
     }
   }
 
