@@ -24,16 +24,21 @@ export async function openTrust(
   surroundings: Surroundings
 ): Promise<{ trust: Trust; closeAuthority(): Promise<void> }> {
   const alsoTrusted = await openedAlsoTrusted(surroundings)
-  const authority = await opened(surroundings, alsoTrusted)
-  const closeOpened = async (which: Authority) => {
-    await which.close()
-    await alsoTrusted?.close()
+  let authority: Authority | undefined
+  const closeAuthority = async () => {
+    try {
+      await authority?.close()
+    } finally {
+      await alsoTrusted?.close()
+    }
   }
   try {
+    authority = await opened(surroundings, alsoTrusted)
     const trust = createTrust({ authority, alsoTrusted, clusters }, surroundings)
-    return { trust, closeAuthority: () => closeOpened(trust.authority) }
+    authority = trust.authority
+    return { trust, closeAuthority }
   } catch (error) {
-    await closeOpened(authority)
+    await closeAuthority()
     throw error
   }
 }
