@@ -1,15 +1,17 @@
 /** When an authority that was away at the start is tried again. */
+import { Clock } from '@tapjs/clock'
 import t from 'tap'
 import { AuthorityError, type AuthorityErrorCode } from '../../src/authority/authority.ts'
 import { openPatiently } from '../../src/authority/patient.ts'
 
 /** The seconds from each try to the next. */
 async function pausesOf(tries: number, answer: (count: number) => AuthorityErrorCode) {
-  t.clock.enter()
+  const clock = new Clock()
+  clock.enter()
   const at: number[] = []
   const authority = await openPatiently({
     async open() {
-      at.push(t.clock.now())
+      at.push(clock.now())
       throw new AuthorityError(answer(at.length), 'away')
     },
     ...{ kind: 'vault', namesFrom: 'server', retryMs: 5_000 },
@@ -17,11 +19,11 @@ async function pausesOf(tries: number, answer: (count: number) => AuthorityError
     onFault() {}
   })
   while (at.length < tries) {
-    t.clock.advance(1_000)
+    clock.advance(1_000)
     for (let turns = 0; turns < 10; turns += 1) await Promise.resolve()
   }
   await authority.close()
-  t.clock.exit()
+  clock.exit()
   return at.slice(1).map((ms, index) => Math.round((ms - (at[index] ?? 0)) / 1000))
 }
 
