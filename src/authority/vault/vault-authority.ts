@@ -115,7 +115,11 @@ async function opened(
     issue,
     describe,
     chain: () => current.chain,
-    reload: () => looked({ always: true }),
+    async reload() {
+      // Not that look: it may have begun before what the caller has changed.
+      await looking
+      return await looked({ always: true })
+    },
     problem,
     intermediates: createIntermediates({
       session,
