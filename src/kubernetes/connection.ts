@@ -143,11 +143,13 @@ function placeOf(cluster: {
   if (!proxy) return { server: server.replace(/\/+$/, '') }
   if (!isUrl(proxy, 'http:', 'https:'))
     throw refuse('an http:// or https:// URL as its proxy-url', proxy, 'give it an HTTP proxy')
+  if (!isDecodable(proxy))
+    throw refuse('a proxy-url in which each % is encoded', proxy, 'write it as %25')
   return { server: server.replace(/\/+$/, ''), proxy }
 }
 
 function isUrl(text: string, ...protocols: string[]): boolean {
-  return URL.canParse(text) && protocols.includes(new URL(text).protocol) && isDecodable(text)
+  return URL.canParse(text) && protocols.includes(new URL(text).protocol)
 }
 
 async function applied(config: {

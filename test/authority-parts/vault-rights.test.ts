@@ -54,6 +54,17 @@ t.test('a policy that allows it, or everything, or does not tell, is none', asyn
   t.equal(silent.authority.intermediates?.problem(), undefined, 'what is not told stays open')
 })
 
+t.test('with issuerRef the paths are those of that issuer', async t => {
+  const withIssuer = withCas.replace('pki/sign', 'pki/issuer/default/sign')
+  const paths = withIssuer.replace('pki/root', 'pki/issuer/default')
+  const by = async (name: string, policy: string) =>
+    openVaultAuthority({ ...settings(await tokenOf(name, policy)), issuerRef: 'default' }, options)
+  await t.rejects(by('others', withCas), { code: 'Refused' }, 'the others are of no use')
+  const authority = await by('issuer', paths)
+  t.teardown(authority.close)
+  t.equal(authority.intermediates?.problem(), undefined, 'it signs pods and CAs')
+})
+
 t.test('the server refuses trust: perCluster with such a policy, and says what to do', async t => {
   const here = await place(t)
   const authority = { ...settings(''), login: await appRole('refused', leavesAlone) }

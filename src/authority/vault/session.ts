@@ -4,7 +4,7 @@
  *
  * Decides when to log in: once for all who wait, not again right after a login that failed, and not because a token that
  * is new is denied something; ever more seldom for what new tokens have been denied, too. Without a token it goes on
- * to log in by itself: a server that is not ready is sent nothing that would make it do so.
+ * to log in by itself: nobody else may ask, and what is told of the authority has to be true.
  */
 import { AuthorityError } from '../authority.ts'
 import { faultOf } from './faults.ts'

@@ -108,18 +108,14 @@ async function opened(
     return outcome
   }
   const loaded = () => tell({ loaded: true, description: describe(), warnings: current.warnings })
-  const stop = poll(options.pollMs ?? defaultPollMs, () => looked())
+  const stop = poll(options.pollMs ?? defaultPollMs, reload)
   loaded()
   return {
     namesFrom,
     issue,
     describe,
     chain: () => current.chain,
-    async reload() {
-      // Not that look: it may have begun before what the caller has changed.
-      await looking
-      return await looked({ always: true })
-    },
+    reload,
     problem,
     intermediates: createIntermediates({
       session,
@@ -150,7 +146,7 @@ async function opened(
   }
 
   async function isReplaced(chain: Chain): Promise<boolean> {
-    await (looking ?? (performance.now() - lookedAt >= pauseMs ? looked() : undefined))
+    await (looking ?? (performance.now() - lookedAt >= pauseMs ? reload() : undefined))
     return current.chain !== chain
   }
 
@@ -164,27 +160,26 @@ async function opened(
     return session.problem() ?? (reason && `the CA that Vault shows cannot be used: ${reason}`)
   }
 
-  /** `always`: also at what was refused a moment ago. */
-  function looked({ always = false } = {}): Promise<ReloadOutcome | undefined> {
-    looking ??= look(always).finally(() => {
+  function reload(): Promise<ReloadOutcome | undefined> {
+    looking ??= look().finally(() => {
       looking = undefined
       lookedAt = performance.now()
     })
     return looking
   }
 
-  async function look(always: boolean): Promise<ReloadOutcome | undefined> {
+  async function look(): Promise<ReloadOutcome | undefined> {
     let text: string | undefined
     try {
       await renewTrust()
       text = await shownBy(transport, settings)
       misses = { count: 0, reason: '' }
-      const again = unread !== undefined
+      const readAgain = unread !== undefined
       unread = undefined
       const changed = text !== current.text
-      const tried = !changed || always || refused.isDue(text)
-      if (changed && tried) current = await judged(text)
-      if (tried && (refused.forget() || changed || again)) return loaded()
+      const isDue = !changed || refused.isDue(text)
+      if (changed && isDue) current = await judged(text)
+      if (isDue && (refused.forget() || changed || readAgain)) return loaded()
       if (denied !== undefined) denied = await denial(session, intermediatePath(settings))
       return undefined
     } catch (error) {
