@@ -2,6 +2,7 @@
 import t from 'tap'
 import {
   entryIn,
+  entrySecrets,
   recordSecret,
   secretOf,
   withEntry
@@ -138,6 +139,27 @@ t.test('which setting holds is asked when the turn has come, not when the pod ha
   })
   const issued = await replica({ record: async () => record }).issue(one)
   t.not(issued.trustAnchors, trustAnchors, 'it is released')
+})
+
+t.test('what is made since a round has read its Secret stays in use', async t => {
+  const { standIn, replica } = await stage(t)
+  const one = cluster('one')
+  const serves = replica()
+  let made: Promise<unknown> | undefined
+  standIn.interfere(({ path }) => {
+    if (!path.endsWith(entrySecrets.at(-1) ?? '')) return undefined
+    made ??= serves.issue(one)
+    return { until: made }
+  })
+  await upkeepOf(serves).look()
+  t.ok(await made, 'made behind the round')
+  const asked: string[] = []
+  standIn.interfere(({ method, path }) => {
+    asked.push(`${method} ${path}`)
+    return undefined
+  })
+  t.ok(await serves.issue(one), 'the next pod of it')
+  t.strictSame(asked, [], 'needs neither its Secret nor what that is sealed by')
 })
 
 t.test('a Secret that another RayCluster makes anew gets back what it held', async t => {

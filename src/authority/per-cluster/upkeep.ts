@@ -204,7 +204,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     const { uid, namespace, name, trust } = own
     const formerly = authority.held.get(uid)?.seenIn
     let restored = false
-    const { seenIn } = await secrets.change(own, async (current, place) => {
+    const { found, seenIn } = await secrets.change(own, async (current, place) => {
       const isLost = current === undefined && isMadeAnew(place, formerly)
       // A round may last for minutes, and others may have released it meanwhile.
       const record = await options.record()
@@ -212,12 +212,17 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       restored = mayReturn && !authority.isReplaced(own)
       return restored ? own : 'keep'
     })
+    const stands = ownCaIn(found)
     // Where the Secret is the same, somebody has taken it out with intent.
-    if (restored) {
-      cas.set(uid, own)
-      authority.held.set(uid, { namespace, name, trust, seenIn })
-      options.onChange('restored', own)
-    } else authority.drop(own.uid)
+    if (stands === undefined) {
+      authority.drop(uid)
+      return
+    }
+    cas.set(uid, stands)
+    authority.held.set(uid, { namespace, name, trust, seenIn })
+    if (restored) options.onChange('restored', own)
+    // It was made since the round has read its Secret.
+    else await authority.follow(stands)
   }
 
   async function isGone(entry: Entry): Promise<boolean> {
