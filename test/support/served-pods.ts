@@ -7,7 +7,7 @@ import { rayCluster, rayPod, serviceOf } from './ray-objects.ts'
 import { type Place, post, type Reply } from './served.ts'
 
 export interface ServedPods {
-  /** A new pod asks, once. `node`: `head` (by default) or `worker`. */
+  /** A new pod asks, and again only until the watch shows its head. `node`: `head` (by default) or `worker`. */
   ask(cluster: string, node?: string): Promise<Reply>
   /** A new pod asks until it has its certificate: a watch may not show yet what it needs. */
   enrolled(cluster: string, node?: string): Promise<Reply>
@@ -17,7 +17,13 @@ export function servedPods({ standIn }: Place, enrollmentPort: number): ServedPo
   const clusters = new Map<string, RayCluster>()
   let count = 0
   return {
-    ask: (cluster, node = 'head') => newPod(cluster, node)(),
+    async ask(cluster, node = 'head') {
+      const ask = newPod(cluster, node)
+      return await eventually(`the head of ${cluster} is known`, async () => {
+        const reply = await ask()
+        return reply.json.code !== 'HeadNotKnown' && reply
+      })
+    },
     async enrolled(cluster, node = 'head') {
       const ask = newPod(cluster, node)
       return await eventually(`${cluster} has a certificate`, async () => {
