@@ -10,7 +10,7 @@ import { heldBy, idleWorker, makeIdleCluster, makeIdleHead } from '../support/cl
 import { forSmallNode, install, remove, withSettings } from '../support/cluster-install.ts'
 import { execute, kubectl, run } from '../support/cluster-kubectl.ts'
 import { part } from '../support/cluster-part.ts'
-import { rayCluster, rayVersion, readyRayPods, runJob } from '../support/cluster-ray.ts'
+import { rayCluster, rayVersion, readyRayPods, runJob, scaled } from '../support/cluster-ray.ts'
 import { nameOf, restart, rolledOut, systemNamespace } from '../support/cluster-replicas.ts'
 
 const tls = '/etc/rayguard/tls'
@@ -202,18 +202,7 @@ async function joins(
   namespace: string,
   { head, workers, gone }: { head: string; workers: number; gone: string[] }
 ): Promise<void> {
-  const { spec } = rayCluster('demo', workers) as { spec: { workerGroupSpecs?: object } }
-  await api.patch(`/apis/ray.io/v1/namespaces/${namespace}/rayclusters/demo`, {
-    spec: { workerGroupSpecs: spec.workerGroupSpecs }
-  })
-  await eventually(
-    'the workers are ready',
-    async () => {
-      const ready = (await readyRayPods(api, namespace, workers + 1)).map(nameOf)
-      return ready.every(name => !gone.includes(name))
-    },
-    300_000
-  )
+  await scaled(api, namespace, { name: 'demo', workers, gone })
   const { output } = await runJob(namespace, head)
   t.match(output, new RegExp(`hosts: ${workers + 1}`), `all take part: ${output.slice(-300)}`)
 }

@@ -57,8 +57,36 @@ export function readyRayPods(api: ClusterApi, namespace: string, count: number):
   )
 }
 
-/** Submitted at the head; its output says on how many hosts its tasks ran. */
-export async function runJob(namespace: string, head: string): Promise<{ output: string }> {
+/** So many workers, by the field that a person would change; resolves when all pods are ready, none of them `gone`. */
+export async function scaled(
+  api: ClusterApi,
+  namespace: string,
+  { name, workers, gone = [] }: { name: string; workers: number; gone?: readonly string[] }
+): Promise<Pod[]> {
+  const { workerGroupSpecs } = rayCluster(name, workers).spec as { workerGroupSpecs?: object }
+  await api.patch(`/apis/ray.io/v1/namespaces/${namespace}/rayclusters/${name}`, {
+    spec: { workerGroupSpecs }
+  })
+  return eventually(
+    `${workers} ready workers`,
+    async () => {
+      const ready = await readyRayPods(api, namespace, workers + 1)
+      return ready.every(pod => !gone.includes(pod.metadata.name ?? '')) && ready
+    },
+    readyLimitMs
+  )
+}
+
+/**
+ * Submitted at the head; its output says on how many hosts its tasks ran. With `hosts` it goes on until they did on as many,
+ * for five minutes at most.
+ */
+export async function runJob(
+  namespace: string,
+  head: string,
+  hosts = 0
+): Promise<{ output: string }> {
+  const seconds = hosts > 0 ? 300 : 0
   const script = [
     'import ray, socket, time',
     'ray.init(logging_level="ERROR")',
@@ -66,11 +94,15 @@ export async function runJob(namespace: string, head: string): Promise<{ output:
     'def host():',
     '  time.sleep(1)',
     '  return socket.gethostname()',
-    'print("hosts:", len(set(ray.get([host.remote() for _ in range(6)], timeout=90))))'
+    `seen, end = set(), time.time() + ${seconds}`,
+    'while True:',
+    '  seen |= set(ray.get([host.remote() for _ in range(6)], timeout=90))',
+    `  if len(seen) >= ${hosts} or time.time() > end: break`,
+    'print("hosts:", len(seen))'
   ].join('\n')
   await execute(namespace, head, 'sh', '-c', `cat >/tmp/job.py <<'PY'\n${script}\nPY`)
   const { stdout, stderr } = await execute(
-    ...([namespace, head, 'timeout', '150', 'ray', 'job', 'submit'] as const),
+    ...([namespace, head, 'timeout', String(seconds + 150), 'ray', 'job', 'submit'] as const),
     ...['--address', 'http://127.0.0.1:8265', '--', 'python3', '/tmp/job.py']
   )
   return { output: stdout + stderr }
