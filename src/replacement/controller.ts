@@ -53,6 +53,7 @@ export function createReplacement(options: ReplacementOptions): Replacement {
   const turns = new LRUCache<string, number>({ max: 10_000 })
   const ends = new LRUCache<string, { end: number; at: number }>({ max: 10_000 })
   let gone: { pod: string; since: number } | undefined
+  let accepted: string | undefined
   let recoveringSince: number | undefined
 
   return { tick, recoveringSince: () => recoveringSince }
@@ -65,7 +66,8 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     const pods = [...options.pods()]
     const goneSince = last && whenGone(last, pods, now)
     const waiting = new Set([...putOff].filter(([, until]) => until > now).map(([uid]) => uid))
-    const step = nextStep({ pods, now, last, goneSince, putOff: waiting, turns, ends }, rules)
+    const seen = { pods, now, last, goneSince, accepted }
+    const step = nextStep({ ...seen, putOff: waiting, turns, ends }, rules)
     if (step.step === 'wait' && step.until === 'recovery') recoveringSince = last?.at
     if (step.step === 'evict') await carryOut(step.pod, step.eviction, lease.note())
     return step.step
@@ -93,6 +95,7 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     if (!(await lease.write(noteText(eviction)))) return
     const result = await evicted(pod, fresh)
     const end = certificateEnd(found)
+    if (result === 'evicted') accepted = pod.uid
     if (result !== 'evicted') await lease.write(formerNote)
     else if (end !== undefined) ends.set(pod.namespace, { end, at: eviction.at })
     settled(pod, result, result === 'evicted' ? eviction.at : clock())

@@ -34,6 +34,8 @@ export interface Situation {
   last?: Eviction | undefined
   /** Since when the pod that was evicted last is seen no more. */
   goneSince?: number | undefined
+  /** UID of the pod whose eviction the API server has accepted from this replica. */
+  accepted?: string | undefined
   /** UIDs of pods that could not be evicted a moment ago. */
   putOff: ReadonlySet<string>
   /** When a pod of a namespace was evicted or could not be, as far as that is remembered. */
@@ -52,7 +54,7 @@ export type Step =
 export const patienceMs = 15 * 60_000
 /** KubeRay makes the new pod when it has seen the end of the former one. */
 const settleMs = 10_000
-/** A watch lags by less. A pod that lives on after that was not evicted: who meant to did not come to it. */
+/** A watch lags by less, while it is well. A pod that lives on after that was not evicted: who meant to did not come to it. */
 const lagMs = 30_000
 /** An end that a new certificate does not move is tried anew after that: the CA may have been renewed. */
 const triedMs = 24 * 60 * 60_000
@@ -85,10 +87,11 @@ export function isDue(pod: LivePod, now: number, { aheadMs }: ReplacementRules):
   return span !== undefined && now >= span.end - span.lead
 }
 
-function isRecovering(last: Eviction, { pods, now, goneSince }: Situation): boolean {
+function isRecovering(last: Eviction, { pods, now, goneSince, accepted }: Situation): boolean {
   if (now - last.at > patienceMs) return false
   const evicted = pods.find(({ uid }) => uid === last.pod)
-  if (evicted) return !evicted.live || now - last.at < lagMs
+  // A watch that has died shows it for minutes as it was.
+  if (evicted) return !evicted.live || last.pod === accepted || now - last.at < lagMs
   if (goneSince === undefined || now - goneSince < settleMs) return true
   return pods.some(
     pod => isOf(last, pod) && pod.live && !pod.ready && pod.createdAt >= wholeSecond(last.at)

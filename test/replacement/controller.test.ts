@@ -272,6 +272,23 @@ t.test('attack: a replica that slept through its Lease does not evict', async t 
   t.equal(await one.lease.write('x'), false, 'nor when it knows that its time is over')
 })
 
+t.test('a pod that a dead watch still shows was evicted all the same', async t => {
+  const { objects, replica } = await stage(t, ['w1', 'w2'])
+  const one = replica('one')
+  t.equal(await one.tick(), 'evict')
+  objects.remove(`${podsPath}/w1`)
+  // until the copy counts as too old
+  for (let seconds = 0; seconds < 150; seconds += 2) {
+    one.forward(2)
+    await one.tick()
+  }
+  t.strictSame(
+    one.results.filter(each => each.endsWith('evicted')),
+    ['w1 evicted'],
+    'the other waits for its successor'
+  )
+})
+
 t.test('a Lease that is given up or deleted is free at once', async t => {
   const { objects, replica } = await stage(t, [])
   const [one, two] = [replica('one'), replica('two')]
