@@ -234,6 +234,26 @@ t.test('what was asked goes with the replica that asked', async t => {
   t.equal(signer.present().length, 0, 'a request whose key is gone is nothing to approve')
 })
 
+t.test('a replica that ends leaves the renewals that others wait for', async t => {
+  const { signer, signs, replica, changes, time } = await stage(t)
+  const one = cluster('one')
+  await (await replica()).issue(one)
+  const leafSeconds = 3 * daySeconds
+  signer.lifetimeSeconds = 4 * leafSeconds
+  time.ahead = daySeconds * 1000
+  const [ends, stays] = [await replica({ leafSeconds }), await replica({ leafSeconds })]
+  const created = signer.created.length
+  signer.behave('wait')
+  for (const { upkeep } of [ends, stays]) await upkeep.look()
+  t.equal(signer.created.length, created + 1, 'both wait for one request')
+  await ends.close()
+  t.equal(signer.present().length, 1, 'which stays for the other')
+  await signs()
+  await stays.upkeep.look()
+  t.match(changes, ['made one', 'renewed one'], 'that renews the CA when it is signed')
+  t.equal(signer.created.length, created + 1, 'and has asked for nothing anew')
+})
+
 t.test('a CA that could not be written down is not asked for again', async t => {
   const { standIn, discovery, signer, replica } = await stage(t)
   const { issue } = await replica()
@@ -410,7 +430,7 @@ t.test('who waits for a person keeps nobody from being served', async t => {
   t.equal(pending.ofNamespace('team').length, 2, 'two are asked for')
   now += 3 * 3_600_000
   t.equal(pending.ofNamespace('team').length, 0, 'nobody has come for hours')
-  t.notOk(pending.has(one.uid), 'it is forgotten')
+  t.notOk(pending.hasFirst(one.uid), 'it is forgotten')
   pending.close()
   t.strictSame(withdrawn, ['two'], 'and taken back where it was not signed')
 })

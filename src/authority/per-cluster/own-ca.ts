@@ -37,7 +37,7 @@ export type Due = 'unsealed' | 'formerSeal' | 'renewal'
 export interface OwnCas {
   /** Where it was asked for before, that one, as soon as it is signed. Throws {@link AuthorityError}. */
   make(rayCluster: RayClusterReference): Promise<OwnCa>
-  /** Whether one has been asked for, and for which RayClusters of a namespace (their UIDs). */
+  /** Whether a first one has been asked for, and for which RayClusters of a namespace (their UIDs). */
   isAsked(uid: string): boolean
   asked(namespace: string): string[]
   /**
@@ -89,7 +89,7 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
       const key = await keys.store(privateKey, rayCluster.uid)
       return { ...rayCluster, trust: 'perCluster', certificate, key, usedAt: clock() }
     },
-    isAsked: pending.has,
+    isAsked: pending.hasFirst,
     asked: pending.ofNamespace,
     async renewed(own) {
       const privateKey = await keys.open(own)
@@ -146,11 +146,14 @@ export function createOwnCas(options: OwnCaOptions): OwnCas {
     const signer = signingAuthority(authority)
     const request = requestOf(asked)
     const { publicKey, commonName } = request
+    const before = signer.issuers?.()
     const certificate = await signer.issue(request)
+    // The CA may have been loaded anew meanwhile: either of them may have signed.
+    const after = signer.issuers?.()
     const problems = checkIntermediate(certificate, {
       ...{ publicKey, commonName, now: new Date(clock()) },
       maximumLifetimeSeconds: lifetimeSeconds,
-      issuers: signer.issuers?.(),
+      issuers: before === undefined || after === undefined ? after : `${before}\n${after}`,
       mayLackPathLength: signer.leavesOutPathLength === true
     })
     if (problems.length === 0) return certificate

@@ -39,20 +39,24 @@ export interface PendingOptions {
 
 export interface Pending {
   /**
-   * For the key of `former`; without it for the key of a former try, or a new one. Goes on asking behind a
+   * For the key of `former`; without it for the key of a former try for a first one, or a new one. Goes on asking behind a
    * caller who is sent away. Throws {@link AuthorityError}.
    */
   signed(
     rayCluster: RayClusterReference,
     former?: Required<Omit<Asked, 'rayCluster'>>
   ): Promise<Signed>
-  has(uid: string): boolean
+  /** Whether a first one has been asked for; a renewal is none. */
+  hasFirst(uid: string): boolean
   /** The UIDs of a namespace's RayClusters for which a first CA has been asked. */
   ofNamespace(namespace: string): string[]
   /** Another key than this one has lost. */
   keepOnly(uid: string, publicKey: Uint8Array): void
   drop(uid: string): void
-  /** The keys go with this process, and with them the use of what was asked. */
+  /**
+   * The keys of first ones go with this process, and with them the use of what was asked. Renewals have keys that stand in a
+   * Secret: other replicas may be waiting for the same signatures.
+   */
   close(): void
 }
 
@@ -76,6 +80,7 @@ const defaultPatienceMs = 1_000
 
 export function createPending(options: PendingOptions): Pending {
   const { sign, withdraw, clock, patienceMs = defaultPatienceMs } = options
+  let closing = false
   const asked = new LRUCache<string, Entry>({
     max: most,
     ttl: keptMs,
@@ -83,7 +88,8 @@ export function createPending(options: PendingOptions): Pending {
     updateAgeOnGet: true,
     perf: { now: clock },
     dispose(entry) {
-      if (entry.certificate === undefined) withdraw(entry)
+      const isOfOthers = closing && entry.renews !== undefined
+      if (entry.certificate === undefined && !isOfOthers) withdraw(entry)
     }
   })
 
@@ -93,7 +99,10 @@ export function createPending(options: PendingOptions): Pending {
       const certificate = entry.certificate ?? (await tried(entry))
       return { privateKey: entry.privateKey, certificate }
     },
-    has: uid => asked.has(uid),
+    hasFirst(uid) {
+      const entry = asked.peek(uid)
+      return entry !== undefined && entry.renews === undefined
+    },
     ofNamespace: namespace =>
       [...asked.values()]
         .filter(
@@ -105,7 +114,10 @@ export function createPending(options: PendingOptions): Pending {
       if (entry !== undefined && !equalBytes(spki(entry.privateKey), publicKey)) asked.delete(uid)
     },
     drop: uid => void asked.delete(uid),
-    close: () => asked.clear()
+    close() {
+      closing = true
+      asked.clear()
+    }
   }
 
   function entryFor(
@@ -113,7 +125,7 @@ export function createPending(options: PendingOptions): Pending {
     former: Omit<Asked, 'rayCluster'> | undefined
   ): Entry {
     const known = asked.get(uid)
-    if (known && (former === undefined || known.privateKey.equals(former.privateKey))) return known
+    if (known !== undefined && isFor(known, former)) return known
     const content = former ?? { privateKey: makeKeyPairSync().privateKey }
     const entry = { ...content, rayCluster: { namespace, name, uid }, slow: false }
     asked.set(uid, entry)
@@ -143,6 +155,12 @@ export function createPending(options: PendingOptions): Pending {
       throw error
     }
   }
+}
+
+/** Whoever begins anew wants a new key: that of a renewal is one that somebody has taken away. */
+function isFor(known: Entry, former: Omit<Asked, 'rayCluster'> | undefined): boolean {
+  if (former === undefined) return known.renews === undefined
+  return known.privateKey.equals(former.privateKey)
 }
 
 function spki(key: KeyObject): Uint8Array {
