@@ -8,6 +8,7 @@ import {
   settlingMs,
   type TrustRecord
 } from '../../src/authority/per-cluster/record.ts'
+import { unseenMs } from '../../src/authority/per-cluster/standing.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
 import {
   cluster,
@@ -20,6 +21,7 @@ import {
 } from '../support/per-cluster-stage.ts'
 import { makeCa } from '../x509/openssl.ts'
 
+const minuteMs = 60_000
 const { accepts, external, stage, workshop } = openPerCluster(t)
 
 t.test('a change of the setting reaches a cluster when none of its pods is left', async t => {
@@ -40,9 +42,9 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
   pods.delete(old.uid)
   t.equal((await now.issue(old)).trustAnchors, root, 'what was signed a moment ago counts')
   pods.set(old.uid, [head(time.now, 'unknown')])
-  time.now += 120_000
+  time.now += unseenMs + minuteMs
   t.equal((await now.issue(old)).trustAnchors, root, 'also in a pod that has not said so yet')
-  time.now += 120_000
+  time.now += unseenMs + minuteMs
   pods.set(old.uid, [head(time.now, 'unknown')])
   const anew = await now.issue(old)
   t.not(anew.trustAnchors, root, 'all made anew: a CA of its own')
@@ -62,14 +64,14 @@ t.test('a change of the setting reaches a cluster when none of its pods is left'
     'shared: a new pod joins its cluster'
   )
   pods.set(old.uid, [head(time.now, 'unknown')])
-  time.now += 120_000
+  time.now += unseenMs + minuteMs
   t.equal(
     (await back.issue(old)).trustAnchors,
     anew.trustAnchors,
     'what was there when it was signed the last time counts'
   )
   pods.delete(old.uid)
-  time.now += 120_000
+  time.now += unseenMs + minuteMs
   t.equal((await back.issue(old)).trustAnchors, root, 'then the shared CA')
   t.equal((await back.issue(cluster('more'))).trustAnchors, root, 'as every new cluster')
   t.match(changes, ['made old', 'made new', 'removed old'], 'told')
@@ -95,7 +97,7 @@ t.test('the CA outside is replaced while a change of the setting is under way', 
   )
   await t.rejects(next.issue(silent), { code: 'Invalid' }, 'or it is refused')
   for (const each of [written, silent]) pods.set(each.uid, [head(time.now + 120_000, 'unknown')])
-  time.now += 120_000
+  time.now += unseenMs + minuteMs
   for (const each of [written, silent]) {
     const issued = await next.issue(each)
     t.ok(
@@ -231,14 +233,14 @@ t.test('a CA that was released does not come back with a lost Secret', async t =
     const lose = () => standIn.remove(secret(secretOf(one.namespace)) as Secret)
 
     record = { trust: 'shared', since: time.now, settled: false }
-    time.now += settlingMs + 60_000
+    time.now += settlingMs + unseenMs
     pods.set(one.uid, [head(time.now - dayMs, 'foreign')])
     await upkeepOf(knows).look()
     lose()
     await upkeepOf(knows).look()
     t.equal((await knows.issue(one)).trustAnchors, trustAnchors, 'it does while pods trust it')
 
-    time.now += 120_000
+    time.now += unseenMs + minuteMs
     pods.set(one.uid, [head(time.now, 'unknown')])
     const others = replica({ record: async () => record })
     t.equal((await others.issue(one)).trustAnchors, root, 'another replica has released it')
@@ -250,4 +252,23 @@ t.test('a CA that was released does not come back with a lost Secret', async t =
     }
     t.equal((await knows.issue(one)).trustAnchors, root, back)
   }
+})
+
+t.test('a replica whose watch has died unseen releases no CA', async t => {
+  const { time, pods, replica } = await stage(t)
+  const one = cluster('one')
+  let record: TrustRecord = ever
+  const sees = replica({ record: async () => record })
+  const blind = replica({ record: async () => record, podsOf: () => [] })
+  const { trustAnchors } = await sees.issue(one)
+  time.now += dayMs
+  record = { trust: 'shared', since: time.now - settlingMs - 1000, settled: false }
+  pods.set(one.uid, [head(time.now - dayMs, 'foreign')])
+  t.equal((await sees.issue(one)).trustAnchors, trustAnchors, 'a new pod joins the others')
+  time.now += 30_000
+  pods.set(one.uid, [head(time.now, 'unknown')])
+  t.equal((await sees.issue(one)).trustAnchors, trustAnchors, 'so does a new head, right after')
+  // as long as its copy counts as good
+  time.now += 150_000
+  t.equal((await blind.issue(one)).trustAnchors, trustAnchors, 'its worker asks the other')
 })

@@ -130,7 +130,7 @@ t.test('which setting holds is asked when the turn has come, not when the pod ha
   const one = cluster('one')
   const { trustAnchors } = await replica().issue(one)
   pods.set(one.uid, [])
-  time.now += 120_000
+  time.now += 240_000
   let record: TrustRecord = ever
   standIn.interfere(({ method, path }) => {
     const isTurn = method === 'GET' && path.endsWith(secretOf(one.namespace))

@@ -84,8 +84,8 @@ export function holdAnother(pods: readonly ClusterPod[], keysSha256: readonly st
   return foreign.length > 0 && foreign.every(isOther)
 }
 
-/** Between a signature and the pod's word of it in the watch. */
-const unseenMs = 60_000
+/** Between a signature and the pod's word of it in the watch, which counts as good for 150 s after it has died. */
+export const unseenMs = 3 * 60_000
 
 export function standingOf({ record: { trust, since }, found, pods, now }: Facts): Standing {
   const settled = since + settlingMs
