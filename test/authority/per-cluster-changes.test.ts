@@ -1,6 +1,6 @@
 /** A change of `trust`: what is written of it, and when it reaches a RayCluster. */
 import t from 'tap'
-import { recordSecret, secretOf } from '../../src/authority/per-cluster/entries.ts'
+import { entryIn, recordSecret, secretOf } from '../../src/authority/per-cluster/entries.ts'
 import {
   freshMs,
   type Past,
@@ -251,6 +251,40 @@ t.test('a CA that was released does not come back with a lost Secret', async t =
       t.equal(secret(secretOf(one.namespace)), undefined, 'nothing is written')
     }
     t.equal((await knows.issue(one)).trustAnchors, root, back)
+  }
+})
+
+t.test('a change is not over in the round that brings a CA back, or fails to', async t => {
+  for (const back of ['by the round', 'not at all', 'by a pod behind the round']) {
+    const { standIn, secret, time, pods, replica, recordOf } = await stage(t)
+    const one = cluster('one')
+    let record: TrustRecord = ever
+    const knows = replica({ record: async () => record })
+    const { trustAnchors } = await knows.issue(one)
+    // was there before, and has left no word that can be read
+    pods.set(one.uid, [head(time.now - dayMs, 'unknown')])
+    const written = () => recordIn(secret(recordSecret)?.data ?? {}) as TrustRecord
+    record = await recordOf('shared', { foreign: true }).current()
+    time.now += settlingMs + 1000
+    await knows.issue(one)
+    standIn.remove(secret(secretOf(one.namespace)) as Secret)
+
+    let again: Promise<unknown> | undefined
+    standIn.interfere(({ method, path }) => {
+      if (back === 'not at all' && method === 'POST') return { status: 500 }
+      if (!back.startsWith('by a pod') || !path.endsWith(`/${recordSecret}`)) return undefined
+      again ??= knows.issue(one)
+      return { until: again }
+    })
+    const looks = back.startsWith('by a pod') ? replica({ record: async () => record }) : knows
+    await upkeepOf(looks, { onFault: () => {} }).look()
+    standIn.interfere(undefined)
+    await again
+    const found = entryIn(secret(secretOf(one.namespace))?.data ?? {}, one.uid)
+    t.equal(found !== undefined, back !== 'not at all', `it is back ${back}`)
+    record = written()
+    t.match(record, { trust: 'shared', settled: false }, 'so the change goes on')
+    t.equal((await knows.issue(one)).trustAnchors, trustAnchors, 'and a new pod joins its cluster')
   }
 })
 

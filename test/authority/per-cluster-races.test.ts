@@ -1,5 +1,7 @@
 /** What another has written meanwhile stays: each step here is held up until somebody else was first. */
+import { X509Certificate } from 'node:crypto'
 import t from 'tap'
+import { AuthorityError, type IntermediateAuthority } from '../../src/authority/authority.ts'
 import {
   entryIn,
   entrySecrets,
@@ -13,17 +15,21 @@ import {
   settlingMs,
   type TrustRecord
 } from '../../src/authority/per-cluster/record.ts'
+import { unseenMs } from '../../src/authority/per-cluster/standing.ts'
 import type { Secret } from '../../src/kubernetes/objects.ts'
 import {
   cluster,
   dayMs,
   ever,
+  head,
   openPerCluster,
   upkeepOf,
   whenAllWrite
 } from '../support/per-cluster-stage.ts'
+import { makeCa } from '../x509/openssl.ts'
 
-const { external, stage } = openPerCluster(t)
+const { external, stage, workshop } = openPerCluster(t)
+makeCa(workshop, 'next')
 
 t.test('of replicas that start at once one writes the record, and its word stays', async t => {
   for (const trust of ['perCluster', 'shared'] as const) {
@@ -130,7 +136,7 @@ t.test('which setting holds is asked when the turn has come, not when the pod ha
   const one = cluster('one')
   const { trustAnchors } = await replica().issue(one)
   pods.set(one.uid, [])
-  time.now += 240_000
+  time.now += 2 * unseenMs
   let record: TrustRecord = ever
   standIn.interfere(({ method, path }) => {
     const isTurn = method === 'GET' && path.endsWith(secretOf(one.namespace))
@@ -195,4 +201,154 @@ t.test('a Secret that another RayCluster makes anew gets back what it held', asy
     await upkeepOf(knows).look()
     t.strictSame(stored(), [], 'what is taken out of the new one stays out')
   }
+})
+
+t.test('what was renewed since a round has read its Secret stays in use', async t => {
+  const { standIn, time, replica } = await stage(t)
+  const one = cluster('one')
+  const [renews, serves] = [replica(), replica()]
+  await renews.issue(one)
+  time.now += 200 * dayMs
+  let renewed: Promise<unknown> | undefined
+  await upkeepOf(serves, {
+    async exists() {
+      renewed ??= upkeepOf(renews)
+        .look()
+        .then(() => serves.issue(one))
+      await renewed
+      return true
+    }
+  }).look()
+  const asked: string[] = []
+  standIn.interfere(({ method, path }) => {
+    asked.push(`${method} ${path}`)
+    return undefined
+  })
+  t.ok(await serves.issue(one), 'the next pod of it')
+  t.strictSame(asked, [], 'needs no Secret')
+})
+
+t.test('a CA that a pod had released behind a round does not come back', async t => {
+  const { standIn, secret, time, pods, replica, recordOf } = await stage(t)
+  const root = workshop.read('root.crt')
+  const one = cluster('one')
+  let record: TrustRecord = ever
+  const knows = replica({ record: async () => record })
+  await knows.issue(one)
+  record = await recordOf('shared', { foreign: true }).current()
+  time.now += settlingMs + 2 * unseenMs
+  pods.set(one.uid, [head(time.now, 'unknown')])
+  standIn.remove(secret(secretOf(one.namespace)) as Secret)
+  let asked: Promise<{ trustAnchors: string }> | undefined
+  await upkeepOf(knows, {
+    foreign: () => true,
+    async exists() {
+      asked ??= knows.issue(one)
+      // it has taken its turn at the Secret, and waits for the API server
+      await new Promise(setImmediate)
+      return true
+    }
+  }).look()
+  t.equal((await asked)?.trustAnchors, root, 'the first of its new pods has the shared one')
+  const found = () => entryIn(secret(secretOf(one.namespace))?.data ?? {}, one.uid)
+  t.equal(found(), undefined, 'the round brings nothing back')
+  pods.set(one.uid, [head(time.now, 'held'), head(time.now + 1000, 'unknown')])
+  t.equal((await knows.issue(one)).trustAnchors, root, 'the second joins the first')
+})
+
+/** An authority whose signer a test can make slow; what was asked of it, as public keys. */
+function signer(clock: () => number) {
+  const authority = external(clock)
+  const { intermediates } = authority
+  if (intermediates === undefined) throw new Error('it signs CAs')
+  const state = { slow: false, withdrawn: 0, asked: [] as string[] }
+  const slow: IntermediateAuthority = {
+    ...intermediates,
+    async issue(request) {
+      state.asked.push(Buffer.from(request.publicKey).toString('hex'))
+      if (state.slow) throw new AuthorityError('Unavailable', 'a person has to approve it')
+      return await intermediates.issue(request)
+    },
+    withdraw() {
+      state.withdrawn += 1
+    }
+  }
+  return { state, authority: { ...authority, intermediates: slow } }
+}
+
+t.test('what a pod has asked for behind a round is not withdrawn by it', async t => {
+  for (const what of ['before the round has read its Secret', 'after it']) {
+    const { standIn, secret, time, pods, replica } = await stage(t)
+    const [one, two] = [cluster('one', 'a'), cluster('two', 'b')]
+    const { state, authority } = signer(() => time.now)
+    const serves = replica({ authority })
+    for (const each of [one, two]) await serves.issue(each)
+    const takeOut = () => {
+      for (const each of [one, two]) {
+        const whole = secret(secretOf(each.namespace)) as Secret
+        standIn.put({ ...whole, data: {} })
+        pods.set(each.uid, [head(time.now, 'unknown')])
+      }
+      time.now += 16 * 60_000
+    }
+    if (what.startsWith('before')) takeOut()
+    state.slow = true
+    let asked: Promise<unknown> | undefined
+    await upkeepOf(serves, {
+      async exists() {
+        if (asked === undefined && !what.startsWith('before')) takeOut()
+        // of whichever the round does not look at now
+        asked ??= t.rejects(serves.issue(two), { code: 'Unavailable' }, 'a new pod comes meanwhile')
+        await asked
+        return true
+      }
+    }).look()
+    t.equal(state.withdrawn, 0, `${what}: nothing is withdrawn`)
+    await t.rejects(serves.issue(two), { code: 'Unavailable' }, 'the pod comes again')
+    t.equal(new Set(state.asked.slice(2)).size, 1, 'and one key is asked for')
+  }
+})
+
+t.test('who begins anew does not get the key whose renewal was asked for', async t => {
+  const { standIn, secret, time, pods, replica } = await stage(t)
+  const one = cluster('one')
+  const former = await replica().issue(one)
+  const { state, authority } = signer(() => time.now)
+  const beside = replica({ authority, perNamespace: 1 })
+  state.slow = true
+  time.now += 200 * dayMs
+  await upkeepOf(beside, { onFault: () => {} }).look()
+  t.equal(state.asked.length, 1, 'a renewal waits')
+
+  const whole = secret(secretOf(one.namespace)) as Secret
+  standIn.put({ ...whole, data: {} })
+  pods.set(one.uid, [head(time.now, 'unknown')])
+  state.slow = false
+  const anew = await beside.issue(one)
+  const keyOf = ({ trustAnchors }: { trustAnchors: string }) =>
+    new X509Certificate(trustAnchors).publicKey
+  t.notOk(keyOf(anew).equals(keyOf(former)), 'what somebody has taken out is gone')
+  t.equal(state.withdrawn, 1, 'with what was asked for it')
+})
+
+t.test('a CA that is loaded anew while it signs has signed well', async t => {
+  const { time, replica } = await stage(t)
+  let current = external(() => time.now)
+  const next = external(() => time.now, {}, 'next')
+  const { issue } = replica({
+    authority: {
+      ...current,
+      intermediates: {
+        problem: () => undefined,
+        issuers: () => current.intermediates?.issuers?.() ?? '',
+        async issue(request) {
+          const signed = await current.intermediates?.issue(request)
+          current = next
+          return signed ?? ''
+        }
+      }
+    }
+  })
+  t.ok(await issue(cluster('one')), 'by the one that was there when it was asked')
+  t.ok(await issue(cluster('two')), 'and by the next')
 })

@@ -75,6 +75,15 @@ export function ownCasIn(data: SecretData, namespace: string): string[] {
   })
 }
 
+/** Whatever a damaged one was: its CA may be in use. */
+export function holdsCa(data: SecretData): boolean {
+  return Object.keys(data).some(uid => mayBeCa(entryIn(data, uid)))
+}
+
+export function mayBeCa(found: Found): boolean {
+  return found === 'damaged' || found?.trust === 'perCluster'
+}
+
 export function withEntry(data: SecretData, entry: Entry): SecretData {
   const { uid, ...rest } = entry
   return { ...data, [uid]: Buffer.from(JSON.stringify(rest)).toString('base64') }

@@ -83,6 +83,7 @@ export function createMemory(ownCas: OwnCas, clock: () => number): Memory {
   }
 }
 
-function isSame(one: OwnCa, other: OwnCa): boolean {
+/** The same CA, kept by the same key. */
+export function isSame(one: OwnCa, other: OwnCa): boolean {
   return one.certificate === other.certificate && isDeepStrictEqual(one.key, other.key)
 }

@@ -100,13 +100,12 @@ export function createRecord(options: RecordOptions): CurrentRecord {
   }
 }
 
-/** Unless something else stands there by now. Throws KubernetesError. */
+/** Unless something else stands there by now, or a CA that was brought back meanwhile. Throws KubernetesError. */
 export async function settle(secrets: ClusterSecrets, record: TrustRecord): Promise<void> {
   await secrets.changeRecord(async data => {
     const found = recordIn(data)
-    return found?.trust === 'shared' && found.since === record.since && !found.settled
-      ? written({ ...found, settled: true })
-      : 'keep'
+    const isSettling = found?.trust === 'shared' && found.since === record.since && !found.settled
+    return isSettling && !(await secrets.holdCas()) ? written({ ...found, settled: true }) : 'keep'
   })
 }
 

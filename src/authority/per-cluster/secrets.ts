@@ -14,6 +14,7 @@ import {
   entryIn,
   entrySecrets,
   type Found,
+  holdsCa,
   isFull,
   ownCasIn,
   recordSecret,
@@ -49,6 +50,8 @@ export interface ClusterSecrets {
   all(): AsyncGenerator<{ secret: string; uid: string | undefined; data: SecretData | undefined }>
   /** Whether there is anything in any of them. */
   hold(): Promise<boolean>
+  /** Whether there is a CA in any of them, or what may have been one. */
+  holdCas(): Promise<boolean>
   /** The Secret that says since when which setting holds; empty where there is none. */
   record(): Promise<SecretData>
   /** As `change`, of that Secret. */
@@ -98,6 +101,10 @@ export function createClusterSecrets(client: Client, namespace: string): Cluster
     all,
     async hold() {
       for await (const { data } of all()) if (Object.keys(data ?? {}).length > 0) return true
+      return false
+    },
+    async holdCas() {
+      for await (const { data = {} } of all()) if (holdsCa(data)) return true
       return false
     },
     record: async () => dataOf(await read(recordSecret)) ?? {},

@@ -4,7 +4,8 @@
  *
  * All replicas do it; the API's optimistic concurrency sees to it that nothing is done twice. Decides nothing about pods.
  */
-import { type Entry, entryIn, type Found, type OwnCa } from './entries.ts'
+import { type Entry, entryIn, type Found, mayBeCa, type OwnCa } from './entries.ts'
+import { isSame } from './memory.ts'
 import type { Due } from './own-ca.ts'
 import type { OwnCaChange, PerClusterAuthority } from './per-cluster.ts'
 import { settle, settlingMs, type TrustRecord } from './record.ts'
@@ -94,8 +95,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       for (const uid of Object.keys(data)) {
         if (stopped) return undefined
         const entry = entryIn(data, uid)
-        // Whatever a damaged one was: its CA may be in use.
-        left ||= entry === 'damaged' || entry?.trust === 'perCluster'
+        left ||= mayBeCa(entry)
         if (entry === undefined || entry === 'damaged') continue
         seen.add(uid)
         if (entry.trust === 'perCluster') cas.set(uid, entry)
@@ -112,6 +112,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     for (const uid of [...authority.held.keys()]) if (isOver(uid)) authority.held.delete(uid)
     // Also what another replica has taken away.
     for (const uid of [...goneSince.keys()]) if (isOver(uid)) goneSince.delete(uid)
+    // What is in use here and could not be brought back is left as well, and what has come back.
+    left ||= authority.used.size > 0 || (options.foreign() ?? true)
     if (changed && !left) await settle(secrets, record)
     // While the authority is away nobody knows by which of its keys they are sealed.
     if (authority.problem?.() !== undefined) return undefined
@@ -163,10 +165,24 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     }
     authority.held.set(uid, { namespace, name, trust: entry.trust, seenIn })
     if (entry.trust !== 'perCluster') return
-    await authority.follow(entry)
-    authority.ownCas.stands(entry)
-    const change = authority.ownCas.isDue(entry) ? await renew(entry, cas) : undefined
-    if (change !== undefined) options.onChange(change, entry)
+    const own = await asItStands(entry)
+    if (own === undefined) {
+      cas.delete(uid)
+      return
+    }
+    cas.set(uid, own)
+    await authority.follow(own)
+    authority.ownCas.stands(own)
+    const change = authority.ownCas.isDue(own) ? await renew(own, cas) : undefined
+    if (change !== undefined) options.onChange(change, own)
+  }
+
+  /** Read again where it is not what is known here: others may have changed it since the round began. */
+  async function asItStands(entry: OwnCa): Promise<OwnCa | undefined> {
+    const used = authority.used.get(entry.uid)
+    const isKnown = used ? isSame(used, entry) : !authority.ownCas.isAsked(entry.uid)
+    if (isKnown) return entry
+    return ownCaIn((await secrets.change(entry, async () => 'keep')).found)
   }
 
   /** Signed outside of the turn, which the enrollments of other RayClusters wait for too. */
@@ -176,8 +192,12 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   ): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
     const current = ownCaIn((await secrets.change(entry, async () => 'keep')).found)
-    if (current !== undefined) cas.set(entry.uid, current)
-    if (current === undefined || !authority.ownCas.isDue(current)) return undefined
+    if (current === undefined) return undefined
+    cas.set(entry.uid, current)
+    if (!authority.ownCas.isDue(current)) {
+      await authority.follow(current)
+      return undefined
+    }
     const next = await authority.ownCas.renewed(current)
     if (next === undefined) return undefined
     let written = false
@@ -202,6 +222,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       return
     }
     const { uid, namespace, name, trust } = own
+    /** A pod may have come meanwhile, to whom it was released, or for whom another is asked. */
+    const isUsed = () => authority.used.get(uid) === own
     const formerly = authority.held.get(uid)?.seenIn
     let restored = false
     const { found, seenIn } = await secrets.change(own, async (current, place) => {
@@ -209,13 +231,13 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       // A round may last for minutes, and others may have released it meanwhile.
       const record = await options.record()
       const mayReturn = current === 'damaged' || (isLost && authority.isMissed(own, record))
-      restored = mayReturn && !authority.isReplaced(own)
+      restored = mayReturn && isUsed() && !authority.isReplaced(own)
       return restored ? own : 'keep'
     })
     const stands = ownCaIn(found)
     // Where the Secret is the same, somebody has taken it out with intent.
     if (stands === undefined) {
-      authority.drop(uid)
+      if (isUsed()) authority.drop(uid)
       return
     }
     cas.set(uid, stands)
