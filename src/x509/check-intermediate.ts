@@ -157,14 +157,16 @@ function* signatureProblems(
 ): Generator<IntermediateProblem> {
   if (issuers === undefined) return
   const known = (readPem(issuers) ?? []).map(({ der }) => readCertificate(der))
-  const named = known.filter(({ subject }) => equalBytes(subject, certificate.issuer))
-  const signer = named.find(({ publicKey }) => {
-    const key = verificationKey(publicKey)
+  const signers = known.filter(({ subject, publicKey }) => {
+    const key = equalBytes(subject, certificate.issuer) ? verificationKey(publicKey) : undefined
     return key !== undefined && isSignedBy(certificate, key)
   })
-  if (signer === undefined) {
+  // A CA that was renewed with its key may be there twice.
+  const isWithin = ({ notBefore, notAfter }: Certificate) =>
+    certificate.notBefore >= notBefore && certificate.notAfter <= notAfter
+  if (signers.length === 0) {
     yield problem('Signature', 'It is not signed by a CA that was expected.')
-  } else if (certificate.notAfter > signer.notAfter || certificate.notBefore < signer.notBefore) {
+  } else if (!signers.some(isWithin)) {
     yield problem('Dates', 'It is valid outside the dates of its issuer.')
   }
 }
