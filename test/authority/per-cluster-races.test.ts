@@ -1,7 +1,11 @@
 /** What another has written meanwhile stays: each step here is held up until somebody else was first. */
 import { X509Certificate } from 'node:crypto'
 import t from 'tap'
-import { AuthorityError, type IntermediateAuthority } from '../../src/authority/authority.ts'
+import {
+  AuthorityError,
+  type IntermediateAuthority,
+  type KeyProtection
+} from '../../src/authority/authority.ts'
 import {
   entryIn,
   entrySecrets,
@@ -276,6 +280,107 @@ function signer(clock: () => number) {
   return { state, authority: { ...authority, intermediates: slow } }
 }
 
+t.test('what a pod had released behind a round is no more counted as held', async t => {
+  const { time, pods, replica } = await stage(t)
+  const one = cluster('one')
+  let record: TrustRecord = ever
+  const serves = replica({ record: async () => record })
+  await serves.issue(one)
+  record = { trust: 'shared', since: time.now, settled: false }
+  time.now += settlingMs + 2 * unseenMs
+  pods.set(one.uid, [head(time.now, 'unknown')])
+  let asked: Promise<{ trustAnchors: string }> | undefined
+  await upkeepOf(serves, {
+    async exists() {
+      asked ??= serves.issue(one)
+      await asked
+      return true
+    }
+  }).look()
+  t.equal((await asked)?.trustAnchors, workshop.read('root.crt'), 'it is released')
+  t.strictSame([...serves.authority.held.keys()], [], 'and gone')
+})
+
+t.test('what another has made anew since a round has read its Secret takes its place', async t => {
+  const { standIn, secret, time, pods, replica } = await stage(t)
+  const one = cluster('one')
+  const [serves, other] = [replica(), replica()]
+  await serves.issue(one)
+  const whole = secret(secretOf(one.namespace)) as Secret
+  standIn.put({ ...whole, data: {} })
+  pods.set(one.uid, [head(time.now, 'unknown')])
+  let anew: Promise<{ trustAnchors: string }> | undefined
+  await upkeepOf(serves, {
+    async exists() {
+      anew ??= other.issue(one)
+      await anew
+      return true
+    }
+  }).look()
+  const { trustAnchors } = await serves.issue(one)
+  t.equal(trustAnchors, (await anew)?.trustAnchors, 'a pod that asks here joins the others')
+})
+
+/** What seals waits, when a test says so, until the test lets it go on. */
+function gatedProtection() {
+  const gate = { close: () => {}, open: () => {}, reached: Promise.resolve() }
+  let shut: Promise<void> | undefined
+  let reach = () => {}
+  gate.close = () => {
+    gate.reached = new Promise(resolve => {
+      reach = resolve
+    })
+    shut = new Promise(resolve => {
+      gate.open = resolve
+    })
+  }
+  const protection: KeyProtection = {
+    kind: 'gated',
+    seal: async bytes => bytes,
+    async open(bytes) {
+      const waits = shut
+      // the first alone
+      shut = undefined
+      if (waits) reach()
+      await waits
+      return bytes
+    }
+  }
+  return { gate, protection }
+}
+
+t.test('while a CA is opened slowly, what a pod asks for in its place stays', async t => {
+  for (const [what, hasServed] of [
+    ['one that is followed', true],
+    ['one that is renewed', false]
+  ] as const) {
+    const { standIn, secret, time, pods, replica } = await stage(t)
+    const one = cluster('one')
+    const { gate, protection } = gatedProtection()
+    const { state, authority: signs } = signer(() => time.now)
+    const authority = { ...signs, protection }
+    const [serves, beside] = [replica({ authority }), replica({ authority })]
+    await (hasServed ? serves : beside).issue(one)
+    time.now += 200 * dayMs
+    if (hasServed) await upkeepOf(beside).look()
+    gate.close()
+    const round = upkeepOf(serves, { onFault: () => {} }).look()
+    await gate.reached
+
+    const whole = secret(secretOf(one.namespace)) as Secret
+    standIn.put({ ...whole, data: {} })
+    pods.set(one.uid, [head(time.now, 'unknown')])
+    Object.assign(state, { slow: true, asked: [] })
+    await t.rejects(serves.issue(one), { code: 'Unavailable' }, `${what}: a new pod comes`)
+    gate.open()
+    await round
+    t.equal(state.withdrawn, 0, 'nothing is withdrawn')
+    t.notOk(serves.authority.used.has(one.uid), 'nor is what was taken out in use')
+    await t.rejects(serves.issue(one), { code: 'Unavailable' }, 'the pod comes again')
+    t.equal(new Set(state.asked).size, 1, 'and one key is asked for')
+  }
+})
+
 t.test('what a pod has asked for behind a round is not withdrawn by it', async t => {
   for (const what of ['before the round has read its Secret', 'after it']) {
     const { standIn, secret, time, pods, replica } = await stage(t)
@@ -332,23 +437,35 @@ t.test('who begins anew does not get the key whose renewal was asked for', async
 })
 
 t.test('a CA that is loaded anew while it signs has signed well', async t => {
-  const { time, replica } = await stage(t)
-  let current = external(() => time.now)
-  const next = external(() => time.now, {}, 'next')
-  const { issue } = replica({
-    authority: {
-      ...current,
-      intermediates: {
-        problem: () => undefined,
-        issuers: () => current.intermediates?.issuers?.() ?? '',
-        async issue(request) {
-          const signed = await current.intermediates?.issue(request)
-          current = next
-          return signed ?? ''
+  makeCa(workshop, 'short', { days: 200, subject: '/CN=renewed' })
+  const again = ['-req', '-in', 'short.csr', '-extfile', 'short.cnf', '-extensions', 'ext']
+  workshop.run('x509', ...again, '-key', 'short.key', '-days', '3650', '-out', 'long.crt')
+  workshop.write('long.key', workshop.read('short.key'))
+  for (const [from, to] of [
+    ['root', 'next'],
+    ['short', 'long']
+  ] as const) {
+    for (const by of ['the former', 'the new one']) {
+      const { time, replica } = await stage(t)
+      const [former, next] = [from, to].map(name => external(() => time.now, {}, name))
+      if (former === undefined || next === undefined) throw new Error('there are two')
+      let current = former
+      const { issue } = replica({
+        authority: {
+          ...former,
+          intermediates: {
+            problem: () => undefined,
+            issuers: () => current.intermediates?.issuers?.() ?? '',
+            async issue(request) {
+              const signs = by === 'the former' ? former : next
+              const signed = await signs.intermediates?.issue(request)
+              current = next
+              return signed ?? ''
+            }
+          }
         }
-      }
+      })
+      t.ok(await issue(cluster('one')), `from ${from} to ${to}: ${by} has signed`)
     }
-  })
-  t.ok(await issue(cluster('one')), 'by the one that was there when it was asked')
-  t.ok(await issue(cluster('two')), 'and by the next')
+  }
 })

@@ -75,11 +75,11 @@ export function ownCasIn(data: SecretData, namespace: string): string[] {
   })
 }
 
-/** Whatever a damaged one was: its CA may be in use. */
 export function holdsCa(data: SecretData): boolean {
   return Object.keys(data).some(uid => mayBeCa(entryIn(data, uid)))
 }
 
+/** Whatever a damaged one was: its CA may be in use. */
 export function mayBeCa(found: Found): boolean {
   return found === 'damaged' || found?.trust === 'perCluster'
 }

@@ -74,7 +74,8 @@ export function createMemory(ownCas: OwnCas, clock: () => number): Memory {
       // Opened from the Secret, with the record, when it is needed again.
       inUse.delete(own.uid)
       await ownCas.open(own)
-      used.set(own.uid, own)
+      // Meanwhile a pod may have come to whom it was released, or for whom another is asked.
+      if (used.get(own.uid) === former) used.set(own.uid, own)
     },
     drop(uid) {
       for (const each of [inUse, used, held]) each.delete(uid)

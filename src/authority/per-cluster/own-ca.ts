@@ -57,7 +57,7 @@ export interface OwnCas {
   stands(own: OwnCa): void
   /** The RayCluster is gone. */
   drop(uid: string): void
-  /** Nothing that was asked for is of use to anybody else. */
+  /** First ones that were asked for are of no use to anybody else; renewals are left to the others. */
   close(): void
 }
 

@@ -12,6 +12,7 @@ import { makeKeyPairSync } from '../../x509/new-key.ts'
 import { equalBytes } from '../../x509/public-key.ts'
 import { AuthorityError, type RayClusterReference } from '../authority.ts'
 import { inTime } from '../in-time.ts'
+import { begunAnew } from './refusals.ts'
 
 export interface Signed {
   privateKey: KeyObject
@@ -39,7 +40,7 @@ export interface PendingOptions {
 
 export interface Pending {
   /**
-   * For the key of `former`; without it for the key of a former try for a first one, or a new one. Goes on asking behind a
+   * For the key of `former`; without it a first one, for the key of a former try or a new one. Goes on asking behind a
    * caller who is sent away. Throws {@link AuthorityError}.
    */
   signed(
@@ -55,7 +56,7 @@ export interface Pending {
   drop(uid: string): void
   /**
    * The keys of first ones go with this process, and with them the use of what was asked. Renewals have keys that stand in a
-   * Secret: other replicas may be waiting for the same signatures.
+   * Secret: other replicas may be waiting for the same signatures, and they stay.
    */
   close(): void
 }
@@ -126,6 +127,7 @@ export function createPending(options: PendingOptions): Pending {
   ): Entry {
     const known = asked.get(uid)
     if (known !== undefined && isFor(known, former)) return known
+    if (former !== undefined && known && isAwaited(known)) throw begunAnew({ namespace, name })
     const content = former ?? { privateKey: makeKeyPairSync().privateKey }
     const entry = { ...content, rayCluster: { namespace, name, uid }, slow: false }
     asked.set(uid, entry)
@@ -161,6 +163,11 @@ export function createPending(options: PendingOptions): Pending {
 function isFor(known: Entry, former: Omit<Asked, 'rayCluster'> | undefined): boolean {
   if (former === undefined) return known.renews === undefined
   return known.privateKey.equals(former.privateKey)
+}
+
+/** A first one that a pod waits for: what it would renew was taken away before. */
+function isAwaited({ renews, certificate }: Entry): boolean {
+  return renews === undefined && certificate === undefined
 }
 
 function spki(key: KeyObject): Uint8Array {

@@ -100,7 +100,7 @@ export function createRecord(options: RecordOptions): CurrentRecord {
   }
 }
 
-/** Unless something else stands there by now, or a CA that was brought back meanwhile. Throws KubernetesError. */
+/** Unless something else stands there by now, or a Secret holds a CA when it is read for the last time. Throws KubernetesError. */
 export async function settle(secrets: ClusterSecrets, record: TrustRecord): Promise<void> {
   await secrets.changeRecord(async data => {
     const found = recordIn(data)

@@ -25,6 +25,16 @@ export function exhausted(
   )
 }
 
+export function begunAnew({
+  namespace,
+  name
+}: Pick<RayClusterReference, 'namespace' | 'name'>): AuthorityError {
+  return new AuthorityError(
+    'Unavailable',
+    `The CA of the RayCluster ${namespace}/${name} is not renewed: another has been asked for in its place.`
+  )
+}
+
 export function headless({ namespace, name }: RayClusterReference): AuthorityError {
   return new AuthorityError(
     'TooEarly',

@@ -31,6 +31,14 @@ export interface UpkeepOptions {
   onFault(error: unknown): void
 }
 
+/** A Secret as a round has read it. */
+interface Read {
+  /** Its UID. */
+  seenIn: string | undefined
+  /** What was in use here by then. */
+  used: ReadonlyMap<string, OwnCa>
+}
+
 export type DueCas = Record<Due, number>
 
 export interface Upkeep {
@@ -90,8 +98,9 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     /** As they stand in the end, whatever fails. */
     const cas = new Map<string, OwnCa>()
     const changed = isChanged(record)
-    let left = options.foreign() ?? true
+    let left = false
     for await (const { uid: seenIn, data = {} } of secrets.all()) {
+      const read: Read = { seenIn, used: new Map(authority.used) }
       for (const uid of Object.keys(data)) {
         if (stopped) return undefined
         const entry = entryIn(data, uid)
@@ -100,7 +109,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
         seen.add(uid)
         if (entry.trust === 'perCluster') cas.set(uid, entry)
         await attempted(() =>
-          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, seenIn, cas)
+          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, read, cas)
         )
       }
     }
@@ -112,7 +121,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     for (const uid of [...authority.held.keys()]) if (isOver(uid)) authority.held.delete(uid)
     // Also what another replica has taken away.
     for (const uid of [...goneSince.keys()]) if (isOver(uid)) goneSince.delete(uid)
-    // What is in use here and could not be brought back is left as well, and what has come back.
+    // Also what came back in this round, or is in use here and could not be brought back.
     left ||= authority.used.size > 0 || (options.foreign() ?? true)
     if (changed && !left) await settle(secrets, record)
     // While the authority is away nobody knows by which of its keys they are sealed.
@@ -150,11 +159,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     authority.held.delete(entry.uid)
   }
 
-  async function tend(
-    entry: Entry,
-    seenIn: string | undefined,
-    cas: Map<string, OwnCa>
-  ): Promise<void> {
+  async function tend(entry: Entry, read: Read, cas: Map<string, OwnCa>): Promise<void> {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
       await secrets.change(entry, async () => 'remove')
@@ -163,25 +168,30 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       options.onChange('removed', entry)
       return
     }
-    authority.held.set(uid, { namespace, name, trust: entry.trust, seenIn })
-    if (entry.trust !== 'perCluster') return
-    const own = await asItStands(entry)
-    if (own === undefined) {
+    const stands = entry.trust === 'perCluster' ? await asItStands(entry, read) : entry
+    if (stands === undefined) {
       cas.delete(uid)
       return
     }
-    cas.set(uid, own)
-    await authority.follow(own)
+    authority.held.set(uid, { namespace, name, trust: stands.trust, seenIn: read.seenIn })
+    if (stands.trust === 'perCluster') await tendOwn(stands, cas)
+  }
+
+  async function tendOwn(own: OwnCa, cas: Map<string, OwnCa>): Promise<void> {
+    cas.set(own.uid, own)
+    // At once: opening may last, and what is asked for meanwhile is another.
     authority.ownCas.stands(own)
+    await authority.follow(own)
     const change = authority.ownCas.isDue(own) ? await renew(own, cas) : undefined
     if (change !== undefined) options.onChange(change, own)
   }
 
-  /** Read again where it is not what is known here: others may have changed it since the round began. */
-  async function asItStands(entry: OwnCa): Promise<OwnCa | undefined> {
-    const used = authority.used.get(entry.uid)
-    const isKnown = used ? isSame(used, entry) : !authority.ownCas.isAsked(entry.uid)
-    if (isKnown) return entry
+  /** Read again where it is not what is known here: others may have changed it since the round has read it. */
+  async function asItStands(entry: OwnCa, read: Read): Promise<OwnCa | undefined> {
+    const { uid } = entry
+    const used = authority.used.get(uid)
+    const isUnheardOf = !read.used.has(uid) && !authority.ownCas.isAsked(uid)
+    if (used ? isSame(used, entry) : isUnheardOf) return entry
     return ownCaIn((await secrets.change(entry, async () => 'keep')).found)
   }
 
@@ -192,12 +202,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   ): Promise<'renewed' | 'sealed' | undefined> {
     // Another replica may have done it since the round began.
     const current = ownCaIn((await secrets.change(entry, async () => 'keep')).found)
-    if (current === undefined) return undefined
-    cas.set(entry.uid, current)
-    if (!authority.ownCas.isDue(current)) {
-      await authority.follow(current)
-      return undefined
-    }
+    if (current !== undefined) cas.set(entry.uid, current)
+    if (current === undefined || !authority.ownCas.isDue(current)) return undefined
     const next = await authority.ownCas.renewed(current)
     if (next === undefined) return undefined
     let written = false
