@@ -13,7 +13,14 @@ import { type LivePod, livePod } from '../live/pod.ts'
 import { type EvictionResult, evict } from './evict.ts'
 import type { Lease } from './lease.ts'
 import { noteText, readNote } from './note.ts'
-import { type Eviction, isDue, nextStep, type ReplacementRules, type Step } from './plan.ts'
+import {
+  type Eviction,
+  isDue,
+  nextStep,
+  patienceMs,
+  type ReplacementRules,
+  type Step
+} from './plan.ts'
 
 export interface ReplacementOptions {
   client: Client
@@ -53,7 +60,6 @@ export function createReplacement(options: ReplacementOptions): Replacement {
   const turns = new LRUCache<string, number>({ max: 10_000 })
   const ends = new LRUCache<string, { end: number; at: number }>({ max: 10_000 })
   let gone: { pod: string; since: number } | undefined
-  let accepted: string | undefined
   let recoveringSince: number | undefined
 
   return { tick, recoveringSince: () => recoveringSince }
@@ -66,7 +72,8 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     const pods = [...options.pods()]
     const goneSince = last && whenGone(last, pods, now)
     const waiting = new Set([...putOff].filter(([, until]) => until > now).map(([uid]) => uid))
-    const seen = { pods, now, last, goneSince, accepted }
+    const isGone = last !== undefined && (await isGoneUnseen(last, pods, now))
+    const seen = { pods, now, last, goneSince, isGone }
     const step = nextStep({ ...seen, putOff: waiting, turns, ends }, rules)
     if (step.step === 'wait' && step.until === 'recovery') recoveringSince = last?.at
     if (step.step === 'evict') await carryOut(step.pod, step.eviction, lease.note())
@@ -78,6 +85,20 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     if (pods.some(({ uid }) => uid === last.pod)) gone = undefined
     else if (gone?.pod !== last.pod) gone = { pod: last.pod, since: now }
     return gone?.since
+  }
+
+  /** A watch that has died shows a pod for minutes as it was, also to a replica that takes over. */
+  async function isGoneUnseen(
+    last: Eviction,
+    pods: readonly LivePod[],
+    now: number
+  ): Promise<boolean> {
+    const shown = pods.find(({ uid, live }) => live && uid === last.pod)
+    if (shown === undefined || now - last.at < rules.intervalMs) return false
+    if (now - last.at > patienceMs) return false
+    const fresh = await calls.pod(shown.namespace, shown.name)
+    const found = fresh && livePod(fresh)
+    return found?.uid !== last.pod || !found.live
   }
 
   async function carryOut(
@@ -95,7 +116,6 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     if (!(await lease.write(noteText(eviction)))) return
     const result = await evicted(pod, fresh)
     const end = certificateEnd(found)
-    if (result === 'evicted') accepted = pod.uid
     if (result !== 'evicted') await lease.write(formerNote)
     else if (end !== undefined) ends.set(pod.namespace, { end, at: eviction.at })
     settled(pod, result, result === 'evicted' ? eviction.at : clock())

@@ -34,8 +34,8 @@ export interface Situation {
   last?: Eviction | undefined
   /** Since when the pod that was evicted last is seen no more. */
   goneSince?: number | undefined
-  /** UID of the pod whose eviction the API server has accepted from this replica. */
-  accepted?: string | undefined
+  /** The pod that was evicted last is shown alive, and is not so any more by the API server's word. */
+  isGone?: boolean
   /** UIDs of pods that could not be evicted a moment ago. */
   putOff: ReadonlySet<string>
   /** When a pod of a namespace was evicted or could not be, as far as that is remembered. */
@@ -87,11 +87,10 @@ export function isDue(pod: LivePod, now: number, { aheadMs }: ReplacementRules):
   return span !== undefined && now >= span.end - span.lead
 }
 
-function isRecovering(last: Eviction, { pods, now, goneSince, accepted }: Situation): boolean {
+function isRecovering(last: Eviction, { pods, now, goneSince, isGone }: Situation): boolean {
   if (now - last.at > patienceMs) return false
   const evicted = pods.find(({ uid }) => uid === last.pod)
-  // A watch that has died shows it for minutes as it was.
-  if (evicted) return !evicted.live || last.pod === accepted || now - last.at < lagMs
+  if (evicted) return !evicted.live || isGone === true || now - last.at < lagMs
   if (goneSince === undefined || now - goneSince < settleMs) return true
   return pods.some(
     pod => isOf(last, pod) && pod.live && !pod.ready && pod.createdAt >= wholeSecond(last.at)
