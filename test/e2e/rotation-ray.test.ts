@@ -29,7 +29,7 @@ part('rotation-ray', async (t, { api, namespace: makeNamespace }) => {
     const [head = ''] = pods.filter(isHead).map(nameOf)
     return { head, workers: pods.filter(pod => !isHead(pod)).map(nameOf) }
   }
-  /** Replicas read the Secret when they start; the kubelet would bring it in a minute. */
+  /** Replicas read the Secret when they start; the kubelet would bring it within two minutes. */
   const seenByReplicas = async () => {
     await restart('enrollment')
     await rolledOut('enrollment')

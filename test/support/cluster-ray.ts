@@ -79,14 +79,14 @@ export async function scaled(
 
 /**
  * Submitted at the head; its output says on how many hosts its tasks ran. With `hosts` it goes on until they did on as many,
- * for five minutes at most.
+ * for ten minutes at most.
  */
 export async function runJob(
   namespace: string,
   head: string,
   hosts = 0
 ): Promise<{ output: string }> {
-  const seconds = hosts > 0 ? 300 : 0
+  const seconds = hosts > 0 ? 600 : 0
   const script = [
     'import ray, socket, time',
     'ray.init(logging_level="ERROR")',
