@@ -17,6 +17,8 @@ export interface AdmissionRoutesOptions {
   labelsOf(namespace: string): Labels | undefined
   /** Waits a moment for a namespace that is not known; undefined when it stays so. */
   whenKnown(namespace: string): Promise<Labels | undefined>
+  /** False where live pods of a RayCluster decide and are not known now. */
+  knowsClusters(review: AdmissionReview): boolean
   observe(outcome: AdmissionOutcome): void
   validate(review: AdmissionReview, requested: RequestedModes): Validation
   observeValidation(outcome: ValidationOutcome): void
@@ -104,15 +106,20 @@ function mutated(
  * modes would be weaker than what an administrator wrote, and nothing corrects a running pod.
  */
 const unknownNamespace =
-  'The labels of the namespace are not known to Rayguard yet. Nothing is to be done: whoever creates the pod tries again.'
+  'The labels of the namespace are not known to Rayguard (yet). Nothing is to be done: whoever creates the pod tries again.'
+
+/** A pod that is answered by what was seen hours ago may be split from its cluster, whatever the modes. */
+const unknownClusters =
+  'The running Ray clusters are not known to Rayguard (now). Nothing is to be done: whoever creates the pod tries again.'
 
 function decided(
-  { admit, observe }: AdmissionRoutesOptions,
+  { admit, observe, knowsClusters }: AdmissionRoutesOptions,
   reply: FastifyReply,
   review: AdmissionReview,
   body: Body | undefined,
   requested: RequestedModes
 ): FastifyReply {
+  if (!knowsClusters(review)) return sendStatus(reply, 503, unknownClusters)
   const admission = body?.forbiddenKey
     ? refuseRequest(
         review,
@@ -126,7 +133,7 @@ function decided(
 
 /** Only advice is given, so what stands in its way is said and nothing is held up by it. */
 async function validated(
-  { labelsOf, whenKnown, validate, observeValidation }: AdmissionRoutesOptions,
+  { labelsOf, whenKnown, knowsClusters, validate, observeValidation }: AdmissionRoutesOptions,
   reply: FastifyReply,
   body: Body | undefined,
   requested: RequestedModes
@@ -143,7 +150,9 @@ async function validated(
     ? unread(review, `it has a key "__proto__" at ${forbiddenKey}, which is never valid`)
     : isAsked && labels === undefined
       ? unread(review, 'nothing was looked at: the labels of the namespace are not known yet')
-      : validate(review, withLabels(requested, labels))
+      : isRay && !knowsClusters(review)
+        ? unread(review, 'nothing was looked at: the running Ray clusters are not known now')
+        : validate(review, withLabels(requested, labels))
   if (outcome) observeValidation(outcome)
   return reply.send(answer)
 }
@@ -170,6 +179,8 @@ function unknownSegment(
 /** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/ */
 function sendStatus(reply: FastifyReply, code: number, message: string): FastifyReply {
   const reason = reasons.get(code) ?? 'BadRequest'
+  // The API server keeps its connections: over a new one the Service may lead it to a replica that knows.
+  if (code === 503) reply.header('connection', 'close')
   return reply
     .code(code)
     .send({ kind: 'Status', apiVersion: 'v1', status: 'Failure', reason, message, code })

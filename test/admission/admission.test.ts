@@ -353,6 +353,7 @@ t.test('over HTTP', async t => {
   const labels: Record<string, Record<string, string>> = {
     'team-a': {},
     fault: {},
+    lost: {},
     labelled: { 'rayguard.dev/tls': 'disabled' }
   }
   const app = fastify({ ajv: { customOptions: { removeAdditional: false, coerceTypes: false } } })
@@ -366,6 +367,7 @@ t.test('over HTTP', async t => {
       waits.push(namespace)
       return namespace === 'late' ? { 'rayguard.dev/tls': 'required' } : undefined
     },
+    knowsClusters: ({ request }) => request.namespace !== 'lost',
     observe: outcome => outcomes.push(outcome),
     validate: () => {
       throw new Error('of Ray resources, not of pods')
@@ -376,7 +378,8 @@ t.test('over HTTP', async t => {
   const post = async (url: string, payload: unknown, type = 'application/json') => {
     const body = typeof payload === 'string' ? payload : JSON.stringify(payload)
     const reply = await app.inject({ method: 'POST', url, body, headers: { 'content-type': type } })
-    return { status: reply.statusCode, body: reply.json() as Record<string, never> }
+    const { connection } = reply.headers
+    return { status: reply.statusCode, connection, body: reply.json() as Record<string, never> }
   }
   const patched = await post('/mutate', review(workerPod()))
   t.match(patched, { status: 200, body: { response: { allowed: true, patchType: 'JSONPatch' } } })
@@ -405,6 +408,14 @@ t.test('over HTTP', async t => {
   await post('/mutate', review(workerPod(), { namespace: 'unknown', operation: 'DELETE' }))
   t.equal(outcomes.at(-1)?.allowed, true, 'nor does what is let through')
   t.strictSame(waits, ['late', 'unknown', 'unknown'], 'nobody waits for what is not needed')
+
+  const count = outcomes.length
+  for (const url of ['/mutate', '/mutate/off/no-tls']) {
+    const lost = await post(url, review(workerPod(), { namespace: 'lost' }))
+    t.match(lost, { status: 503, body: { kind: 'Status', message: /Ray clusters are not known/ } })
+    t.equal(lost.connection, 'close', 'another connection may lead to another replica')
+  }
+  t.equal(outcomes.length, count, 'no pod is put on a side by what nobody has confirmed')
 
   for (const url of ['/mutate/strict', '/mutate/warn/maybe', '/mutate/__proto__']) {
     const { status, body } = await post(url, review(workerPod()))

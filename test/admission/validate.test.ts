@@ -308,6 +308,7 @@ t.test('over HTTP', async t => {
       waits.push(namespace)
       return namespace === 'late' ? {} : undefined
     },
+    knowsClusters: ({ request }) => request.namespace !== 'lost',
     validate: (of, requested) => validate(of, requested, settings),
     observeValidation: outcome => outcomes.push(outcome)
   })
@@ -330,6 +331,7 @@ t.test('over HTTP', async t => {
   t.equal(await result('/validate', bad('late')), 'violates', 'a namespace that is new')
   t.equal(await result('/validate', bad('unknown')), 'unread', 'not known: nobody is held up')
   t.equal(await result('/validate/off/no-tls', bad('unknown')), 'nothing', 'not needed')
+  t.equal(await result('/validate/off/no-tls', bad('lost')), 'unread', 'nor its running pods')
   const hostile = JSON.stringify(bad()).replace('"headGroupSpec"', '"__proto__"')
   t.equal(await result('/validate', hostile), 'unread', 'attack 39: a forbidden key')
   const count = outcomes.length

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { Agent } from 'node:https'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -230,6 +231,39 @@ t.test('the webhook answers nobody before it knows the labels of namespaces', as
   t.equal(await env('team-c'), true, 'without a label TLS is on, also where it came a moment ago')
   const early = post(webhook, '/mutate', review(headPod(), { namespace: 'team-d' }))
   t.equal((await early).status, 503, 'a pod whose namespace is not known has to come again')
+})
+
+t.test('nothing is decided by what a lost watch showed last', async t => {
+  const { standIn, settings } = await place(t)
+  standIn.put(namespace('team-a', { 'rayguard.dev/tls': 'disabled' }))
+  const served = serve(t, settings(), ['--components', 'webhook'])
+  const webhook = await served.port('webhook')
+  const ops = await served.port('ops')
+  await ready(ops)
+  // As the API server has it: a connection that is kept, whatever the probe says.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const admitted = (path: string) => post(webhook, path, review(headPod()), { agent })
+  t.equal((await admitted('/mutate')).status, 200)
+
+  const lists = /\/(namespaces|pods)$/
+  standIn.interfere(({ path }) => (lists.test(path) ? { status: 403 } : undefined))
+  standIn.watches.dropAll()
+  standIn.put(namespace('team-a', { 'rayguard.dev/tls': 'required' }))
+  const steady = performance.now.bind(performance)
+  t.intercept(performance, 'now', { value: () => steady() + 3_600_000 })
+  t.match((await ready(ops, 503)).json.checks, { namespaces: /not known/, clusters: /not known/ })
+  t.match(await admitted('/mutate'), { status: 503, text: /labels of the namespace/ })
+  t.match(await admitted('/mutate/enforce/tls'), { status: 503, text: /running Ray clusters/ })
+  const kind = { group: 'ray.io', version: 'v1', kind: 'RayCluster' }
+  const foretold = await post(webhook, '/validate/off/no-tls', review(rayCluster(), { kind }))
+  t.match(foretold.json.response, { allowed: true, warnings: [/Ray clusters are not known/] })
+
+  standIn.interfere(undefined)
+  await ready(ops)
+  const again = await admitted('/mutate')
+  const patch = Buffer.from(String(again.json.response?.patch ?? ''), 'base64').toString('utf8')
+  t.match(patch, /RAY_USE_TLS/, 'once the watches are back, by what they show')
 })
 
 t.test('a namespace that is made anew has the labels of the new one', async t => {

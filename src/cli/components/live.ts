@@ -16,6 +16,8 @@ import type { NamespaceIndex } from './namespaces.ts'
 export interface Live {
   start(): void
   readonly whenSynced: Promise<void>
+  /** False where the answer hangs on the pods of a RayCluster and the watch is lost. */
+  knows(review: AdmissionReview): boolean
   /** What the live pods of the reviewed pod's RayCluster have. */
   tlsFor(review: AdmissionReview): ClusterTls | undefined
   /** The same for a RayCluster itself; of other resources it is not known which RayCluster comes of them. */
@@ -73,14 +75,14 @@ export function createLive(surroundings: Surroundings, namespaces: NamespaceInde
       void clusters.whenSynced.then(sweep)
     },
     whenSynced: clusters.whenSynced,
+    knows: review => (keyOf(review) ?? reviewedCluster(review)) === undefined || clusters.synced(),
     tlsFor(review) {
       const key = keyOf(review)
       return key && clusters.tlsOf(key)
     },
-    tlsOfCluster({ request: { kind, namespace = '', object } }) {
-      const { uid } = (object as Partial<KubernetesObject> | null)?.metadata ?? {}
-      if (kind.kind !== 'RayCluster' || typeof uid !== 'string') return undefined
-      return clusters.tlsOf({ namespace, uid })
+    tlsOfCluster(review) {
+      const key = reviewedCluster(review)
+      return key && clusters.tlsOf(key)
     },
     answered(review, { allowed, kind, tls, dryRun, findings }) {
       const key = keyOf(review)
@@ -104,9 +106,16 @@ export function createLive(surroundings: Surroundings, namespaces: NamespaceInde
 }
 
 function keyOf({ request }: AdmissionReview): ClusterKey | undefined {
-  if (request.operation !== 'CREATE') return undefined
+  if (request.operation !== 'CREATE' || request.kind.kind !== 'Pod') return undefined
   const cluster = controllingRayCluster(request.object)
   return cluster && { namespace: request.namespace ?? '', uid: cluster.uid }
+}
+
+function reviewedCluster({
+  request: { kind, namespace = '', object }
+}: AdmissionReview): ClusterKey | undefined {
+  const { uid } = (object as Partial<KubernetesObject> | null)?.metadata ?? {}
+  return kind.kind === 'RayCluster' && typeof uid === 'string' ? { namespace, uid } : undefined
 }
 
 /** Who ends within a day ends within a week, too. */

@@ -13,6 +13,7 @@ export type NamespaceLabels = Readonly<Record<string, string>>
 
 export interface NamespaceIndex {
   reflector: Reflector<NamespaceEntry>
+  /** Undefined also while the watch is lost: what it showed last may be hours old. */
   labelsOf(name: string): NamespaceLabels | undefined
   /** Waits a moment for a namespace that the watch has not shown; undefined when it does not show it. */
   whenKnown(name: string): Promise<NamespaceLabels | undefined>
@@ -55,7 +56,7 @@ export function createNamespaceIndex(surroundings: Surroundings): NamespaceIndex
     random: surroundings.random.fraction,
     clock: surroundings.clocks.steady
   })
-  const labelsOf = (name: string) => byName.get(name)?.labels
+  const labelsOf = (name: string) => (reflector.synced() ? byName.get(name)?.labels : undefined)
   return {
     reflector,
     labelsOf,

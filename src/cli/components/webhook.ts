@@ -37,6 +37,7 @@ export async function createWebhook(surroundings: Surroundings): Promise<Compone
       admissionRoutes(app, {
         labelsOf: namespaces.labelsOf,
         whenKnown: namespaces.whenKnown,
+        knowsClusters: live.knows,
         admit(review, requested) {
           const startedAt = clocks.steady()
           const admission = admit(
