@@ -127,12 +127,14 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (!(await place.enter())) return refuse('NotReady', 'too many requests wait')
     const standing = await standingWithPatience(holder, claimed, request, facts, place)
     if (!standing.allowed) return standing
+    if (request.signal?.aborted) return hasGone
     const { pod, addresses } = standing
     const stranger = options.checkSourceAddress && sourceFault(request.sourceAddress, addresses)
     if (stranger) return stranger
 
     const owner = await identity.owner(pod)
     if (!owner.allowed) return owner
+    if (request.signal?.aborted) return hasGone
     const { rayCluster } = owner
     facts.rayCluster = rayCluster.metadata.name ?? ''
     const roled = identity.role(pod, rayCluster, addresses)
@@ -140,6 +142,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     facts.role = roled.role
     const named = await identity.names({ pod, rayCluster, role: roled.role, addresses })
     if (!named.allowed) return named
+    if (request.signal?.aborted) return hasGone
 
     const csr = readCertificateRequest(request.csr)
     if (!csr.allowed) return csr
@@ -152,6 +155,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     const lifetime = await options.lifetimeOf(holder.namespace)
     noteLifetime(facts, lifetime)
     if (!lifetime.allowed) return lifetime
+    if (request.signal?.aborted) return hasGone
     const { publicKey, csr: bytes } = csr
     const asked = { publicKey, csr: bytes, names: named.names, lifetimeSeconds: lifetime.seconds }
     return issued({ ...asked, rayCluster: reference }, holder, facts)
@@ -249,6 +253,9 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     }
   }
 }
+
+/** Nobody would get what is signed, the pod's next request would find its quota used up, and others wait for the turn. */
+const hasGone = refuse('NotReady', 'the client has gone')
 
 function noteHolder(facts: EnrollmentFacts, holder: Holder): void {
   facts.pod = { namespace: holder.namespace, name: holder.podName, uid: holder.podUid }

@@ -1,7 +1,9 @@
 import t, { type Test } from 'tap'
 import { createKnownKeys } from '../../src/enrollment/keys.ts'
 import { createQuota } from '../../src/flow/quota.ts'
+import { createCertificateRequest } from '../../src/x509/request.ts'
 import { type Stage, startStage } from '../support/enrollment-stage.ts'
+import { newKey } from '../support/hand-made-certificates.ts'
 import { rayCluster, rayPod } from '../support/ray-objects.ts'
 
 t.test('a quota is used up at once and comes back with time', async t => {
@@ -82,6 +84,28 @@ t.test('a certificate that was not made is not counted', async t => {
     )
   stage.authority.bend = undefined
   t.equal((await stage.enroll(pod)).status, 201, 'and then it works')
+})
+
+t.test('who has gone is not worked for, not signed for and not counted', async t => {
+  const stage = await stageWithPods(t, { quota: { perPod: 1, perNamespace: 10 } })
+  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  const csr = createCertificateRequest(newKey())
+  for (const step of [/\/pods\/[^/]+$/, /\/rayclusters\//, /\/namespaces\/[^/]+$/]) {
+    const client = new AbortController()
+    stage.standIn.interfere(({ path }) => {
+      if (step.test(path)) client.abort()
+      return undefined
+    })
+    const outcome = await stage.enrollment.enroll({
+      ...{ csr, podIPs: ['127.0.0.2'], sourceAddress: '127.0.0.2', signal: client.signal },
+      authorization: `Bearer ${stage.standIn.issueToken(pod)}`
+    })
+    t.match(outcome, { allowed: false, code: 'NotReady' }, `${step}`)
+    t.match(stage.standIn.requests.at(-1), step, 'the API is asked nothing more')
+  }
+  stage.standIn.interfere(undefined)
+  t.equal(stage.authority.issued.length, 0, 'nothing was signed')
+  t.equal((await stage.enroll(pod, { csr })).status, 201, 'the pod has its quota still')
 })
 
 t.test('attack 44: a certificate that was made is counted, also where it is of no use', async t => {
