@@ -4,6 +4,7 @@
  * An approval, also one by a person, replaces none of the checks: they are made anew before the signature. Of several
  * replicas the one whose approval is written signs; should it end before, another does so after a while.
  */
+import { createHash } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AuthorityError } from '../authority/authority.ts'
@@ -70,6 +71,8 @@ interface Seen {
   uid: string
   user: string
   stage: Stage
+  /** The digest of what was handed out. */
+  certificate: string | undefined
 }
 
 export function createClientSigner(options: ClientSignerOptions): ClientSigner {
@@ -91,9 +94,11 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
       name: object.metadata.name ?? '',
       uid: object.metadata.uid ?? '',
       user: object.spec.username ?? '',
-      stage: stageOf(object)
+      stage: stageOf(object),
+      certificate: object.status?.certificate ? digestOf(object.status.certificate) : undefined
     }),
     onChange({ uid, after }) {
+      if (after?.certificate !== undefined) memory.stands(uid, after.certificate)
       if (isOpen(after)) take(after)
       else memory.forget(uid)
     },
@@ -203,9 +208,11 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
     } = answer.certificate
     const pem = certificate + trustAnchors + alsoTrusted
     const status = { ...object.status, certificate: Buffer.from(pem).toString('base64') }
-    if (!(await write(object, 'status', status))) return
     const issued = { serialNumber, notAfter, apiVersion, uid: rayCluster.uid }
-    observe({ ...facts, code: 'Issued', issued })
+    const tell = once(() => observe({ ...facts, code: 'Issued', issued }))
+    // The API server may take it, and its answer be lost: the user has it, and the watch alone says so.
+    memory.writes(uid, digestOf(status.certificate), tell)
+    if (await write(object, 'status', status)) tell()
   }
 
   /** An approval cannot be taken back: what fails after it has failed. */
@@ -242,6 +249,18 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
 /** It is there, and has no answer. */
 function isOpen(seen: Seen | undefined): seen is Seen {
   return seen !== undefined && seen.stage !== 'done'
+}
+
+function digestOf(certificate: string): string {
+  return createHash('sha256').update(certificate).digest('base64')
+}
+
+function once(act: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) act()
+    done = true
+  }
 }
 
 /** Of what would not be answered otherwise another time. */

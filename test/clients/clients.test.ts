@@ -366,6 +366,41 @@ t.test('a request that is withdrawn while it is judged is no fault, and is forgo
   }
 })
 
+t.test('what was handed out is told, also where the answer to the write was lost', async t => {
+  const memory = createMemory({ clock: () => performance.now(), againEveryMs: 10 })
+  const stage = await startClientStage(t, { memory })
+  const { answered, authority, faults, interfere, observed, standIn, until } = stage
+  const handOut = (changes: (certificate: string) => string, alsoLost = () => {}) =>
+    interfere(({ method, path, body }) => {
+      if (method !== 'PUT' || !path.endsWith('/status')) return undefined
+      const stored = body as ReturnType<typeof request>
+      const certificate = changes(stored.status?.certificate ?? '')
+      alsoLost()
+      standIn.put({ ...stored, status: { ...stored.status, certificate } })
+      return { reset: true }
+    })
+  for (const [title, alsoLost] of [
+    ['the write alone', () => {}],
+    ['the watch, too', () => standIn.watches.dropAll()]
+  ] as const) {
+    observed.length = 0
+    handOut(ours => ours, alsoLost)
+    t.match(await answered(request()), { pem: /BEGIN/ }, `${title}: the user has it`)
+    await until(() => observed.length > 0 && memory.size === 0)
+    const { serialNumber } = observed[0]?.issued ?? {}
+    t.match(observed, [{ code: 'Issued', user: 'alice', issued: { serialNumber: /^[0-9a-f]+$/ } }])
+    t.ok(serialNumber, title)
+  }
+  t.equal(authority.issued.length, 2, 'each was signed once')
+
+  observed.length = 0
+  const before = faults.length
+  handOut(() => Buffer.from('-----BEGIN of another replica').toString('base64'))
+  t.match(await answered(request()), { pem: /another/ })
+  await until(() => faults.length > before && memory.size === 0)
+  t.strictSame(observed, [], 'another replica’s is for that one to tell')
+})
+
 t.test('what a replica remembers of a request', async t => {
   let now = 1000
   const memory = createMemory({ clock: () => now, againEveryMs: 10 })
