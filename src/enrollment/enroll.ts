@@ -171,7 +171,7 @@ export function createEnrollment(options: EnrollmentOptions): Enrollment {
     if (live.claimedOwner) facts.owner = live.claimedOwner
     if (!live.allowed) return live
     const { pod } = live
-    const proven = identity.addresses(pod, claimed)
+    const proven = await identity.addresses(pod, claimed)
     return proven.allowed ? { allowed: true, pod, addresses: proven.addresses } : proven
   }
 

@@ -26,7 +26,7 @@ import {
 import { certificateNames, type NamingOptions } from './names.ts'
 import { neededRights } from './permissions.ts'
 import { podFault } from './pod.ts'
-import type { PodIndex } from './pods.ts'
+import { heldAddresses, type PodIndex } from './pods.ts'
 import { type Proof, type Refusal, refuse } from './refusal.ts'
 import { type Holder, holderOf, type LikelyToken, likelyToken } from './token.ts'
 
@@ -54,7 +54,7 @@ export interface Identity {
   /** The live pod of the token, read fresh. */
   pod(holder: Holder): Promise<Proof<{ pod: Pod }> & { claimedOwner?: ClaimedOwner }>
   /** The pod's addresses: those that it claims and that no other pod holds. */
-  addresses(pod: Pod, claimed: readonly string[]): Proof<Addresses>
+  addresses(pod: Pod, claimed: readonly string[]): Promise<Proof<Addresses>>
   owner(pod: Pod): Promise<Proof<{ rayCluster: RayCluster }>>
   role(pod: Pod, rayCluster: RayCluster, addresses: readonly string[]): Proof<{ role: Role }>
   names(facts: NameFacts): Promise<Proof<{ names: CertificateNames }>>
@@ -87,15 +87,7 @@ export function createIdentity(options: IdentityOptions): Identity {
     likelyToken: authorization => likelyToken(authorization, audience, clock()),
     holder: (token, signal) => answered(() => reviewed(token, signal)),
     pod: holder => answered(() => livePod(holder)),
-    addresses(pod, claimed) {
-      if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
-      const visible = visibleAddresses(pod, claimed)
-      if (!visible.allowed) return visible
-      const other = pods.otherHolder(pod.metadata.uid ?? '', visible.addresses)
-      return other === undefined
-        ? visible
-        : refuse('IPConflict', `${other} holds one of ${visible.addresses}`)
-    },
+    addresses: (pod, claimed) => answered(() => ownAddresses(pod, claimed)),
     owner: pod => answered(() => owningCluster(clusters, pod)),
     role: roleOf,
     names: facts => answered(() => provenNames(facts)),
@@ -133,6 +125,27 @@ export function createIdentity(options: IdentityOptions): Identity {
     const judged = podFault(pod, holder, audience, options.images) ?? { allowed: true, pod }
     const claimedOwner = controllingRayCluster(pod)
     return claimedOwner ? { ...judged, claimedOwner } : judged
+  }
+
+  async function ownAddresses(pod: Pod, claimed: readonly string[]): Promise<Proof<Addresses>> {
+    if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
+    const visible = visibleAddresses(pod, claimed)
+    if (!visible.allowed) return visible
+    const { uid = '' } = pod.metadata
+    // Of a watch that has died unseen: it shows pods that are gone, whose addresses others have by now.
+    const gone = new Set<string>()
+    for (;;) {
+      // Asked anew after each call: meanwhile the watch may have shown another one.
+      const other = pods.otherHolder(uid, visible.addresses, gone)
+      if (other === undefined) return visible
+      const { namespace, name } = other
+      // Whatever pod has that name now: what counts is that it is another one and has the address.
+      const now = await calls.pod(namespace, name)
+      const held = now && now.metadata.uid !== uid ? heldAddresses(now) : []
+      if (held.some(address => visible.addresses.includes(address)))
+        return refuse('IPConflict', `${namespace}/${name} holds one of ${visible.addresses}`)
+      gone.add(other.uid)
+    }
   }
 
   async function provenNames(facts: NameFacts): Promise<Proof<{ names: CertificateNames }>> {

@@ -1,8 +1,8 @@
 /**
  * Which live pod holds which address: all pods of the cluster by every one of their addresses, from a watch.
  *
- * Answers "does another pod hold it" and wakes who waits for an address to be visible. Lags behind the API, so that it can
- * only refuse; what is signed is read fresh.
+ * Answers "does another pod hold it" and wakes who waits for an address to be visible. Lags behind the API: it never says that
+ * a pod may have an address, and whoever it says holds one is read fresh before anybody is kept out.
  */
 import type { Client } from '../kubernetes/client.ts'
 import type { Pod } from '../kubernetes/objects.ts'
@@ -14,11 +14,21 @@ export interface PodIndex {
   start(): void
   synced(): boolean
   readonly whenSynced: Promise<void>
-  /** `namespace/name` of another live pod with one of the addresses. */
-  otherHolder(uid: string, addresses: readonly string[]): string | undefined
+  /** Another live pod with one of the addresses; `except`: pods that are not meant, by their UIDs. */
+  otherHolder(
+    uid: string,
+    addresses: readonly string[],
+    except?: ReadonlySet<string>
+  ): AddressHolder | undefined
   /** True once the pod shows exactly these addresses; false when the time is over or the caller has gone. */
   whenShown(uid: string, addresses: readonly string[], options: Patience): Promise<boolean>
   stop(): Promise<void>
+}
+
+export interface AddressHolder {
+  uid: string
+  namespace: string
+  name: string
 }
 
 export interface Patience {
@@ -38,6 +48,7 @@ export interface PodIndexOptions {
 }
 
 interface Entry {
+  namespace: string
   name: string
   addresses: string[]
 }
@@ -61,10 +72,13 @@ export function createPodIndex(options: PodIndexOptions): PodIndex {
     start: reflector.start,
     synced: reflector.synced,
     whenSynced: reflector.whenSynced,
-    otherHolder(uid, addresses) {
+    otherHolder(uid, addresses, except) {
       for (const address of addresses)
-        for (const holder of holders.get(address) ?? [])
-          if (holder !== uid) return reflector.get(holder)?.name
+        for (const holder of holders.get(address) ?? []) {
+          const entry = reflector.get(holder)
+          if (holder !== uid && !except?.has(holder) && entry)
+            return { uid: holder, namespace: entry.namespace, name: entry.name }
+        }
       return undefined
     },
     whenShown: (uid, addresses, patience) =>
@@ -79,18 +93,22 @@ export function createPodIndex(options: PodIndexOptions): PodIndex {
   }
 }
 
+function entryOf(pod: Pod): Entry | undefined {
+  const addresses = heldAddresses(pod)
+  if (addresses.length === 0) return undefined
+  const { namespace = '', name = '' } = pod.metadata
+  return { namespace, name, addresses }
+}
+
 /**
  * A pod on its node's network shares the node's address with others like it. One that is being deleted still counts: its
  * address is its own until its sandbox is gone.
  */
-function entryOf({ metadata, spec, status }: Pod): Entry | undefined {
-  if (spec.hostNetwork || status?.phase === 'Succeeded' || status?.phase === 'Failed')
-    return undefined
-  const addresses = shownAddresses({ status: status ?? null }).map(
+export function heldAddresses({ spec, status }: Pod): string[] {
+  if (spec.hostNetwork || status?.phase === 'Succeeded' || status?.phase === 'Failed') return []
+  return shownAddresses({ status: status ?? null }).map(
     address => canonicalAddress(address) ?? address
   )
-  if (addresses.length === 0) return undefined
-  return { name: `${metadata.namespace}/${metadata.name}`, addresses }
 }
 
 function shows(entry: Entry | undefined, addresses: readonly string[]): boolean {

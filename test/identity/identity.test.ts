@@ -12,6 +12,9 @@ import { image, rayPod } from '../support/ray-objects.ts'
 async function start(t: Test, clock: () => number = Date.now) {
   const pair = servingPair()
   const standIn = createStandIn({ ...pair, clientToken, clock })
+  let silent = false
+  const { subscribe } = standIn.store
+  standIn.store.subscribe = listener => subscribe(event => silent || listener(event))
   const client = createClient(connectionTo(await standIn.listen(), pair.ca), { timeoutMs: 5_000 })
   const pods = createPodIndex({ client, random: Math.random, clock: () => 0, backoffMs: 1 })
   pods.start()
@@ -30,7 +33,11 @@ async function start(t: Test, clock: () => number = Date.now) {
     shortNames: false,
     clock
   })
-  return { standIn, pods, identity }
+  /** Watches go on and bring nothing. */
+  const silence = () => {
+    silent = true
+  }
+  return { standIn, pods, identity, silence }
 }
 
 t.test('the rights that are missing are told by name', async t => {
@@ -48,7 +55,10 @@ t.test('the rights that are missing are told by name', async t => {
 
 t.test('attack 12: an address is held by every live pod that shows it', async t => {
   const { standIn, pods } = await start(t)
-  const held = (uid: string, ...ips: string[]) => pods.otherHolder(uid, ips)
+  const held = (uid: string, ...ips: string[]) => {
+    const other = pods.otherHolder(uid, ips)
+    return other && `${other.namespace}/${other.name}`
+  }
   const seen = async (name: string, ...ips: string[]) => {
     const pod = standIn.put(rayPod({ name, ips }))
     await pods.whenShown(`${name}-uid`, ips, { timeoutMs: 30_000 })
@@ -77,6 +87,54 @@ t.test('attack 12: an address is held by every live pod that shows it', async t 
     undefined,
     'a pod on its node shares an address with its like'
   )
+})
+
+t.test('what only a dead watch shows of addresses keeps no pod out', async t => {
+  const { standIn, pods, identity, silence } = await start(t)
+  const ip = '10.0.0.1'
+  const put = (name: string, uid = `${name}-uid`) => {
+    const pod = rayPod({ name, ips: [ip] })
+    return standIn.put({ ...pod, metadata: { ...pod.metadata, uid } })
+  }
+  const [one, two] = [put('one'), put('two')]
+  for (const uid of ['one-uid', 'two-uid']) await pods.whenShown(uid, [ip], { timeoutMs: 30_000 })
+  silence()
+  const next = put('next')
+  const judged = async (asks = next) => {
+    const proof = await identity.addresses(asks, [ip])
+    return proof.allowed ? 'allowed' : proof.code
+  }
+  standIn.remove(one)
+  t.equal(await judged(), 'IPConflict', 'one of two is gone')
+  standIn.put({ ...two, status: { ...two.status, phase: 'Failed' } })
+  t.equal(await judged(), 'allowed', 'the other has finished')
+  standIn.put({
+    ...two,
+    status: { ...two.status, podIP: '10.0.0.9', podIPs: [{ ip: '10.0.0.9' }] }
+  })
+  t.equal(await judged(), 'allowed', 'or has moved')
+  standIn.put({ ...two, metadata: { ...two.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } })
+  t.equal(await judged(), 'IPConflict', 'attack 11: one that is going still has it')
+  const anew = put('two', 'another-uid')
+  t.equal(await judged(), 'IPConflict', 'attack 12: another of that name has it')
+  t.equal(await judged(anew), 'allowed', 'who is that one itself')
+  standIn.interfere(() => ({ status: 500 }))
+  t.equal(await judged(), 'ApiUnavailable', 'what cannot be read is no "yes"')
+})
+
+t.test('attack 12: who gets the address while another is looked at holds it, too', async t => {
+  const { standIn, pods, identity } = await start(t)
+  const ips = ['10.0.0.1']
+  const seen = async (name: string) => {
+    const pod = standIn.put(rayPod({ name, ips }))
+    await pods.whenShown(`${name}-uid`, ips, { timeoutMs: 30_000 })
+    return pod
+  }
+  const [, asks] = [await seen('former'), await seen('asks')]
+  standIn.interfere(({ path }) =>
+    path.endsWith('/former') ? { until: seen('late'), status: 404 } : undefined
+  )
+  t.match(await identity.addresses(asks, ips), { code: 'IPConflict' })
 })
 
 t.test('a former image may still enroll, and so may another version of the group', async t => {
