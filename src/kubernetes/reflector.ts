@@ -144,14 +144,21 @@ export function createReflector<O extends KubernetesObject, T>(
         lastContact = clock()
       }
     )
+    const before = lastContact
     let heard = false
-    for await (const { type, object } of events) {
-      heard = true
-      lastContact = clock()
-      if (type !== 'BOOKMARK')
-        put(uidOf(object), type === 'DELETED' ? undefined : options.project(object))
-      // Last: an event that could not be taken in must not count as seen.
-      resourceVersion = object.metadata.resourceVersion ?? resourceVersion
+    try {
+      for await (const { type, object } of events) {
+        heard = true
+        lastContact = clock()
+        if (type !== 'BOOKMARK')
+          put(uidOf(object), type === 'DELETED' ? undefined : options.project(object))
+        // Last: an event that could not be taken in must not count as seen.
+        resourceVersion = object.metadata.resourceVersion ?? resourceVersion
+      }
+    } catch (error) {
+      // The API server opens a watch from a version that is too old, too, and only then says so.
+      if (!heard && !isPassing(error)) lastContact = before
+      throw error
     }
     return heard
   }
@@ -177,9 +184,13 @@ export function createReflector<O extends KubernetesObject, T>(
  * is waited for, and not for ever.
  */
 function mustListAgain(error: unknown, failures: number): boolean {
-  const passing =
+  return !isPassing(error) || failures >= 3
+}
+
+function isPassing(error: unknown): boolean {
+  return (
     error instanceof KubernetesError && (error.code === 'Unavailable' || error.code === 'Throttled')
-  return !passing || failures >= 3
+  )
 }
 
 function uidOf(object: KubernetesObject): string {

@@ -294,3 +294,42 @@ t.test('a watch that is always refused lists again', async t => {
     'seen'
   )
 })
+
+t.test('a copy that was lost counts as known only when it is listed anew', async t => {
+  for (const hours of [0, 1]) {
+    let now = 0
+    const { standIn, reflector, pod, watching, shown } = await start(t, { clock: () => now })
+    const gone = standIn.put(pod('gone'))
+    reflector.start()
+    await reflector.whenSynced
+    await watching()
+    standIn.put(pod('seen'))
+    await reflector.changed('seen-uid', { ...patient, until: value => value !== undefined })
+
+    let release = () => {}
+    const until = new Promise<void>(resolve => {
+      release = resolve
+    })
+    let lists = () => {}
+    const listing = new Promise<void>(resolve => {
+      lists = resolve
+    })
+    standIn.interfere(({ path, query }) => {
+      if (!path.endsWith('/pods') || query.get('watch') === 'true') return undefined
+      lists()
+      return { until }
+    })
+    // a process that was frozen, or silence for all but as long as a copy is good
+    now += hours * 3_600_000 || 149_000
+    standIn.store.remove(gone)
+    standIn.store.compact()
+    standIn.watches.dropAll()
+    await listing
+    now += 2_000
+    t.equal(reflector.synced(), false, `${hours} h: what opened and was too old is no contact`)
+    release()
+    await reflector.changed('gone-uid', { ...patient, until: value => value === undefined })
+    t.strictSame(shown(), ['seen Pending'], 'it has caught up')
+    t.equal(reflector.synced(), true, 'and counts')
+  }
+})
