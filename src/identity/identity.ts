@@ -128,14 +128,14 @@ export function createIdentity(options: IdentityOptions): Identity {
   }
 
   async function ownAddresses(pod: Pod, claimed: readonly string[]): Promise<Proof<Addresses>> {
-    if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
     const visible = visibleAddresses(pod, claimed)
     if (!visible.allowed) return visible
     const { uid = '' } = pod.metadata
     // Of a watch that has died unseen: it shows pods that are gone, whose addresses others have by now.
     const gone = new Set<string>()
     for (;;) {
-      // Asked anew after each call: meanwhile the watch may have shown another one.
+      // Asked anew after each call: meanwhile the watch may have shown another one, or be lost.
+      if (!pods.synced()) return refuse('NotReady', 'the index of pods is not complete')
       const other = pods.otherHolder(uid, visible.addresses, gone)
       if (other === undefined) return visible
       const { namespace, name } = other

@@ -1,8 +1,8 @@
 /**
  * Which live pod holds which address: all pods of the cluster by every one of their addresses, from a watch.
  *
- * Answers "does another pod hold it" and wakes who waits for an address to be visible. Lags behind the API: it never says that
- * a pod may have an address, and whoever it says holds one is read fresh before anybody is kept out.
+ * Answers "does another pod hold it" and wakes who waits for an address to be visible. Lags behind the API: what is
+ * signed is read fresh, and so is whoever it says holds an address, before anybody is kept out.
  */
 import type { Client } from '../kubernetes/client.ts'
 import type { Pod } from '../kubernetes/objects.ts'

@@ -16,7 +16,12 @@ async function start(t: Test, clock: () => number = Date.now) {
   const { subscribe } = standIn.store
   standIn.store.subscribe = listener => subscribe(event => silent || listener(event))
   const client = createClient(connectionTo(await standIn.listen(), pair.ca), { timeoutMs: 5_000 })
-  const pods = createPodIndex({ client, random: Math.random, clock: () => 0, backoffMs: 1 })
+  const steady = { now: 0 }
+  const pods = createPodIndex({
+    ...{ client, random: Math.random },
+    clock: () => steady.now,
+    backoffMs: 1
+  })
   pods.start()
   await pods.whenSynced
   t.teardown(async () => {
@@ -37,7 +42,7 @@ async function start(t: Test, clock: () => number = Date.now) {
   const silence = () => {
     silent = true
   }
-  return { standIn, pods, identity, silence }
+  return { standIn, pods, identity, silence, steady }
 }
 
 t.test('the rights that are missing are told by name', async t => {
@@ -135,6 +140,22 @@ t.test('attack 12: who gets the address while another is looked at holds it, too
     path.endsWith('/former') ? { until: seen('late'), status: 404 } : undefined
   )
   t.match(await identity.addresses(asks, ips), { code: 'IPConflict' })
+})
+
+t.test('attack 12: what was lost while another is looked at does not count as known', async t => {
+  const { standIn, pods, identity, steady, silence } = await start(t)
+  const ips = ['10.0.0.1']
+  const former = standIn.put(rayPod({ name: 'former', ips }))
+  await pods.whenShown('former-uid', ips, { timeoutMs: 30_000 })
+  silence()
+  const asks = standIn.put(rayPod({ name: 'asks', ips }))
+  standIn.remove(former)
+  steady.now += 149_000
+  standIn.interfere(({ path }) => {
+    if (path.endsWith('/former')) steady.now += 5_000
+    return undefined
+  })
+  t.match(await identity.addresses(asks, ips), { allowed: false, code: 'NotReady' })
 })
 
 t.test('a former image may still enroll, and so may another version of the group', async t => {
