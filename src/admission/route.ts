@@ -7,7 +7,13 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { podSecurityModes, tlsModes } from '../contract/pod.ts'
 import { type Admission, type AdmissionOutcome, needsLabels, refuseRequest } from './admit.ts'
 import { type Body, readBody } from './body.ts'
-import { isPodSecurityMode, isTlsMode, modesNeedLabels, type RequestedModes } from './modes.ts'
+import {
+  isPodSecurityMode,
+  isTlsMode,
+  modesNeedLabels,
+  type RequestedModes,
+  resolveModes
+} from './modes.ts'
 import { type AdmissionReview, decodeReview } from './review.ts'
 import { isOfRay, unread, type Validation, type ValidationOutcome } from './validate.ts'
 
@@ -108,18 +114,20 @@ function mutated(
 const unknownNamespace =
   'The labels of the namespace are not known to Rayguard (yet). Nothing is to be done: whoever creates the pod tries again.'
 
-/** A pod that is answered by what was seen hours ago may be split from its cluster, whatever the modes. */
+/** A pod that is answered by what was seen hours ago may be split from its cluster. */
 const unknownClusters =
   'The running Ray clusters are not known to Rayguard (now). Nothing is to be done: whoever creates the pod tries again.'
 
 function decided(
-  { admit, observe, knowsClusters }: AdmissionRoutesOptions,
+  { admit, observe, ...options }: AdmissionRoutesOptions,
   reply: FastifyReply,
   review: AdmissionReview,
   body: Body | undefined,
   requested: RequestedModes
 ): FastifyReply {
-  if (!knowsClusters(review)) return sendStatus(reply, 503, unknownClusters)
+  if (areClustersMissed(options, review, requested)) {
+    return sendStatus(reply, 503, unknownClusters)
+  }
   const admission = body?.forbiddenKey
     ? refuseRequest(
         review,
@@ -131,9 +139,19 @@ function decided(
   return reply.send(admission.answer)
 }
 
+/** Without TLS they decide a notice and nothing else. */
+function areClustersMissed(
+  { knowsClusters }: Pick<AdmissionRoutesOptions, 'knowsClusters'>,
+  review: AdmissionReview,
+  requested: RequestedModes
+): boolean {
+  const resolved = resolveModes(requested)
+  return 'modes' in resolved && resolved.modes.tls !== 'no-tls' && !knowsClusters(review)
+}
+
 /** Only advice is given, so what stands in its way is said and nothing is held up by it. */
 async function validated(
-  { labelsOf, whenKnown, knowsClusters, validate, observeValidation }: AdmissionRoutesOptions,
+  { labelsOf, whenKnown, validate, observeValidation, ...options }: AdmissionRoutesOptions,
   reply: FastifyReply,
   body: Body | undefined,
   requested: RequestedModes
@@ -145,14 +163,15 @@ async function validated(
   const isRay = isOfRay(review)
   const isAsked = isRay && modesNeedLabels(requested)
   const labels = labelsOf(namespace) ?? (isAsked ? await whenKnown(namespace) : undefined)
+  const known = withLabels(requested, labels)
   const forbiddenKey = isRay ? body?.forbiddenKey : undefined
   const { answer, outcome } = forbiddenKey
     ? unread(review, `it has a key "__proto__" at ${forbiddenKey}, which is never valid`)
     : isAsked && labels === undefined
       ? unread(review, 'nothing was looked at: the labels of the namespace are not known yet')
-      : isRay && !knowsClusters(review)
+      : isRay && areClustersMissed(options, review, known)
         ? unread(review, 'nothing was looked at: the running Ray clusters are not known now')
-        : validate(review, withLabels(requested, labels))
+        : validate(review, known)
   if (outcome) observeValidation(outcome)
   return reply.send(answer)
 }

@@ -410,12 +410,14 @@ t.test('over HTTP', async t => {
   t.strictSame(waits, ['late', 'unknown', 'unknown'], 'nobody waits for what is not needed')
 
   const count = outcomes.length
-  for (const url of ['/mutate', '/mutate/off/no-tls']) {
+  for (const url of ['/mutate', '/mutate/off/tls']) {
     const lost = await post(url, review(workerPod(), { namespace: 'lost' }))
     t.match(lost, { status: 503, body: { kind: 'Status', message: /Ray clusters are not known/ } })
     t.equal(lost.connection, 'close', 'another connection may lead to another replica')
   }
   t.equal(outcomes.length, count, 'no pod is put on a side by what nobody has confirmed')
+  const without = await post('/mutate/off/no-tls', review(workerPod(), { namespace: 'lost' }))
+  t.equal(without.status, 200, 'without TLS there are no sides')
 
   for (const url of ['/mutate/strict', '/mutate/warn/maybe', '/mutate/__proto__']) {
     const { status, body } = await post(url, review(workerPod()))

@@ -331,7 +331,8 @@ t.test('over HTTP', async t => {
   t.equal(await result('/validate', bad('late')), 'violates', 'a namespace that is new')
   t.equal(await result('/validate', bad('unknown')), 'unread', 'not known: nobody is held up')
   t.equal(await result('/validate/off/no-tls', bad('unknown')), 'nothing', 'not needed')
-  t.equal(await result('/validate/off/no-tls', bad('lost')), 'unread', 'nor its running pods')
+  t.equal(await result('/validate/off/tls', bad('lost')), 'unread', 'its running pods are')
+  t.equal(await result('/validate/off/no-tls', bad('lost')), 'nothing', 'nor they without TLS')
   const hostile = JSON.stringify(bad()).replace('"headGroupSpec"', '"__proto__"')
   t.equal(await result('/validate', hostile), 'unread', 'attack 39: a forbidden key')
   const count = outcomes.length

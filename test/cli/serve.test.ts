@@ -10,6 +10,7 @@ import type { Namespace } from '../../src/kubernetes/objects.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { headPod, review, workerPod } from '../support/builders.ts'
 import { captureIo } from '../support/cli.ts'
+import { eventually } from '../support/cluster.ts'
 import { clientToken, servingPair } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
 import { image, rayCluster, rayPod } from '../support/ray-objects.ts'
@@ -245,6 +246,16 @@ t.test('nothing is decided by what a lost watch showed last', async t => {
   t.teardown(() => agent.destroy())
   const admitted = (path: string) => post(webhook, path, review(headPod()), { agent })
   t.equal((await admitted('/mutate')).status, 200)
+  // Both watches are open: what opens later would count as heard of.
+  standIn.put(namespace('team-b', { 'rayguard.dev/paused': '' }))
+  const { metadata, ...shape } = headPod()
+  standIn.put({ ...shape, metadata: { ...metadata, namespace: 'team-b', name: 'b', uid: 'b-uid' } })
+  await eventually('both are shown', async () => {
+    const { text } = await get(ops, '/metrics')
+    return ['namespaces_paused', 'clusters_without_tls'].every(name =>
+      text.includes(`rayguard_${name} 1\n`)
+    )
+  })
 
   const lists = /\/(namespaces|pods)$/
   standIn.interfere(({ path }) => (lists.test(path) ? { status: 403 } : undefined))
@@ -256,7 +267,7 @@ t.test('nothing is decided by what a lost watch showed last', async t => {
   t.match(await admitted('/mutate'), { status: 503, text: /labels of the namespace/ })
   t.match(await admitted('/mutate/enforce/tls'), { status: 503, text: /running Ray clusters/ })
   const kind = { group: 'ray.io', version: 'v1', kind: 'RayCluster' }
-  const foretold = await post(webhook, '/validate/off/no-tls', review(rayCluster(), { kind }))
+  const foretold = await post(webhook, '/validate/off/tls', review(rayCluster(), { kind }))
   t.match(foretold.json.response, { allowed: true, warnings: [/Ray clusters are not known/] })
 
   standIn.interfere(undefined)
