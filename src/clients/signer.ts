@@ -115,9 +115,10 @@ export function createClientSigner(options: ClientSignerOptions): ClientSigner {
     problem: () => (requests.synced() ? undefined : 'the requests are not seen (yet)'),
     async stop() {
       stopping.abort()
+      // The watch last: it tells of what was handed out while the answer to the write was lost.
+      await Promise.all(underWay.values())
       await requests.stop()
       await sweeping
-      await Promise.all(underWay.values())
     }
   }
 
