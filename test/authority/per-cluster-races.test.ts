@@ -281,24 +281,34 @@ function signer(clock: () => number) {
 }
 
 t.test('what a pod had released behind a round is no more counted as held', async t => {
-  const { time, pods, replica } = await stage(t)
-  const one = cluster('one')
-  let record: TrustRecord = ever
-  const serves = replica({ record: async () => record })
-  await serves.issue(one)
-  record = { trust: 'shared', since: time.now, settled: false }
-  time.now += settlingMs + 2 * unseenMs
-  pods.set(one.uid, [head(time.now, 'unknown')])
-  let asked: Promise<{ trustAnchors: string }> | undefined
-  await upkeepOf(serves, {
-    async exists() {
-      asked ??= serves.issue(one)
-      await asked
-      return true
-    }
-  }).look()
-  t.equal((await asked)?.trustAnchors, workshop.read('root.crt'), 'it is released')
-  t.strictSame([...serves.authority.held.keys()], [], 'and gone')
+  for (const how of ['in use here', 'in use at another', 'while the round reads']) {
+    const { standIn, secret, time, pods, replica } = await stage(t)
+    const one = cluster('one')
+    let record: TrustRecord = ever
+    const [serves, other] = [0, 1].map(() => replica({ record: async () => record }))
+    if (serves === undefined || other === undefined) throw new Error('there are two')
+    await (how === 'in use at another' ? other : serves).issue(one)
+    record = { trust: 'shared', since: time.now, settled: false }
+    time.now += settlingMs + 2 * unseenMs
+    pods.set(one.uid, [head(time.now, 'unknown')])
+    let asked: Promise<{ trustAnchors: string }> | undefined
+    standIn.interfere(({ path }) => {
+      if (how !== 'while the round reads' || asked || !path.endsWith(secretOf(one.namespace)))
+        return undefined
+      const body = JSON.stringify(secret(secretOf(one.namespace)))
+      asked = serves.issue(one)
+      return { status: 200, body, until: asked }
+    })
+    await upkeepOf(serves, {
+      async exists() {
+        asked ??= serves.issue(one)
+        await asked
+        return true
+      }
+    }).look()
+    t.equal((await asked)?.trustAnchors, workshop.read('root.crt'), `${how}: it is released`)
+    t.strictSame([...serves.authority.held.keys()], [], 'and gone')
+  }
 })
 
 t.test('what another has made anew since a round has read its Secret takes its place', async t => {

@@ -28,6 +28,8 @@ export interface Memory {
   /** Has been in use: what a lost Secret is brought back from. */
   readonly used: ReadonlyMap<string, OwnCa>
   readonly held: Map<string, Held>
+  /** UIDs of which something was learned since somebody has emptied it: what was read before may be old. */
+  readonly noted: Set<string>
   use(opened: Omit<InUse, 'seenAt'>): void
   /** What stands by now. */
   note(rayCluster: RayClusterReference, entry: Entry | undefined, seenIn: Stands['seenIn']): void
@@ -44,16 +46,19 @@ export function createMemory(ownCas: OwnCas, clock: () => number): Memory {
   const inUse = new Map<string, InUse>()
   const used = new Map<string, OwnCa>()
   const held = new Map<string, Held>()
+  const noted = new Set<string>()
 
   return {
     inUse,
     used,
     held,
+    noted,
     use(opened) {
       inUse.set(opened.own.uid, { ...opened, seenAt: clock() })
       used.set(opened.own.uid, opened.own)
     },
     note({ uid }, entry, seenIn) {
+      noted.add(uid)
       if (entry === undefined) held.delete(uid)
       else {
         const { namespace, name, trust } = entry

@@ -48,7 +48,7 @@ export type OwnCaChange =
 
 export interface PerClusterAuthority
   extends Authority,
-    Pick<Memory, 'used' | 'held' | 'follow' | 'drop'> {
+    Pick<Memory, 'used' | 'held' | 'noted' | 'follow' | 'drop'> {
   readonly ownCas: OwnCas
   /** Whether its pods may trust it: where its Secret has been lost, it may have been released before. */
   isMissed(own: OwnCa, record: Pick<TrustRecord, 'trust'>): boolean
@@ -104,6 +104,7 @@ export function createPerClusterAuthority(options: PerClusterOptions): PerCluste
     },
     used: memory.used,
     held: memory.held,
+    noted: memory.noted,
     follow: memory.follow,
     drop: memory.drop,
     ownCas,

@@ -31,14 +31,6 @@ export interface UpkeepOptions {
   onFault(error: unknown): void
 }
 
-/** A Secret as a round has read it. */
-interface Read {
-  /** Its UID. */
-  seenIn: string | undefined
-  /** What was in use here by then. */
-  used: ReadonlyMap<string, OwnCa>
-}
-
 export type DueCas = Record<Due, number>
 
 export interface Upkeep {
@@ -98,9 +90,9 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     /** As they stand in the end, whatever fails. */
     const cas = new Map<string, OwnCa>()
     const changed = isChanged(record)
+    authority.noted.clear()
     let left = false
     for await (const { uid: seenIn, data = {} } of secrets.all()) {
-      const read: Read = { seenIn, used: new Map(authority.used) }
       for (const uid of Object.keys(data)) {
         if (stopped) return undefined
         const entry = entryIn(data, uid)
@@ -109,7 +101,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
         seen.add(uid)
         if (entry.trust === 'perCluster') cas.set(uid, entry)
         await attempted(() =>
-          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, read, cas)
+          changed && entry.trust === 'shared' ? clear(entry) : tend(entry, seenIn, cas)
         )
       }
     }
@@ -159,7 +151,11 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     authority.held.delete(entry.uid)
   }
 
-  async function tend(entry: Entry, read: Read, cas: Map<string, OwnCa>): Promise<void> {
+  async function tend(
+    entry: Entry,
+    seenIn: string | undefined,
+    cas: Map<string, OwnCa>
+  ): Promise<void> {
     const { uid, namespace, name } = entry
     if (await isGone(entry)) {
       await secrets.change(entry, async () => 'remove')
@@ -168,12 +164,12 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       options.onChange('removed', entry)
       return
     }
-    const stands = entry.trust === 'perCluster' ? await asItStands(entry, read) : entry
+    const stands = entry.trust === 'perCluster' ? await asItStands(entry) : entry
     if (stands === undefined) {
       cas.delete(uid)
       return
     }
-    authority.held.set(uid, { namespace, name, trust: stands.trust, seenIn: read.seenIn })
+    authority.held.set(uid, { namespace, name, trust: stands.trust, seenIn })
     if (stands.trust === 'perCluster') await tendOwn(stands, cas)
   }
 
@@ -187,10 +183,10 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   }
 
   /** Read again where it is not what is known here: others may have changed it since the round has read it. */
-  async function asItStands(entry: OwnCa, read: Read): Promise<OwnCa | undefined> {
+  async function asItStands(entry: OwnCa): Promise<OwnCa | undefined> {
     const { uid } = entry
     const used = authority.used.get(uid)
-    const isUnheardOf = !read.used.has(uid) && !authority.ownCas.isAsked(uid)
+    const isUnheardOf = !authority.noted.has(uid) && !authority.ownCas.isAsked(uid)
     if (used ? isSame(used, entry) : isUnheardOf) return entry
     return ownCaIn((await secrets.change(entry, async () => 'keep')).found)
   }
