@@ -4,7 +4,7 @@ import { createQuota } from '../../src/flow/quota.ts'
 import { createCertificateRequest } from '../../src/x509/request.ts'
 import { type Stage, startStage } from '../support/enrollment-stage.ts'
 import { newKey } from '../support/hand-made-certificates.ts'
-import { rayCluster, rayPod } from '../support/ray-objects.ts'
+import { rayCluster, rayPod, serviceOf } from '../support/ray-objects.ts'
 
 t.test('a quota is used up at once and comes back with time', async t => {
   let now = 0
@@ -88,9 +88,15 @@ t.test('a certificate that was not made is not counted', async t => {
 
 t.test('who has gone is not worked for, not signed for and not counted', async t => {
   const stage = await stageWithPods(t, { quota: { perPod: 1, perNamespace: 10 } })
-  const pod = await stage.run(rayPod({ ips: ['127.0.0.2'] }))
+  const serviceName = 'demo-head-svc'
+  const owner = stage.standIn.put(
+    rayCluster('demo', { head: { podName: 'demo-head', serviceName } })
+  )
+  stage.standIn.put(serviceOf(owner, serviceName))
+  const pod = await stage.run(rayPod({ name: 'demo-head', node: 'head', ips: ['127.0.0.2'] }))
   const csr = createCertificateRequest(newKey())
-  for (const step of [/\/pods\/[^/]+$/, /\/rayclusters\//, /\/namespaces\/[^/]+$/]) {
+  const steps = [/\/pods\/[^/]+$/, /\/rayclusters\//, /\/services\//, /\/namespaces\/[^/]+$/]
+  for (const step of steps) {
     const client = new AbortController()
     stage.standIn.interfere(({ path }) => {
       if (step.test(path)) client.abort()
