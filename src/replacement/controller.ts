@@ -73,8 +73,8 @@ export function createReplacement(options: ReplacementOptions): Replacement {
     const goneSince = last && whenGone(last, pods, now)
     const waiting = new Set([...putOff].filter(([, until]) => until > now).map(([uid]) => uid))
     const isGone = last !== undefined && (await isGoneUnseen(last, pods, now))
-    const seen = { pods, now, last, goneSince, isGone }
-    const step = nextStep({ ...seen, putOff: waiting, turns, ends }, rules)
+    const situation = { pods, now, last, goneSince, isGone, putOff: waiting, turns, ends }
+    const step = nextStep(situation, rules)
     if (step.step === 'wait' && step.until === 'recovery') recoveringSince = last?.at
     if (step.step === 'evict') await carryOut(step.pod, step.eviction, lease.note())
     return step.step
