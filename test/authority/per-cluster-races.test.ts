@@ -4,7 +4,8 @@ import t from 'tap'
 import {
   AuthorityError,
   type IntermediateAuthority,
-  type KeyProtection
+  type KeyProtection,
+  type RayClusterReference
 } from '../../src/authority/authority.ts'
 import {
   entryIn,
@@ -34,6 +35,15 @@ import { makeCa } from '../x509/openssl.ts'
 
 const { external, stage, workshop } = openPerCluster(t)
 makeCa(workshop, 'next')
+
+type Staged = Awaited<ReturnType<typeof stage>>
+
+/** By a person, who deletes the pods as well; KubeRay makes another head. */
+function takeOut({ standIn, secret, pods, time }: Staged, { namespace, uid }: RayClusterReference) {
+  const whole = secret(secretOf(namespace)) as Secret
+  standIn.put({ ...whole, data: {} })
+  pods.set(uid, [head(time.now, 'unknown')])
+}
 
 t.test('of replicas that start at once one writes the record, and its word stays', async t => {
   for (const trust of ['perCluster', 'shared'] as const) {
@@ -312,13 +322,12 @@ t.test('what a pod had released behind a round is no more counted as held', asyn
 })
 
 t.test('what another has made anew since a round has read its Secret takes its place', async t => {
-  const { standIn, secret, time, pods, replica } = await stage(t)
+  const staged = await stage(t)
+  const { replica } = staged
   const one = cluster('one')
   const [serves, other] = [replica(), replica()]
   await serves.issue(one)
-  const whole = secret(secretOf(one.namespace)) as Secret
-  standIn.put({ ...whole, data: {} })
-  pods.set(one.uid, [head(time.now, 'unknown')])
+  takeOut(staged, one)
   let anew: Promise<{ trustAnchors: string }> | undefined
   await upkeepOf(serves, {
     async exists() {
@@ -364,7 +373,8 @@ t.test('while a CA is opened slowly, what a pod asks for in its place stays', as
     ['one that is followed', true],
     ['one that is renewed', false]
   ] as const) {
-    const { standIn, secret, time, pods, replica } = await stage(t)
+    const staged = await stage(t)
+    const { time, replica } = staged
     const one = cluster('one')
     const { gate, protection } = gatedProtection()
     const { state, authority: signs } = signer(() => time.now)
@@ -377,9 +387,7 @@ t.test('while a CA is opened slowly, what a pod asks for in its place stays', as
     const round = upkeepOf(serves, { onFault: () => {} }).look()
     await gate.reached
 
-    const whole = secret(secretOf(one.namespace)) as Secret
-    standIn.put({ ...whole, data: {} })
-    pods.set(one.uid, [head(time.now, 'unknown')])
+    takeOut(staged, one)
     Object.assign(state, { slow: true, asked: [] })
     await t.rejects(serves.issue(one), { code: 'Unavailable' }, `${what}: a new pod comes`)
     gate.open()
@@ -393,25 +401,24 @@ t.test('while a CA is opened slowly, what a pod asks for in its place stays', as
 
 t.test('what a pod has asked for behind a round is not withdrawn by it', async t => {
   for (const what of ['before the round has read its Secret', 'after it']) {
-    const { standIn, secret, time, pods, replica } = await stage(t)
+    const staged = await stage(t)
+    const { time, replica } = staged
     const [one, two] = [cluster('one', 'a'), cluster('two', 'b')]
     const { state, authority } = signer(() => time.now)
     const serves = replica({ authority })
     for (const each of [one, two]) await serves.issue(each)
-    const takeOut = () => {
+    const takeBothOut = () => {
       for (const each of [one, two]) {
-        const whole = secret(secretOf(each.namespace)) as Secret
-        standIn.put({ ...whole, data: {} })
-        pods.set(each.uid, [head(time.now, 'unknown')])
+        takeOut(staged, each)
       }
       time.now += 16 * 60_000
     }
-    if (what.startsWith('before')) takeOut()
+    if (what.startsWith('before')) takeBothOut()
     state.slow = true
     let asked: Promise<unknown> | undefined
     await upkeepOf(serves, {
       async exists() {
-        if (asked === undefined && !what.startsWith('before')) takeOut()
+        if (asked === undefined && !what.startsWith('before')) takeBothOut()
         // of whichever the round does not look at now
         asked ??= t.rejects(serves.issue(two), { code: 'Unavailable' }, 'a new pod comes meanwhile')
         await asked
@@ -425,7 +432,8 @@ t.test('what a pod has asked for behind a round is not withdrawn by it', async t
 })
 
 t.test('who begins anew does not get the key whose renewal was asked for', async t => {
-  const { standIn, secret, time, pods, replica } = await stage(t)
+  const staged = await stage(t)
+  const { time, replica } = staged
   const one = cluster('one')
   const former = await replica().issue(one)
   const { state, authority } = signer(() => time.now)
@@ -435,9 +443,7 @@ t.test('who begins anew does not get the key whose renewal was asked for', async
   await upkeepOf(beside, { onFault: () => {} }).look()
   t.equal(state.asked.length, 1, 'a renewal waits')
 
-  const whole = secret(secretOf(one.namespace)) as Secret
-  standIn.put({ ...whole, data: {} })
-  pods.set(one.uid, [head(time.now, 'unknown')])
+  takeOut(staged, one)
   state.slow = false
   const anew = await beside.issue(one)
   const keyOf = ({ trustAnchors }: { trustAnchors: string }) =>
