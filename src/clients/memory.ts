@@ -8,10 +8,10 @@ export interface Memory {
   approved(uid: string): void
   /** Of an approved request: it is ours, or whoever has approved it has had time enough. */
   maySign(uid: string): boolean
-  /** Is about to write this certificate, or its digest; `tell` says so to people, once. */
-  writes(uid: string, certificate: string, tell: () => void): void
-  /** This is what stands in the request: tells of it if it is ours. */
-  stands(uid: string, certificate: string): void
+  /** Is about to write the certificate of this digest; `tell` says so to people, once. */
+  writes(uid: string, digest: string, tell: () => void): void
+  /** The certificate of this digest stands in the request: tells of it if it is ours. */
+  stands(uid: string, digest: string): void
   /** Each time in a row doubles the pause. */
   failed(uid: string): void
   isDue(uid: string): boolean
@@ -26,7 +26,7 @@ interface Remembered {
   approvedSince: number | undefined
   failures: number
   againAt: number
-  /** Of a write that has failed, too: it may have been taken and its answer lost, or be taken late. */
+  /** By digest. Of a write that has failed, too: it may have been taken and its answer lost, or be taken late. */
   written: Map<string, () => void>
 }
 
@@ -52,10 +52,10 @@ export function createMemory({
       request.approvedSince ??= clock()
       return request.approvedHere || clock() - request.approvedSince >= againEveryMs
     },
-    writes(uid, certificate, tell) {
-      of(uid).written.set(certificate, tell)
+    writes(uid, digest, tell) {
+      of(uid).written.set(digest, tell)
     },
-    stands: (uid, certificate) => known.get(uid)?.written.get(certificate)?.(),
+    stands: (uid, digest) => known.get(uid)?.written.get(digest)?.(),
     failed(uid) {
       const request = of(uid)
       request.againAt = clock() + againEveryMs * Math.min(longestPause, 2 ** request.failures)
